@@ -1,0 +1,103 @@
+//! The stream that replication hands to the hub.
+
+use std::sync::Arc;
+
+use super::{Lsn, PgTimestamp, Relation, Row};
+
+/// What the replica identity made Postgres send of the row before the change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OldRow {
+    /// The identity's columns; every other column is null in it without meaning null.
+    Key(Row),
+    /// The whole row (`REPLICA IDENTITY FULL`).
+    Full(Row),
+}
+
+impl OldRow {
+    #[must_use]
+    pub const fn row(&self) -> &Row {
+        match self {
+            Self::Key(row) | Self::Full(row) => row,
+        }
+    }
+}
+
+/// What happened to a row, or to a whole table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    Insert {
+        new: Row,
+    },
+    /// `old` is absent where the identity is the key and the key did not change.
+    Update {
+        old: Option<OldRow>,
+        new: Row,
+    },
+    Delete {
+        old: OldRow,
+    },
+    Truncate,
+}
+
+/// One change of one relation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    pub relation: Arc<Relation>,
+    pub operation: Operation,
+    /// 1 for the transaction's first change: counts every change as Postgres sent it, before routing, so that it is
+    /// the same after a restart or a reload. A truncate of several tables counts once for each.
+    pub ordinal: u64,
+}
+
+/// A committed transaction's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionHeader {
+    /// 32-bit, wraps.
+    pub xid: u32,
+    /// Where the commit record begins; transactions come in the order of this.
+    pub commit_lsn: Lsn,
+    /// The server's clock: not ordered.
+    pub commit_timestamp: PgTimestamp,
+}
+
+/// A transaction, or a slice of a large one: Postgres sends a transaction only after its commit, so
+/// that a part can be passed on before the rest has arrived.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TransactionPart {
+    pub header: TransactionHeader,
+    pub changes: Vec<Change>,
+    /// No part of this transaction came before.
+    pub first: bool,
+    /// Where the transaction's last record ends, with its last part: what may be acknowledged once it is handled.
+    pub end_lsn: Option<Lsn>,
+}
+
+/// Which database the feed comes from; another one is another feed, whatever the LSNs say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedSystem {
+    /// `IDENTIFY_SYSTEM`'s systemid.
+    pub system_id: u64,
+    pub timeline: u32,
+}
+
+/// What replication tells the hub, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FeedEvent {
+    /// Streaming begins (again) after `start`: the hub's log goes on where it can, and begins anew where not.
+    Connected {
+        system: FeedSystem,
+        /// Everything that commits after this position will come.
+        start: Lsn,
+        /// The server's WAL flush position at connect: the feed has caught up once it has passed it.
+        flush: Lsn,
+        /// Every published table, so that topics can be parsed before the first change.
+        relations: Vec<Arc<Relation>>,
+    },
+    Part(TransactionPart),
+    /// Nothing is pending up to here (a keepalive between transactions).
+    Progress(Lsn),
+    /// Continuity is lost: `reason` is for the operator. Everyone must resync.
+    Lost {
+        reason: String,
+    },
+}

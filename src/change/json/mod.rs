@@ -1,0 +1,1 @@
+//! Values as `row_to_json` writes them, straight into the output buffer.

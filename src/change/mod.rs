@@ -1,0 +1,19 @@
+//! A change as Postgres sent it: relations, rows, transactions, and their values as JSON.
+//!
+//! Pure: no I/O, no clock, no tokio. Knows nothing of topics or clients. `replication` produces these
+//! types, `routing` and `hub` consume them; [`json`] writes a row exactly as `row_to_json` would.
+
+pub mod catalogue;
+pub mod feed;
+pub mod json;
+mod lsn;
+mod relation;
+mod row;
+mod timestamp;
+
+pub use catalogue::{Type, TypeCatalogue, TypeKind};
+pub use feed::{Change, FeedEvent, OldRow, Operation, TransactionHeader, TransactionPart};
+pub use lsn::{Lsn, ParseLsnError};
+pub use relation::{Column, Oid, Relation, RelationId, ReplicaIdentity};
+pub use row::{Datum, Row, RowError};
+pub use timestamp::PgTimestamp;

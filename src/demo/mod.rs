@@ -1,0 +1,3 @@
+//! A throwaway Postgres with sample data.
+
+pub mod cluster;

@@ -1,0 +1,3 @@
+//! From a replication slot to the feed.
+
+pub mod wire;
