@@ -2,6 +2,7 @@ use super::*;
 
 const INT4: Oid = 23;
 const USER: Oid = FIRST_USER_OID;
+const NOTHING: [Oid; 0] = [];
 
 fn definition(oid: Oid, shape: DefinitionShape) -> TypeDefinition {
     TypeDefinition { oid, name: format!("type_{oid}"), shape }
@@ -55,18 +56,18 @@ fn resolves_over_several_rounds() {
     assert_eq!(catalogue.get(USER), None);
     assert_eq!(catalogue.define(&[USER + 1], vec![composite(USER + 1, &[INT4, USER + 2])]), [USER + 2]);
     let domain = definition(USER + 2, DefinitionShape::Domain { base: 1007 });
-    assert_eq!(catalogue.define(&[USER + 2], vec![domain]), []);
+    assert_eq!(catalogue.define(&[USER + 2], vec![domain]), NOTHING);
     let domain = field(element(&catalogue.get(USER).unwrap()), 1).clone();
     assert_eq!((domain.oid, domain.base_oid), (USER + 2, 1007));
     assert_eq!(element(&domain).oid, INT4);
-    assert_eq!(catalogue.missing([USER, USER + 1, USER + 2]), []);
+    assert_eq!(catalogue.missing([USER, USER + 1, USER + 2]), NOTHING);
 }
 
 #[test]
 fn a_type_that_the_database_no_longer_has_is_text() {
     let mut catalogue = TypeCatalogue::builtin();
     assert_eq!(catalogue.define(&[USER, USER + 1], vec![array(USER, USER + 2)]), [USER + 2]);
-    assert_eq!(catalogue.define(&[USER + 2], vec![]), []);
+    assert_eq!(catalogue.define(&[USER + 2], vec![]), NOTHING);
     assert_eq!(element(&catalogue.get(USER).unwrap()).kind, TypeKind::Text);
     assert_eq!(catalogue.get(USER + 1).unwrap().kind, TypeKind::Text);
 }
@@ -75,7 +76,7 @@ fn a_type_that_the_database_no_longer_has_is_text() {
 fn a_composite_inside_itself_ends_where_it_would_repeat() {
     let mut catalogue = TypeCatalogue::builtin();
     let wanted = catalogue.define(&[USER, USER + 1], vec![composite(USER, &[INT4, USER + 1]), array(USER + 1, USER)]);
-    assert_eq!(wanted, []);
+    assert_eq!(wanted, NOTHING);
     // Whichever of the two is resolved first, both are whole where they stand on their own.
     let tree = catalogue.get(USER).unwrap();
     let inner = element(field(&tree, 1));
@@ -92,21 +93,21 @@ fn absurd_nesting_ends() {
     let mut catalogue = TypeCatalogue::builtin();
     // Every type contains every other: without a limit, 40 factorial parts.
     let all: Vec<Oid> = (USER..USER + 40).collect();
-    assert_eq!(catalogue.define(&all, all.iter().map(|oid| composite(*oid, &all)).collect()), []);
+    assert_eq!(catalogue.define(&all, all.iter().map(|oid| composite(*oid, &all)).collect()), NOTHING);
     assert!(all.iter().all(|oid| catalogue.get(*oid).unwrap().inexact().is_some()));
     // A chain that is longer than the limit, each link twice: shared, not 2^100.
     let chain: Vec<Oid> = (USER + 100..USER + 200).collect();
     let links =
         chain.iter().map(|oid| if *oid == USER + 199 { array(*oid, INT4) } else { composite(*oid, &[oid + 1; 2]) });
-    assert_eq!(catalogue.define(&chain, links.collect()), []);
-    assert_eq!(catalogue.missing(chain), []);
+    assert_eq!(catalogue.define(&chain, links.collect()), NOTHING);
+    assert_eq!(catalogue.missing(chain), NOTHING);
 }
 
 #[test]
 fn forgets_a_type_with_what_it_is_made_of_and_what_is_made_of_it() {
     let mut catalogue = TypeCatalogue::builtin();
     let definitions = vec![array(USER, USER + 1), composite(USER + 1, &[INT4]), composite(USER + 2, &[USER + 1])];
-    assert_eq!(catalogue.define(&[USER, USER + 1, USER + 2, USER + 3], definitions), []);
+    assert_eq!(catalogue.define(&[USER, USER + 1, USER + 2, USER + 3], definitions), NOTHING);
     catalogue.forget_user_types([USER, USER + 3, INT4]);
     assert_eq!(catalogue.missing(USER..USER + 4), [USER, USER + 1, USER + 2, USER + 3]);
     assert_eq!(catalogue.get(INT4).unwrap().kind, TypeKind::Number);
