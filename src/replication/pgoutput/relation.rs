@@ -34,8 +34,8 @@ pub struct RelationColumn {
     pub type_modifier: i32,
 }
 
-/// The name of a type that is not built in; sent before the relations that use it. What the type is made of is told
-/// nowhere in the stream.
+/// A type that is not built in; sent before the relations that use it. What the type is made of is told nowhere in
+/// the stream, and for a domain the schema and name are those of the type under it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Type {
     pub oid: Oid,
