@@ -400,7 +400,7 @@ fn all(history: &[Sent]) -> impl Iterator<Item = Message> {
 /// What the one message brought that made a part full, or came before the part was.
 fn is_within(part: &TransactionPart, limits: PartLimits) -> bool {
     let rows = part.changes.iter().filter(|change| change.operation != Operation::Truncate).count();
-    let mut bytes: Vec<usize> = part.changes.iter().map(|change| super::open::row_bytes(&change.operation)).collect();
+    let mut bytes: Vec<usize> = part.changes.iter().map(|change| open::row_bytes(&change.operation)).collect();
     bytes.pop();
     rows <= limits.changes.max(1) && bytes.iter().sum::<usize>() < limits.bytes
 }
