@@ -25,4 +25,6 @@ pub mod config;
 
 pub mod telemetry;
 
+pub mod shutdown;
+
 pub mod demo;

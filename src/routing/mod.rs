@@ -35,10 +35,11 @@ mod target;
 mod template;
 mod topic;
 
+pub use crate::change::json::{Int8Format, Shown};
 pub use ops::{Op, Ops, UnknownOp};
 pub use pattern::{PatternError, PatternErrorKind, TablePattern};
 pub use plan::{Plan, PlanProblem, Step};
-pub use table::{Int8Format, MAX_ROUTES, RouteId, RouteSpec, RouteTable, TooManyRoutes};
-pub use target::{Scratch, Shown, Target};
+pub use table::{MAX_ROUTES, RouteId, RouteSpec, RouteTable, TooManyRoutes};
+pub use target::{Scratch, Target};
 pub use template::{MAX_COLUMNS, Piece, Template, TemplateError, TemplateErrorKind};
 pub use topic::{MAX_TOPIC_LENGTH, Topic, TopicError};

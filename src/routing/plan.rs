@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::canonical::{TextForm, is_canonical};
 use super::ops::{Op, Ops};
 use super::table::{RouteId, RouteSpec};
-use super::target::{Part, Rendered, Scratch, Shown, Side, Target};
+use super::target::{Part, Rendered, Scratch, Side, Target};
 use super::template::{Piece, Template};
+use crate::change::json::Shown;
 use crate::change::{Change, OldRow, Operation, Relation, Row, Type};
 
 /// Why a route can't take a relation's changes. All of them are holes until the table or the config is mended.

@@ -9,6 +9,7 @@ use super::plan::Plan;
 use super::template::Template;
 use super::topic::MAX_TOPIC_LENGTH;
 use crate::change::Relation;
+use crate::change::json::Int8Format;
 
 /// The most routes in one config: every joined topic is held against each of them, and every table's plan is made
 /// from all of them.
@@ -17,16 +18,6 @@ pub const MAX_ROUTES: usize = 10_000;
 /// A route's place in the config, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteId(pub u16);
-
-/// How `int8` values are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Int8Format {
-    /// As a JSON number, as `row_to_json` does.
-    #[default]
-    Number,
-    /// As a JSON string, for clients without 64-bit integers.
-    String,
-}
 
 /// One `[[route]]`, parsed.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,18 +7,8 @@ use super::canonical::TextForm;
 use super::ops::Op;
 use super::table::RouteId;
 use super::topic::MAX_TOPIC_LENGTH;
+use crate::change::json::Shown;
 use crate::change::{Datum, Operation, Row, Type};
-
-/// How a topic's subscribers see a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Shown {
-    /// As Postgres' operation.
-    AsIs,
-    /// An update that brings the row into the topic: an insert to its subscribers.
-    Entering,
-    /// An update that takes the row out of the topic: a delete to its subscribers.
-    Leaving,
-}
 
 /// Where a change goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,1 +1,4 @@
-//! telemetry
+//! What an operator sees: logs and health.
+
+pub mod health;
+pub mod logging;

@@ -1,1 +1,16 @@
-//! transport
+//! Sockets: HTTP, the WebSocket upgrade, and the shards that own the connections.
+//!
+//! A shard is one thread with a single-threaded runtime. What it decides is pure ([`shard`]'s state, handed bytes and
+//! time); what it does to sockets is the thin shell around that. The hub sends a shard one message for a published
+//! frame; the shard appends it to each subscriber's outbox and writes each dirty connection once.
+
+mod http;
+mod limits;
+mod listener;
+mod shard;
+mod websocket;
+
+pub use http::Routers;
+pub use limits::Limits;
+pub use listener::{Count, Entrance, Permit, accept, bind};
+pub use shard::{Accepted, Control, ShardChannels, ShardThread};

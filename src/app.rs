@@ -1,0 +1,249 @@
+//! The process: configuration → parts → tasks → an orderly end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::change::Lsn;
+use crate::config::Config;
+use crate::hub::task::HubTask;
+use crate::hub::{Hub, HubLimits, LogLimits, ShardId};
+use crate::replication::source::{self, SourceError, SourceSettings};
+use crate::routing::TooManyRoutes;
+use crate::shutdown::{self, Shutdown, Trigger};
+use crate::telemetry::health::{self, Health};
+use crate::transport::{self, Control, Count, Entrance, Limits, Routers, ShardChannels, ShardThread};
+
+/// Batches of feed events between replication and the hub. Each is what one read of the socket brought: a few give
+/// both something to do, more would only hold memory while the hub is slow.
+const FEED_QUEUE: usize = 8;
+/// Commands of all shards that wait for the hub; a shard that finds no room stops reading from its clients.
+const COMMAND_QUEUE: usize = 1024;
+/// Batches that wait for a shard; the hub waits when there is no room, and replication with it.
+const SHARD_QUEUE: usize = 256;
+/// Sockets that wait for a shard.
+const CONTROL_QUEUE: usize = 256;
+/// About how much payload one read of the log gives: under a millisecond of encoding, and a quarter of an outbox.
+const READ_BYTES: usize = 256 * 1024;
+/// Connections that a shard closes at a time when stopping: clients reconnect within milliseconds, all of a batch at once.
+const DRAIN_BATCH: usize = 1000;
+/// From one batch to the next.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(250);
+/// How long an orderly end may take; then the process ends as it is.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Why the process ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("listen on {address}: {source}")]
+    Bind { address: SocketAddr, source: io::Error },
+    #[error("start a shard: {0}")]
+    Shard(io::Error),
+    #[error("listen for signals: {0}")]
+    Signals(io::Error),
+    #[error(transparent)]
+    Routes(#[from] TooManyRoutes),
+    #[error(transparent)]
+    Replication(#[from] SourceError),
+    #[error("{0} ended by itself, which is a bug")]
+    Ended(&'static str),
+    #[error("the orderly end took more than {} s", GRACE.as_secs())]
+    Grace,
+    #[error("a second signal came before the orderly end")]
+    Impatient,
+}
+
+/// Runs the gateway until SIGTERM or Ctrl-C, then ends it in order.
+///
+/// # Errors
+/// It can't start, a part of it fails for good, or its end takes too long.
+pub async fn run(config: &Config) -> Result<(), AppError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
+    let mut app = App::start(config, Router::new())?;
+    tokio::select! {
+        error = app.failed() => return Err(error),
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("Ctrl-C: stopping"),
+    }
+    tokio::select! {
+        ended = timeout(GRACE, app.stop()) => ended.unwrap_or(Err(AppError::Grace)),
+        _ = terminate.recv() => Err(AppError::Impatient),
+        _ = interrupt.recv() => Err(AppError::Impatient),
+    }
+}
+
+/// The running gateway.
+pub struct App {
+    /// Where clients and operators connect, with the ports that the system chose.
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    caught_up: watch::Receiver<bool>,
+    trigger: Trigger,
+    source: JoinHandle<Result<(), SourceError>>,
+    hub: JoinHandle<()>,
+    accepting: Vec<JoinHandle<io::Result<()>>>,
+    shards: Vec<Shard>,
+}
+
+struct Shard {
+    thread: ShardThread,
+    control: mpsc::Sender<Control>,
+}
+
+/// The channels from the hub to the shards, by shard.
+type ToShards = Vec<mpsc::Sender<Vec<crate::hub::ToShard>>>;
+
+impl App {
+    /// Binds, builds and spawns everything. `pages` are served on the admin listener, beside its own.
+    ///
+    /// # Errors
+    /// An address can't be bound, or the system gives no thread. Nothing is left running then.
+    pub fn start(config: &Config, pages: Router) -> Result<Self, AppError> {
+        let (trigger, shutdown) = shutdown::channel();
+        let (acknowledged, acknowledgeable) = watch::channel(Lsn::ZERO);
+        let (caught_up_sender, caught_up) = watch::channel(false);
+        let (feed_sender, feed) = mpsc::channel(FEED_QUEUE);
+        let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
+
+        let public_listener = bind(config.server.listen)?;
+        let admin_listener = bind(config.server.admin)?;
+        let (public, admin) = (local_address(&public_listener)?, local_address(&admin_listener)?);
+
+        let health = Health { caught_up: caught_up.clone(), shutdown: shutdown.clone() };
+        let routers = Routers {
+            public: health::liveness(),
+            admin: health::liveness().merge(health::readiness(health)).merge(pages),
+        };
+        let (shards, to_shards) = spawn_shards(&limits(config), &routers, &command_sender)?;
+        drop(command_sender);
+
+        let hub = Hub::new(Arc::new(config.route_table()?), shards.len(), hub_limits(config));
+        let task = HubTask { hub, feed, commands, shards: to_shards, acknowledged, caught_up: caught_up_sender };
+        let hub = tokio::spawn(task.run());
+        let source = tokio::spawn(source::run(source_settings(config), feed_sender, acknowledgeable, shutdown));
+        let accepting = accept_all([(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)], &shards, config);
+        tracing::info!(%public, %admin, shards = shards.len(), "listening");
+        Ok(Self { public, admin, caught_up, trigger, source, hub, accepting, shards })
+    }
+
+    /// Returns once clients are served what they expect.
+    ///
+    /// # Errors
+    /// Some part has failed for good before.
+    pub async fn ready(&mut self) -> Result<(), AppError> {
+        let mut caught_up = self.caught_up.clone();
+        tokio::select! {
+            _ = caught_up.wait_for(|caught_up| *caught_up) => Ok(()),
+            error = self.failed() => Err(error),
+        }
+    }
+
+    /// Returns when a part has failed for good: without it the gateway would only seem to work.
+    pub async fn failed(&mut self) -> AppError {
+        let mut watch_shards = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                ended = &mut self.source => return match ended {
+                    Ok(Err(error)) => AppError::Replication(error),
+                    Ok(Ok(())) | Err(_) => AppError::Ended("replication"),
+                },
+                _ = &mut self.hub => return AppError::Ended("the hub"),
+                _ = watch_shards.tick() => if self.shards.iter().any(|shard| shard.thread.is_finished()) {
+                    return AppError::Ended("a shard");
+                },
+            }
+        }
+    }
+
+    /// The orderly end, in this order: not ready; accept no more; stop reading WAL at a transaction boundary and
+    /// acknowledge what is handled; close clients in batches with 1012; end the shards, and the hub with them.
+    ///
+    /// # Errors
+    /// Replication did not end well; everything else has ended all the same.
+    pub async fn stop(self) -> Result<(), AppError> {
+        let began = Instant::now();
+        self.trigger.request();
+        self.accepting.iter().for_each(JoinHandle::abort);
+        let replication = match self.source.await {
+            Ok(result) => result.map_err(AppError::Replication),
+            Err(_) => Err(AppError::Ended("replication")),
+        };
+        tracing::info!("replication stopped, and what was handled is acknowledged");
+        drain(&self.shards).await;
+        let threads: Vec<ShardThread> = self.shards.into_iter().map(|shard| shard.thread).collect();
+        let joined = tokio::task::spawn_blocking(|| threads.into_iter().for_each(ShardThread::join)).await;
+        let hub = self.hub.await;
+        if joined.is_err() || hub.is_err() {
+            return Err(AppError::Ended("the hub or a shard"));
+        }
+        tracing::info!(elapsed = ?began.elapsed(), "stopped in order");
+        replication
+    }
+}
+
+/// Closes every client's connection, a batch at a time, and waits until they are gone.
+async fn drain(shards: &[Shard]) {
+    loop {
+        let mut connections = 0;
+        for shard in shards {
+            let (remaining, answer) = oneshot::channel();
+            if shard.control.send(Control::Drain { count: DRAIN_BATCH, remaining }).await.is_ok() {
+                connections += answer.await.unwrap_or(0);
+            }
+        }
+        if connections == 0 {
+            return;
+        }
+        tracing::info!(connections, "draining");
+        sleep(DRAIN_INTERVAL).await;
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<std::net::TcpListener, AppError> {
+    transport::bind(address).map_err(|source| AppError::Bind { address, source })
+}
+
+fn local_address(listener: &std::net::TcpListener) -> Result<SocketAddr, AppError> {
+    listener.local_addr().map_err(AppError::Shard)
+}
+
+/// One shard a core.
+fn spawn_shards(
+    limits: &Limits,
+    routers: &Routers,
+    commands: &mpsc::Sender<crate::hub::Command>,
+) -> Result<(Vec<Shard>, ToShards), AppError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (mut shards, mut to_shards) = (Vec::new(), Vec::new());
+    for id in (0..cores).map(ShardId) {
+        let (control, control_receiver) = mpsc::channel(CONTROL_QUEUE);
+        let (to_shard, from_hub) = mpsc::channel(SHARD_QUEUE);
+        let channels = ShardChannels { control: control_receiver, from_hub, commands: commands.clone() };
+        let thread = ShardThread::spawn(id, *limits, routers.clone(), channels).map_err(AppError::Shard)?;
+        shards.push(Shard { thread, control });
+        to_shards.push(to_shard);
+    }
+    Ok((shards, to_shards))
+}
+
+fn accept_all(
+    listeners: [(std::net::TcpListener, Entrance); 2],
+    shards: &[Shard],
+    config: &Config,
+) -> Vec<JoinHandle<io::Result<()>>> {
+    let count = Count::default();
+    let limit = limits(config).connections;
+    let spawn = |(listener, entrance)| {
+        let shards = shards.iter().map(|shard| shard.control.clone()).collect();
+        tokio::spawn(transport::accept(listener, entrance, shards, count.clone(), limit))
+    };
+    listeners.into_iter().map(spawn).collect()
+}

@@ -1,0 +1,271 @@
+//! A transaction part becomes an entry of the log.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::change::json::Shown;
+use crate::change::{Change, Lsn, Relation, RelationId, TransactionPart};
+use crate::routing::{RouteId, RouteTable, Scratch, Target, Topic};
+
+use super::Position;
+use super::entry::{Batch, Delivery, Entry, Logged};
+use super::log::{Hole, Log, Truncate};
+use super::table::Table;
+use super::topics::{BatchRef, OpenTopic, TopicState};
+
+/// The routes, and what they make of each relation.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) routes: Arc<RouteTable>,
+    value_limit: usize,
+    tables: HashMap<RelationId, Arc<Table>>,
+}
+
+impl Tables {
+    pub(super) fn new(routes: Arc<RouteTable>, value_limit: usize) -> Self {
+        Self { routes, value_limit, tables: HashMap::new() }
+    }
+
+    /// The relation's table, compiled if it is new or was re-sent.
+    pub(super) fn table(&mut self, relation: &Arc<Relation>) -> Arc<Table> {
+        if let Some(table) = self.tables.get(&relation.id)
+            && Arc::ptr_eq(&table.relation, relation)
+        {
+            return Arc::clone(table);
+        }
+        let table = Arc::new(Table::compile(&self.routes, relation, self.value_limit));
+        self.tables.insert(relation.id, Arc::clone(&table));
+        table
+    }
+
+    /// The routes that feed a topic, in config order.
+    pub(super) fn routes_for_topic(&self, topic: &str) -> Vec<RouteId> {
+        self.routes.routes_for_topic(topic, self.tables.values().map(|table| &table.plan))
+    }
+
+    pub(super) fn event(&self, route: RouteId) -> Arc<str> {
+        self.routes.route(route).map_or_else(|| Arc::from(""), |route| Arc::clone(&route.event))
+    }
+
+    pub(super) fn relations(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables.values()
+    }
+}
+
+/// What an append brought.
+#[derive(Debug, Default)]
+pub(super) struct Appended {
+    /// The new entry's number; none where no topic gets anything of it.
+    pub(super) entry: Option<u64>,
+    /// Routes with a change that could not be routed.
+    pub(super) holes: Vec<RouteId>,
+}
+
+/// Routes a part's changes and appends what some topic gets of them.
+pub(super) fn append(
+    log: &mut Log,
+    tables: &mut Tables,
+    scratch: &mut Scratch,
+    part: TransactionPart,
+    now: Duration,
+) -> Appended {
+    let lsn = part.header.commit_lsn;
+    let end = match part.changes.last() {
+        Some(change) => Position { lsn, ordinal: change.ordinal },
+        None => Position::before(lsn),
+    };
+    let span = log.head..end.max(log.head);
+    let last = part.end_lsn.is_some();
+    let number = log.next_entry();
+    let mut appending = Appending {
+        tables,
+        entry: Entry::new(part.header, span, last, now),
+        number,
+        truncates: log.truncates.len(),
+        log,
+        holes: Vec::new(),
+    };
+    for change in part.changes {
+        appending.route(change, scratch);
+    }
+    appending.finish()
+}
+
+struct Appending<'a> {
+    log: &'a mut Log,
+    tables: &'a mut Tables,
+    entry: Entry,
+    number: u64,
+    /// How many truncates the log had before.
+    truncates: usize,
+    holes: Vec<RouteId>,
+}
+
+impl Appending<'_> {
+    fn route(&mut self, change: Change, scratch: &mut Scratch) {
+        let table = self.tables.table(&change.relation);
+        let at = Position { lsn: self.lsn(), ordinal: change.ordinal };
+        let place = self.entry.changes.len();
+        let mut kept = false;
+        table.plan.route(&change, scratch, &mut |target| match target {
+            Target::Topic { route, topic, shown } => {
+                kept = true;
+                self.deliver(topic, at, Delivery { change: place, route, shown });
+            }
+            Target::EveryTopic { route } => {
+                kept = true;
+                self.truncate(at, place, route);
+            }
+            Target::Hole { route } => {
+                self.log.holes.push_back(Hole { at, route });
+                self.holes.push(route);
+            }
+        });
+        if kept {
+            self.entry.changes.push(Logged { change, table });
+        }
+    }
+
+    const fn lsn(&self) -> Lsn {
+        self.entry.header.commit_lsn
+    }
+
+    fn truncate(&mut self, at: Position, change: usize, route: RouteId) {
+        self.log.truncates.push_back(Truncate { entry: self.number, change, route });
+        let topics: Vec<Topic> = self.log.topics.of_route(route).cloned().collect();
+        for topic in topics {
+            self.deliver(topic.as_str(), at, Delivery { change, route, shown: Shown::AsIs });
+        }
+    }
+
+    /// Adds a change to the topic's message of this entry; a topic that is new to the log is met first.
+    fn deliver(&mut self, topic: &str, at: Position, delivery: Delivery) {
+        if self.log.topics.get(topic).is_none() {
+            let Ok(topic) = Topic::parse(topic) else { return };
+            self.meet(&topic);
+        }
+        let event = self.tables.event(delivery.route);
+        let Some((topic, state)) = self.log.topics.get(topic) else { return };
+        let topic = topic.clone();
+        let mut start = self.entry.span.start;
+        let current = state.batches.back().filter(|reference| reference.entry == self.number);
+        if let Some(batch) = current.and_then(|reference| self.entry.batches.get_mut(reference.batch)) {
+            if batch.deliveries.last().is_some_and(|latest| latest.change == delivery.change) {
+                return; // two routes bring it here: once is enough
+            }
+            if batch.event == event {
+                batch.deliveries.push(delivery);
+                return;
+            }
+            // Another event: the message so far ends just before this change.
+            let before = Position { lsn: at.lsn, ordinal: at.ordinal.saturating_sub(1) };
+            batch.more = true;
+            batch.span.end = before;
+            start = before;
+        }
+        self.open_batch(topic, event, start..self.entry.span.end, vec![delivery]);
+    }
+
+    fn open_batch(&mut self, topic: Topic, event: Arc<str>, span: Range<Position>, deliveries: Vec<Delivery>) {
+        let lsn = self.lsn();
+        let reference = BatchRef { entry: self.number, batch: self.entry.batches.len() };
+        let Some(state) = self.log.topics.get_mut(topic.as_str()) else { return };
+        state.batches.push_back(reference);
+        let part = state.next_part(lsn);
+        let more = !self.entry.last;
+        if more && part == 0 {
+            self.log.open.push(OpenTopic { topic: topic.clone(), event: Arc::clone(&event) });
+        }
+        self.entry.batches.push(Batch { topic, event, part, more, span, deliveries, publication: None });
+    }
+
+    /// A topic that the log did not know: the truncates that it keeps are that topic's too.
+    fn meet(&mut self, topic: &Topic) {
+        let routes = self.tables.routes_for_topic(topic.as_str());
+        meet(self.log, self.tables, topic, routes);
+        let mine = |truncate: &&Truncate| truncate.entry == self.number;
+        let truncates: Vec<Truncate> = self.log.truncates.iter().filter(mine).copied().collect();
+        for truncate in truncates {
+            let fed = self.log.topics.get(topic.as_str()).is_some_and(|(_, s)| s.routes.contains(&truncate.route));
+            let change = self.entry.changes.get(truncate.change).map(|logged| logged.change.ordinal);
+            if let Some(ordinal) = change.filter(|_| fed) {
+                let at = Position { lsn: self.lsn(), ordinal };
+                let delivery = Delivery { change: truncate.change, route: truncate.route, shown: Shown::AsIs };
+                self.deliver(topic.as_str(), at, delivery);
+            }
+        }
+    }
+
+    /// The transaction's last entry closes every topic that got a part of it.
+    fn close_open_topics(&mut self) {
+        for OpenTopic { topic, event } in std::mem::take(&mut self.log.open) {
+            let Some((_, state)) = self.log.topics.get(topic.as_str()) else { continue };
+            if state.batches.back().is_none_or(|reference| reference.entry != self.number) {
+                self.open_batch(topic, event, self.entry.span.clone(), Vec::new());
+            }
+        }
+    }
+
+    fn finish(mut self) -> Appended {
+        if self.entry.last {
+            self.close_open_topics();
+        }
+        self.log.advance(self.entry.span.end);
+        if self.entry.batches.is_empty() && self.log.truncates.len() == self.truncates {
+            return Appended { entry: None, holes: self.holes };
+        }
+        self.entry.settle();
+        self.log.push(self.entry);
+        Appended { entry: Some(self.number), holes: self.holes }
+    }
+}
+
+/// Begins to know a topic: the log's truncates of its routes, up to the newest entry, become batches of it.
+pub(super) fn meet(log: &mut Log, tables: &Tables, topic: &Topic, routes: Vec<RouteId>) {
+    let mut state = TopicState::new(routes);
+    let fed = |truncate: &&Truncate| state.routes.contains(&truncate.route);
+    let truncates: Vec<Truncate> = log.truncates.iter().filter(fed).copied().collect();
+    for truncate in truncates {
+        let event = tables.event(truncate.route);
+        add_to_past(log, &mut state, topic, &event, truncate.entry, Some(truncate));
+        let goes_on = log.entry(truncate.entry).is_some_and(|entry| !entry.last);
+        match log.transaction_end(truncate.entry) {
+            Some(end) if goes_on => add_to_past(log, &mut state, topic, &event, end, None),
+            None if goes_on => log.open.push(OpenTopic { topic: topic.clone(), event }),
+            _ => {}
+        }
+    }
+    log.topics.insert(topic.clone(), state);
+}
+
+/// Gives a topic a batch in an entry that is in the log already, or adds to the one that it has there.
+fn add_to_past(
+    log: &mut Log,
+    state: &mut TopicState,
+    topic: &Topic,
+    event: &Arc<str>,
+    number: u64,
+    truncate: Option<Truncate>,
+) {
+    let known = state.batches.back().copied().filter(|reference| reference.entry >= number);
+    let Some(entry) = log.entry_mut(number) else { return };
+    let delivery = truncate.map(|it| Delivery { change: it.change, route: it.route, shown: Shown::AsIs });
+    if let Some(reference) = known {
+        if let Some(batch) = entry.batches.get_mut(reference.batch).filter(|_| reference.entry == number) {
+            batch.deliveries.extend(delivery);
+        }
+        return;
+    }
+    state.batches.push_back(BatchRef { entry: number, batch: entry.batches.len() });
+    entry.batches.push(Batch {
+        topic: topic.clone(),
+        event: Arc::clone(event),
+        part: state.next_part(entry.header.commit_lsn),
+        more: !entry.last,
+        span: entry.span.clone(),
+        deliveries: delivery.into_iter().collect(),
+        publication: None,
+    });
+}

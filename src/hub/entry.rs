@@ -1,0 +1,166 @@
+//! One transaction, or a part of a large one, as the log keeps it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::change::json::{MalformedValue, Shown, write_timestamp};
+use crate::change::{Change, OldRow, Operation, Relation, Row, TransactionHeader};
+use crate::routing::{RouteId, Topic};
+
+use super::table::Table;
+use super::topics::BatchRef;
+use super::{Cursor, Position, Publication};
+
+/// What an entry costs when it is empty: itself, and its buffer's bookkeeping.
+const ENTRY_OVERHEAD: usize = size_of::<Entry>() + 64;
+/// What a batch costs beside its deliveries: itself, and its reference in the index.
+const BATCH_OVERHEAD: usize = size_of::<Batch>() + size_of::<BatchRef>();
+
+/// A change that some topic gets.
+#[derive(Debug)]
+pub(super) struct Logged {
+    pub(super) change: Change,
+    pub(super) table: Arc<Table>,
+}
+
+/// One change as one topic sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delivery {
+    /// Its place in [`Entry::changes`].
+    pub(super) change: usize,
+    pub(super) route: RouteId,
+    pub(super) shown: Shown,
+}
+
+/// What one topic gets of an entry, in one message.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) topic: Topic,
+    pub(super) event: Arc<str>,
+    /// Counts the topic's messages of this transaction, from 0.
+    pub(super) part: u32,
+    /// Another message of this transaction follows.
+    pub(super) more: bool,
+    /// A reader at `start` lacks this message; at `end` it has it.
+    pub(super) span: Range<Position>,
+    pub(super) deliveries: Vec<Delivery>,
+    /// Kept when somebody catches up, since others are likely to.
+    pub(super) publication: Option<Arc<Publication>>,
+}
+
+/// A value that Postgres sent and that its type does not write.
+#[derive(Debug, Clone)]
+pub struct Malformed {
+    pub relation: Arc<Relation>,
+    pub value: MalformedValue,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) header: TransactionHeader,
+    pub(super) changes: Vec<Logged>,
+    pub(super) batches: Vec<Batch>,
+    /// A reader at `start` lacks the entry; at `end` it has it.
+    pub(super) span: Range<Position>,
+    /// The transaction ends with this entry.
+    pub(super) last: bool,
+    /// Since the process began.
+    pub(super) arrived: Duration,
+    /// Bytes of memory, about.
+    pub(super) size: usize,
+}
+
+impl Entry {
+    pub(super) const fn new(header: TransactionHeader, span: Range<Position>, last: bool, arrived: Duration) -> Self {
+        Self { header, changes: Vec::new(), batches: Vec::new(), span, last, arrived, size: ENTRY_OVERHEAD }
+    }
+
+    /// Moves the rows into one buffer of the entry's own: a slice of the replication connection's read buffer would
+    /// hold all of that buffer, however little of it the log keeps.
+    pub(super) fn settle(&mut self) {
+        let rows = || self.changes.iter().flat_map(|logged| rows(&logged.change.operation));
+        let total: usize = rows().map(Row::size).sum();
+        let mut arena = BytesMut::with_capacity(total);
+        rows().for_each(|row| arena.extend_from_slice(row.data()));
+        let mut arena = arena.freeze();
+        for logged in &mut self.changes {
+            move_rows(&mut logged.change.operation, &mut arena);
+        }
+        let deliveries: usize = self.batches.iter().map(|batch| batch.deliveries.len()).sum();
+        self.size += total + self.changes.len() * size_of::<Logged>();
+        self.size += self.batches.len() * BATCH_OVERHEAD + deliveries * size_of::<Delivery>();
+    }
+
+    /// A message's payload: `{"cursor", "commit_timestamp", "xid", ["part", "more",] "updates"}`.
+    ///
+    /// A value that its type does not write is named in `omitted`, and in `malformed` for the operator.
+    pub(super) fn encode(&self, batch: &Batch, cursor: Cursor, malformed: &mut Vec<Malformed>) -> Bytes {
+        let mut out = Vec::with_capacity(PAYLOAD_SIZE_GUESS);
+        out.extend_from_slice(b"{\"cursor\":\"");
+        out.extend_from_slice(cursor.to_string().as_bytes());
+        out.extend_from_slice(b"\",\"commit_timestamp\":");
+        write_timestamp(&mut out, self.header.commit_timestamp);
+        out.extend_from_slice(format!(",\"xid\":{}", self.header.xid).as_bytes());
+        if batch.part > 0 || batch.more {
+            out.extend_from_slice(format!(",\"part\":{}", batch.part).as_bytes());
+        }
+        if batch.more {
+            out.extend_from_slice(b",\"more\":true");
+        }
+        out.extend_from_slice(b",\"updates\":[");
+        let before_updates = out.len();
+        for delivery in &batch.deliveries {
+            if out.len() > before_updates {
+                out.push(b',');
+            }
+            self.encode_update(&mut out, *delivery, malformed);
+        }
+        out.extend_from_slice(b"]}");
+        Bytes::from(out)
+    }
+
+    fn encode_update(&self, out: &mut Vec<u8>, delivery: Delivery, malformed: &mut Vec<Malformed>) {
+        let logged = self.changes.get(delivery.change);
+        let encoder = logged.and_then(|logged| logged.table.encoder(delivery.route).map(|encoder| (logged, encoder)));
+        debug_assert!(encoder.is_some(), "a delivery names a change and a route of its own entry");
+        if let Some((logged, encoder)) = encoder {
+            let values = encoder.encode(out, &logged.change.operation, delivery.shown);
+            let relation = || Arc::clone(&logged.table.relation);
+            malformed.extend(values.into_iter().map(|value| Malformed { relation: relation(), value }));
+        }
+    }
+}
+
+/// A small transaction's payload fits without growing the buffer.
+const PAYLOAD_SIZE_GUESS: usize = 512;
+
+fn rows(operation: &Operation) -> impl Iterator<Item = &Row> {
+    let (old, new) = match operation {
+        Operation::Insert { new } => (None, Some(new)),
+        Operation::Update { old, new } => (old.as_ref().map(OldRow::row), Some(new)),
+        Operation::Delete { old } => (Some(old.row()), None),
+        Operation::Truncate => (None, None),
+    };
+    old.into_iter().chain(new)
+}
+
+/// Takes each row's bytes off the front of `arena`, in the order of [`rows`].
+fn move_rows(operation: &mut Operation, arena: &mut Bytes) {
+    let mut take = |row: &Row| row.with_data(arena.split_to(row.size()));
+    let mut take_old = |old: &OldRow| match old {
+        OldRow::Key(row) => OldRow::Key(take(row)),
+        OldRow::Full(row) => OldRow::Full(take(row)),
+    };
+    match operation {
+        Operation::Insert { new } => *new = take(new),
+        Operation::Update { old, new } => {
+            *old = old.as_ref().map(take_old);
+            *new = new.with_data(arena.split_to(new.size()));
+        }
+        Operation::Delete { old } => *old = take_old(old),
+        Operation::Truncate => {}
+    }
+}

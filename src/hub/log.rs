@@ -1,0 +1,217 @@
+//! The replay log: recent transactions in commit order, indexed by topic, bounded in time and memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::change::FeedSystem;
+use crate::routing::RouteId;
+
+use super::entry::{Entry, Malformed};
+use super::topics::{BatchRef, OpenTopic, TopicState, Topics};
+use super::{Cursor, Position, Publication, ReadOutcome, ShapeId};
+
+/// How much the log keeps; what is older can no longer be resumed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLimits {
+    pub window: Duration,
+    /// Bytes.
+    pub memory: usize,
+}
+
+/// A truncate of a table whose route feeds many topics: topics that come to be known later need it too.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Truncate {
+    pub(super) entry: u64,
+    /// Its place in the entry's changes.
+    pub(super) change: usize,
+    pub(super) route: RouteId,
+}
+
+/// A change that could not be routed: no reader of that route's topics passes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hole {
+    pub(super) at: Position,
+    pub(super) route: RouteId,
+}
+
+#[derive(Debug)]
+pub(super) struct Log {
+    limits: LogLimits,
+    pub(super) system: FeedSystem,
+    entries: VecDeque<Entry>,
+    /// The number of the front entry; numbers are never reused.
+    first: u64,
+    /// Everything up to here has been seen.
+    pub(super) head: Position,
+    /// Everything after this, up to the head, is in the log.
+    tail: Position,
+    size: usize,
+    pub(super) topics: Topics,
+    pub(super) truncates: VecDeque<Truncate>,
+    pub(super) holes: VecDeque<Hole>,
+    /// Topics that are owed the last part of the transaction that is coming in.
+    pub(super) open: Vec<OpenTopic>,
+    /// Met while encoding, for the operator.
+    pub(super) malformed: Vec<Malformed>,
+}
+
+impl Log {
+    /// An empty log of everything that commits at `start` or later.
+    pub(super) fn new(limits: LogLimits, system: FeedSystem, start: Position) -> Self {
+        Self {
+            limits,
+            system,
+            entries: VecDeque::new(),
+            first: 0,
+            head: start,
+            tail: start,
+            size: 0,
+            topics: Topics::default(),
+            truncates: VecDeque::new(),
+            holes: VecDeque::new(),
+            open: Vec::new(),
+            malformed: Vec::new(),
+        }
+    }
+
+    /// The number that the next entry gets.
+    pub(super) fn next_entry(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    pub(super) fn entry(&self, number: u64) -> Option<&Entry> {
+        self.entries.get(self.place(number)?)
+    }
+
+    pub(super) fn entry_mut(&mut self, number: u64) -> Option<&mut Entry> {
+        let place = self.place(number)?;
+        self.entries.get_mut(place)
+    }
+
+    /// The entry with which the transaction of entry `number` ends, unless that is still to come.
+    pub(super) fn transaction_end(&self, number: u64) -> Option<u64> {
+        (number..self.next_entry()).find(|number| self.entry(*number).is_some_and(|entry| entry.last))
+    }
+
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.size += entry.size;
+        self.entries.push_back(entry);
+    }
+
+    /// Nothing that commits before `position` is still to come.
+    pub(super) fn advance(&mut self, position: Position) {
+        self.head = self.head.max(position);
+    }
+
+    fn place(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
+    }
+
+    /// Lets go of what is too old or too much.
+    pub(super) fn evict(&mut self, now: Duration) {
+        while let Some(front) = self.entries.front() {
+            let expired = now.saturating_sub(front.arrived) > self.limits.window;
+            if !expired && self.size <= self.limits.memory {
+                return;
+            }
+            self.evict_front();
+        }
+    }
+
+    fn evict_front(&mut self) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        self.size = self.size.saturating_sub(entry.size);
+        self.tail = entry.span.end;
+        for batch in &entry.batches {
+            if let Some(state) = self.topics.get_mut(batch.topic.as_str()) {
+                while state.batches.front().is_some_and(|reference| reference.entry <= self.first) {
+                    state.batches.pop_front();
+                }
+            }
+            self.topics.remove_if_idle(batch.topic.as_str());
+        }
+        while self.truncates.front().is_some_and(|truncate| truncate.entry <= self.first) {
+            self.truncates.pop_front();
+        }
+        while self.holes.front().is_some_and(|hole| hole.at <= self.tail) {
+            self.holes.pop_front();
+        }
+        self.first += 1;
+    }
+
+    /// Whether a reader of these routes' topics at `position` can go on without a hole.
+    pub(super) fn can_resume(&self, position: Position, routes: &[RouteId]) -> bool {
+        let within = self.tail <= position && position <= self.head;
+        let hole = self.holes.iter().any(|hole| hole.at > position && routes.contains(&hole.route));
+        within && !hole
+    }
+
+    /// What a topic got after a position, as messages of `shape`: about `budget` bytes of payload at a time.
+    pub(super) fn read(
+        &mut self,
+        topic: &str,
+        shape: ShapeId,
+        after: Position,
+        budget: usize,
+    ) -> (Vec<Arc<Publication>>, ReadOutcome) {
+        let Some((_, state)) = self.topics.get(topic) else { return (Vec::new(), ReadOutcome::Lost) };
+        if !self.can_resume(after, &state.routes) {
+            return (Vec::new(), ReadOutcome::Lost);
+        }
+        let references: Vec<BatchRef> = self.after(state, after).collect();
+        let (mut publications, mut bytes) = (Vec::new(), 0);
+        for reference in references {
+            let Some(publication) = self.publication(reference, shape, Keep::InLog) else { continue };
+            bytes += publication.payload.len();
+            let position = publication.position;
+            publications.push(publication);
+            if bytes >= budget {
+                return (publications, ReadOutcome::More(position));
+            }
+        }
+        (publications, ReadOutcome::AtHead)
+    }
+
+    /// A topic's batches that end after a position.
+    fn after(&self, state: &TopicState, after: Position) -> impl Iterator<Item = BatchRef> {
+        let ends_before = |reference: &BatchRef| {
+            let batch = self.entry(reference.entry).and_then(|entry| entry.batches.get(reference.batch));
+            batch.is_some_and(|batch| batch.span.end <= after)
+        };
+        let from = state.batches.partition_point(ends_before);
+        state.batches.range(from..).copied()
+    }
+
+    /// A batch as a message, encoded unless it is at hand.
+    pub(super) fn publication(&mut self, at: BatchRef, shape: ShapeId, keep: Keep) -> Option<Arc<Publication>> {
+        let system = self.system;
+        let place = self.place(at.entry)?;
+        let entry = self.entries.get_mut(place)?;
+        let batch = entry.batches.get(at.batch)?;
+        if let Some(publication) = batch.publication.as_ref().filter(|publication| publication.shape == shape) {
+            return Some(Arc::clone(publication));
+        }
+        let payload = entry.encode(batch, Cursor { system, position: batch.span.end }, &mut self.malformed);
+        let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
+        let publication = Arc::new(Publication::new(shape, topic, event, batch.span.clone(), payload));
+        if keep == Keep::InLog {
+            let size = publication.payload.len() + size_of::<Publication>();
+            entry.size += size;
+            if let Some(batch) = entry.batches.get_mut(at.batch) {
+                batch.publication = Some(Arc::clone(&publication));
+            }
+            self.size += size;
+        }
+        Some(publication)
+    }
+}
+
+/// What becomes of a message's encoding once it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Live: everybody who wants it is sent it now.
+    No,
+    /// Somebody catches up: others are likely to.
+    InLog,
+}

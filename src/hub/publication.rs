@@ -1,0 +1,47 @@
+//! A message to a topic, encoded once and shared by all who are sent it.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::routing::Topic;
+
+use super::{Position, ShapeId};
+
+/// How many wire forms of a message there can be; `transport` numbers them.
+pub const ENCODINGS: usize = 2;
+
+/// One message of one shape: its payload as JSON, and its wire forms as they are asked for.
+#[derive(Debug)]
+pub struct Publication {
+    pub shape: ShapeId,
+    pub topic: Topic,
+    pub event: Arc<str>,
+    /// A reader that has this message has everything up to here.
+    pub position: Position,
+    /// A reader that lacks this message, and nothing before it, is here.
+    pub before: Position,
+    pub payload: Bytes,
+    encoded: [OnceLock<Bytes>; ENCODINGS],
+}
+
+impl Publication {
+    pub(super) fn new(
+        shape: ShapeId,
+        topic: Topic,
+        event: Arc<str>,
+        span: std::ops::Range<Position>,
+        payload: Bytes,
+    ) -> Self {
+        let encoded = std::array::from_fn(|_| OnceLock::new());
+        Self { shape, topic, event, position: span.end, before: span.start, payload, encoded }
+    }
+
+    /// The wire form with this number, made by `encode` when it is first asked for, whichever shard asks.
+    pub fn encoded(&self, encoding: usize, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        match self.encoded.get(encoding) {
+            Some(form) => form.get_or_init(|| encode(self)).clone(),
+            None => encode(self),
+        }
+    }
+}

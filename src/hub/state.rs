@@ -1,0 +1,282 @@
+//! The hub's state machine: feed events and commands in, messages to shards out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::change::{FeedEvent, FeedSystem, Lsn, Relation, TransactionPart};
+use crate::routing::{PlanProblem, RouteId, RouteTable, Scratch, Topic};
+
+use super::append::{Tables, append, meet};
+use super::entry::Malformed;
+use super::log::{Keep, Log};
+use super::shape::Shape;
+use super::topics::BatchRef;
+use super::{
+    Command, Cursor, JoinToken, LogLimits, Position, ReadOutcome, Refusal, ShapeId, ShardId, Subscribed, ToShard,
+};
+
+/// The hub's bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HubLimits {
+    pub log: LogLimits,
+    /// A column's value that is longer, in bytes, is left out and named in `omitted`.
+    pub value: usize,
+    /// About how many bytes of payload one read gives: it is encoded while everyone else waits.
+    pub read: usize,
+}
+
+/// Who is subscribed to what, and the log that they read.
+#[derive(Debug)]
+pub struct Hub {
+    limits: HubLimits,
+    tables: Tables,
+    scratch: Scratch,
+    /// None until the feed has begun, and again when it was lost.
+    log: Option<Log>,
+    shapes: HashMap<ShapeId, Shape>,
+    next_shape: u64,
+    /// The flush position seen at connect: the log has caught up once it has passed it.
+    target: Lsn,
+    reached: Lsn,
+    outgoing: Vec<Vec<ToShard>>,
+}
+
+impl Hub {
+    #[must_use]
+    pub fn new(routes: Arc<RouteTable>, shards: usize, limits: HubLimits) -> Self {
+        Self {
+            limits,
+            tables: Tables::new(routes, limits.value),
+            scratch: Scratch::default(),
+            log: None,
+            shapes: HashMap::new(),
+            next_shape: 0,
+            target: Lsn::ZERO,
+            reached: Lsn::ZERO,
+            outgoing: vec![Vec::new(); shards],
+        }
+    }
+
+    /// Everything up to here is in the log, and may be acknowledged to Postgres.
+    #[must_use]
+    pub const fn reached(&self) -> Lsn {
+        self.reached
+    }
+
+    /// The log has passed the flush position that the server had at connect.
+    #[must_use]
+    pub fn caught_up(&self) -> bool {
+        self.log.is_some() && self.reached >= self.target
+    }
+
+    /// What the shards are to be told since the last call, in order for each shard.
+    pub fn take_outgoing(&mut self) -> impl Iterator<Item = (ShardId, Vec<ToShard>)> {
+        let shards = self.outgoing.iter_mut().enumerate();
+        shards
+            .filter(|(_, messages)| !messages.is_empty())
+            .map(|(shard, messages)| (ShardId(shard), std::mem::take(messages)))
+    }
+
+    /// Routes that can't take every change of a table as it is now, for the operator.
+    pub fn problems(&self) -> impl Iterator<Item = (&Arc<Relation>, &PlanProblem)> {
+        self.tables.relations().flat_map(|table| table.plan.problems().iter().map(|problem| (&table.relation, problem)))
+    }
+
+    /// Values that were left out since the last call because their types don't write them, for the operator.
+    pub fn take_malformed(&mut self) -> Vec<Malformed> {
+        self.log.as_mut().map(|log| std::mem::take(&mut log.malformed)).unwrap_or_default()
+    }
+
+    /// Takes what replication says, `now` after the process began.
+    pub fn feed(&mut self, event: FeedEvent, now: Duration) {
+        match event {
+            FeedEvent::Connected { system, start, flush, relations } => {
+                self.connected(system, start, flush, &relations)
+            }
+            FeedEvent::Part(part) => self.append(part, now),
+            FeedEvent::Progress(lsn) => {
+                if let Some(log) = &mut self.log {
+                    log.advance(Position::before(lsn));
+                    self.reached = self.reached.max(lsn);
+                }
+            }
+            FeedEvent::Lost { .. } => self.lose(),
+        }
+    }
+
+    /// Lets go of what is older than the window.
+    pub fn tick(&mut self, now: Duration) {
+        if let Some(log) = &mut self.log {
+            log.evict(now);
+        }
+    }
+
+    /// Takes what a shard asks.
+    pub fn command(&mut self, command: Command) {
+        match command {
+            Command::Subscribe { shard, join, topic, cursor } => {
+                let message = match self.subscribe(shard, &topic, cursor.as_deref()) {
+                    Ok(subscribed) => ToShard::Subscribed { join, subscribed },
+                    Err(refusal) => ToShard::Refused { join, refusal },
+                };
+                self.tell(shard, message);
+            }
+            Command::Unsubscribe { shard, shape } => self.unsubscribe(shard, shape),
+            Command::Read { shard, join, shape, after } => self.read(shard, join, shape, after),
+        }
+    }
+
+    fn connected(&mut self, system: FeedSystem, start: Lsn, flush: Lsn, relations: &[Arc<Relation>]) {
+        if self.log.as_ref().is_some_and(|log| log.system != system) {
+            self.lose();
+        }
+        for relation in relations {
+            self.tables.table(relation);
+        }
+        let limits = self.limits.log;
+        self.log.get_or_insert_with(|| Log::new(limits, system, Position::before(start)));
+        self.target = flush;
+        self.reached = self.reached.max(start);
+    }
+
+    fn append(&mut self, part: TransactionPart, now: Duration) {
+        let Some(log) = &mut self.log else {
+            debug_assert!(false, "replication says Connected before it sends parts");
+            return;
+        };
+        let end_lsn = part.end_lsn;
+        let appended = append(log, &mut self.tables, &mut self.scratch, part, now);
+        if let Some(entry) = appended.entry {
+            self.publish(entry);
+        }
+        for route in appended.holes {
+            self.reset_topics_of(route);
+        }
+        if let Some(end) = end_lsn {
+            self.reached = self.reached.max(end);
+        }
+        self.tick(now);
+    }
+
+    /// Encodes what has subscribers, once for each shape, and hands each shard one message for it.
+    fn publish(&mut self, number: u64) {
+        let Some(log) = &mut self.log else { return };
+        let batches = log.entry(number).map_or(0, |entry| entry.batches.len());
+        for batch in 0..batches {
+            let Some(topic) = log.entry(number).and_then(|entry| entry.batches.get(batch)).map(|batch| &batch.topic)
+            else {
+                continue;
+            };
+            let Some(id) = log.topics.get(topic.as_str()).and_then(|(_, state)| state.shape) else { continue };
+            let Some(shape) = self.shapes.get(&id) else { continue };
+            let Some(publication) = log.publication(BatchRef { entry: number, batch }, id, Keep::No) else { continue };
+            for shard in shape.shards() {
+                if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
+                    outgoing.push(ToShard::Publish(Arc::clone(&publication)));
+                }
+            }
+        }
+    }
+
+    fn subscribe(&mut self, shard: ShardId, name: &str, cursor: Option<&str>) -> Result<Subscribed, Refusal> {
+        let log = self.log.as_mut().ok_or(Refusal::NotReady)?;
+        let topic = Topic::parse(name).map_err(|_| Refusal::UnmatchedTopic)?;
+        let known = log.topics.get(name).map(|(_, state)| state.routes.clone());
+        let routes = known.clone().unwrap_or_else(|| self.tables.routes_for_topic(name));
+        if routes.is_empty() {
+            return Err(Refusal::UnmatchedTopic);
+        }
+        let resume_after = cursor.map(|text| resume_position(log, &routes, text)).transpose()?;
+        if known.is_none() {
+            meet(log, &self.tables, &topic, routes);
+        }
+        let position = resume_after.unwrap_or(log.head);
+        let cursor = Cursor { system: log.system, position }.to_string();
+        let shape = self.shape_of(&topic);
+        if let Some(shape) = self.shapes.get_mut(&shape) {
+            shape.add(shard);
+        }
+        Ok(Subscribed { shape, cursor, resume_after })
+    }
+
+    /// The topic's shape, made if it has none.
+    fn shape_of(&mut self, topic: &Topic) -> ShapeId {
+        let next = ShapeId(self.next_shape);
+        let state = self.log.as_mut().and_then(|log| log.topics.get_mut(topic.as_str()));
+        let Some(state) = state else { return next };
+        let shape = *state.shape.get_or_insert(next);
+        if shape == next {
+            self.next_shape += 1;
+            self.shapes.insert(next, Shape::new(topic.clone()));
+        }
+        shape
+    }
+
+    fn unsubscribe(&mut self, shard: ShardId, id: ShapeId) {
+        let Some(shape) = self.shapes.get_mut(&id) else { return };
+        shape.remove(shard);
+        if !shape.is_empty() {
+            return;
+        }
+        if let Some(shape) = self.shapes.remove(&id) {
+            self.forget_shape(&shape.topic);
+        }
+    }
+
+    fn forget_shape(&mut self, topic: &Topic) {
+        let Some(log) = &mut self.log else { return };
+        if let Some(state) = log.topics.get_mut(topic.as_str()) {
+            state.shape = None;
+        }
+        log.topics.remove_if_idle(topic.as_str());
+    }
+
+    fn read(&mut self, shard: ShardId, join: JoinToken, id: ShapeId, after: Position) {
+        let (log, shape) = (self.log.as_mut(), self.shapes.get(&id));
+        let (publications, outcome) = match log.zip(shape) {
+            Some((log, shape)) => log.read(shape.topic.as_str(), id, after, self.limits.read),
+            None => (Vec::new(), ReadOutcome::Lost),
+        };
+        self.tell(shard, ToShard::Read { join, publications, outcome });
+    }
+
+    /// Continuity is lost: everyone begins afresh, and the log too.
+    fn lose(&mut self) {
+        for id in self.shapes.keys().copied().collect::<Vec<_>>() {
+            self.reset(id);
+        }
+        self.log = None;
+        self.reached = Lsn::ZERO;
+    }
+
+    fn reset_topics_of(&mut self, route: RouteId) {
+        let Some(log) = &self.log else { return };
+        let shape = |topic: &Topic| log.topics.get(topic.as_str()).and_then(|(_, state)| state.shape);
+        for id in log.topics.of_route(route).filter_map(shape).collect::<Vec<_>>() {
+            self.reset(id);
+        }
+    }
+
+    fn reset(&mut self, id: ShapeId) {
+        let Some(shape) = self.shapes.remove(&id) else { return };
+        for shard in shape.shards() {
+            if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
+                outgoing.push(ToShard::Reset { shape: id });
+            }
+        }
+        self.forget_shape(&shape.topic);
+    }
+
+    fn tell(&mut self, shard: ShardId, message: ToShard) {
+        if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
+            outgoing.push(message);
+        }
+    }
+}
+
+fn resume_position(log: &Log, routes: &[RouteId], text: &str) -> Result<Position, Refusal> {
+    let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
+    let valid = cursor.system == log.system && log.can_resume(cursor.position, routes);
+    valid.then_some(cursor.position).ok_or(Refusal::ResyncRequired)
+}

@@ -1,0 +1,95 @@
+//! The hub's owner: the one task that feeds its state and passes on what it says.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::change::{FeedEvent, Lsn};
+
+use super::{Command, Hub, ToShard};
+
+/// Commands taken at a time, so that a burst of joins costs the feed one turn and not one each.
+const COMMANDS_A_TURN: usize = 256;
+/// How often the log looks at its window when nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The hub's ends of its channels. Each is bounded: a full shard makes the hub wait, a waiting hub makes
+/// replication wait, and Postgres is the buffer.
+pub struct HubTask {
+    pub hub: Hub,
+    pub feed: mpsc::Receiver<Vec<FeedEvent>>,
+    pub commands: mpsc::Receiver<Command>,
+    /// By shard number.
+    pub shards: Vec<mpsc::Sender<Vec<ToShard>>>,
+    /// What replication may acknowledge.
+    pub acknowledged: watch::Sender<Lsn>,
+    pub caught_up: watch::Sender<bool>,
+}
+
+impl HubTask {
+    /// Runs until replication and every shard have let go of their ends.
+    pub async fn run(mut self) {
+        let started = Instant::now();
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut commands = Vec::with_capacity(COMMANDS_A_TURN);
+        let (mut feed_open, mut commands_open) = (true, true);
+        while feed_open || commands_open {
+            tokio::select! {
+                taken = self.commands.recv_many(&mut commands, COMMANDS_A_TURN), if commands_open => {
+                    commands_open = taken > 0;
+                    commands.drain(..).for_each(|command| self.hub.command(command));
+                }
+                events = self.feed.recv(), if feed_open => match events {
+                    Some(events) => self.take(events, started.elapsed()),
+                    None => feed_open = false,
+                },
+                _ = tick.tick() => self.hub.tick(started.elapsed()),
+            }
+            self.pass_on().await;
+        }
+    }
+
+    fn take(&mut self, events: Vec<FeedEvent>, now: Duration) {
+        for event in events {
+            let connected = matches!(event, FeedEvent::Connected { .. });
+            if let FeedEvent::Lost { reason } = &event {
+                tracing::error!(reason, "the feed has lost its continuity: every subscriber is told to resync");
+            }
+            self.hub.feed(event, now);
+            if connected {
+                self.report_problems();
+            }
+        }
+    }
+
+    fn report_problems(&self) {
+        for (relation, problem) in self.hub.problems() {
+            tracing::error!(%relation, %problem, "a route can't take this table's changes: its topics must resync");
+        }
+    }
+
+    fn report_malformed(&mut self) {
+        let malformed = self.hub.take_malformed();
+        if let Some(first) = malformed.first() {
+            // One line for a batch: a type that was altered makes every row of it say the same.
+            let (relation, value, values) = (&first.relation, &first.value, malformed.len());
+            tracing::warn!(%relation, %value, values, "values are left out: restart the gateway if their type was altered");
+        }
+    }
+
+    async fn pass_on(&mut self) {
+        self.report_malformed();
+        for (shard, messages) in self.hub.take_outgoing() {
+            if let Some(shard) = self.shards.get(shard.0) {
+                // A shard that is gone is a process that is ending.
+                let _gone = shard.send(messages).await;
+            }
+        }
+        let reached = self.hub.reached();
+        self.acknowledged.send_if_modified(|current| std::mem::replace(current, reached) != reached);
+        let caught_up = self.hub.caught_up();
+        self.caught_up.send_if_modified(|current| std::mem::replace(current, caught_up) != caught_up);
+    }
+}

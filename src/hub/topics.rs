@@ -1,0 +1,83 @@
+//! Every topic that has subscribers or changes in the log.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::change::Lsn;
+use crate::routing::{RouteId, Topic};
+
+use super::ShapeId;
+
+/// Where the log keeps a batch: an entry's number and the batch's place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct BatchRef {
+    pub(super) entry: u64,
+    pub(super) batch: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct TopicState {
+    /// The routes that feed it, in config order.
+    pub(super) routes: Vec<RouteId>,
+    /// Its batches in the log, oldest first.
+    pub(super) batches: VecDeque<BatchRef>,
+    pub(super) shape: Option<ShapeId>,
+    /// How many messages it got of the transaction that committed at this LSN: the next message's part.
+    parts: (Lsn, u32),
+}
+
+impl TopicState {
+    pub(super) fn new(routes: Vec<RouteId>) -> Self {
+        Self { routes, ..Self::default() }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.batches.is_empty() && self.shape.is_none()
+    }
+
+    /// The part number for the topic's next message of the transaction that committed at `lsn`.
+    pub(super) fn next_part(&mut self, lsn: Lsn) -> u32 {
+        let part = if self.parts.0 == lsn { self.parts.1 } else { 0 };
+        self.parts = (lsn, part + 1);
+        part
+    }
+}
+
+/// A topic that got a part of a transaction which goes on: it is owed a last part.
+#[derive(Debug, Clone)]
+pub(super) struct OpenTopic {
+    pub(super) topic: Topic,
+    pub(super) event: Arc<str>,
+}
+
+/// Topics by name.
+#[derive(Debug, Default)]
+pub(super) struct Topics {
+    by_name: HashMap<Topic, TopicState>,
+}
+
+impl Topics {
+    pub(super) fn get(&self, name: &str) -> Option<(&Topic, &TopicState)> {
+        self.by_name.get_key_value(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut TopicState> {
+        self.by_name.get_mut(name)
+    }
+
+    pub(super) fn insert(&mut self, topic: Topic, state: TopicState) {
+        self.by_name.insert(topic, state);
+    }
+
+    pub(super) fn remove_if_idle(&mut self, name: &str) {
+        if self.by_name.get(name).is_some_and(TopicState::is_idle) {
+            self.by_name.remove(name);
+        }
+    }
+
+    /// The topics that a route is known to feed.
+    pub(super) fn of_route(&self, route: RouteId) -> impl Iterator<Item = &Topic> {
+        let fed = self.by_name.iter().filter(move |(_, state)| state.routes.contains(&route));
+        fed.map(|(topic, _)| topic)
+    }
+}

@@ -1,0 +1,31 @@
+//! Structured logs on standard error, as text or JSON. Row values and secrets never reach them.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+/// What is logged, in `tracing_subscriber`'s filter syntax: `info`, or `walcast::replication=debug,info`.
+pub const FILTER_VARIABLE: &str = "WALCAST_LOG";
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one object a line.
+    Json,
+}
+
+/// Installs the process' logger. A second call changes nothing.
+pub fn init(format: Format) {
+    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let installed = match format {
+        Format::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
+        Format::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if installed.is_err() {
+        tracing::debug!("a logger was installed before");
+    }
+}

@@ -1,0 +1,27 @@
+//! What one client may take.
+
+use std::time::Duration;
+
+/// How long a connection that is being closed may take to say goodbye: its close frame must get through whatever it
+/// is still sending, and a client that never answers must not keep the socket.
+pub(super) const LINGER: Duration = Duration::from_secs(5);
+/// Replies are pushed whatever waits in the outbox, up to this many times its limit; then the client, which keeps
+/// asking without reading, is closed.
+pub(super) const OUTBOX_REPLY_FACTOR: usize = 2;
+
+/// Bounds from the config's `[limits]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest message from a client, in bytes; over it: close 1009.
+    pub frame: usize,
+    /// Bytes that may wait for a client; over it, its subscriptions read on from the log when there is room again.
+    pub outbox: usize,
+    /// Topics that one connection may have joined; over it: `too many channels joined`.
+    pub topics_per_connection: usize,
+    /// How long a client may be silent; over it: close 1002. Phoenix clients send a heartbeat every 30 s.
+    pub idle: Duration,
+    /// How long a client may take for a request's head; over it: the connection is closed.
+    pub handshake: Duration,
+    /// Connections of the process; over it: HTTP 503.
+    pub connections: usize,
+}

@@ -1,0 +1,65 @@
+//! One client's connection, without its socket.
+
+use std::time::Duration;
+
+use crate::hub::ShapeId;
+use crate::phoenix::{Serializer, Session};
+use crate::transport::websocket::MessageReader;
+
+use super::outbox::Outbox;
+
+/// A joined topic's place in the fan-out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Subscription {
+    pub(super) join: u32,
+    pub(super) shape: ShapeId,
+    /// Among the shape's members.
+    pub(super) place: usize,
+}
+
+/// How far the goodbye has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// Our close frame is out, or on its way; whatever the client still says is read and dropped.
+    Closing {
+        deadline: Duration,
+    },
+    /// Both have said goodbye: the socket goes when the outbox is empty.
+    Closed,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) generation: u32,
+    pub(super) serializer: Serializer,
+    pub(super) session: Session,
+    pub(super) reader: MessageReader,
+    pub(super) outbox: Outbox,
+    pub(super) subscriptions: Vec<Subscription>,
+    /// How many of them are not live.
+    pub(super) behind: usize,
+    /// Listed among the shard's connections that have something to send.
+    pub(super) dirty: bool,
+    pub(super) phase: Phase,
+    /// When the client last sent anything, since the process began.
+    pub(super) heard: Duration,
+}
+
+impl Connection {
+    pub(super) fn subscription(&self, join: u32) -> Option<Subscription> {
+        self.subscriptions.iter().find(|subscription| subscription.join == join).copied()
+    }
+
+    pub(super) fn remove_subscription(&mut self, join: u32) -> Option<Subscription> {
+        let index = self.subscriptions.iter().position(|subscription| subscription.join == join)?;
+        Some(self.subscriptions.swap_remove(index))
+    }
+
+    /// The subscription's place among its shape's members has changed.
+    pub(super) fn moved(&mut self, join: u32, place: usize) {
+        if let Some(subscription) = self.subscriptions.iter_mut().find(|subscription| subscription.join == join) {
+            subscription.place = place;
+        }
+    }
+}

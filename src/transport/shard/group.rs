@@ -1,0 +1,67 @@
+//! A shard's subscribers of each shape.
+
+use std::collections::HashMap;
+
+use crate::hub::{Position, ShapeId};
+
+/// One subscription, as the fan-out walks over it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member {
+    /// The connection's slot in the shard.
+    pub(super) slot: usize,
+    /// The join's number within its connection.
+    pub(super) join: u32,
+    pub(super) feed: Feed,
+}
+
+/// Where a subscription reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Feed {
+    /// At the log's tail: it is sent what is published.
+    Live,
+    /// It resumes, or was too slow: it reads the log from here when its outbox has room.
+    Behind(Position),
+    /// It has asked for what comes next, and the answer is on its way.
+    Reading,
+}
+
+/// Members by shape. A member's place changes when another leaves; `moved` is told.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    members: HashMap<ShapeId, Vec<Member>>,
+}
+
+impl Groups {
+    /// The new member's place.
+    pub(super) fn add(&mut self, shape: ShapeId, member: Member) -> usize {
+        let members = self.members.entry(shape).or_default();
+        members.push(member);
+        members.len() - 1
+    }
+
+    /// Takes a member out; the one that now has its place, if any.
+    pub(super) fn remove(&mut self, shape: ShapeId, place: usize) -> Option<Member> {
+        let members = self.members.get_mut(&shape)?;
+        if place < members.len() {
+            members.swap_remove(place);
+        }
+        let moved = members.get(place).copied();
+        if members.is_empty() {
+            self.members.remove(&shape);
+        }
+        moved
+    }
+
+    /// All members of a shape at once: its feed has a hole.
+    pub(super) fn take(&mut self, shape: ShapeId) -> Vec<Member> {
+        self.members.remove(&shape).unwrap_or_default()
+    }
+
+    pub(super) fn members_mut(&mut self, shape: ShapeId) -> &mut [Member] {
+        self.members.get_mut(&shape).map_or(&mut [], Vec::as_mut_slice)
+    }
+
+    pub(super) fn member_mut(&mut self, shape: ShapeId, place: usize) -> Option<&mut Member> {
+        self.members.get_mut(&shape)?.get_mut(place)
+    }
+}

@@ -1,0 +1,14 @@
+//! One thread's share of the connections.
+
+mod connection;
+mod group;
+mod join;
+mod outbox;
+mod shell;
+mod state;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+pub(in crate::transport) use shell::{Shell, adopt};
+pub use thread::{Accepted, Control, ShardChannels, ShardThread};

@@ -1,0 +1,245 @@
+//! A shard's sockets: what is read goes to the state, what the state says goes out.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::hub::{Command, ToShard};
+use crate::phoenix::Serializer;
+use crate::transport::listener::Permit;
+
+use super::state::State;
+
+/// One buffer for all of the shard's reads: an idle connection has none.
+const READ_BUFFER: usize = 64 * 1024;
+/// Reads of one connection in a row, before others get their turn.
+const READS_A_TURN: usize = 4;
+/// Frames in one vectored write. Linux takes up to 1024; a batch is rarely more than a few.
+const FRAMES_A_WRITE: usize = 64;
+/// Commands that may wait for the hub before connections are no longer read from.
+const COMMANDS_MAX: usize = 4096;
+
+/// The state with its sockets. Shared by the shard's tasks, all on one thread; never borrowed across an await.
+pub(in crate::transport) struct Shell {
+    pub(super) state: State,
+    /// By the state's slots.
+    sockets: Vec<Option<Socket>>,
+    next_serial: u64,
+    buffer: Box<[u8]>,
+    dirty: Vec<usize>,
+    /// Connections that are not read from until the hub has taken commands.
+    parked: Vec<Waker>,
+    /// Tells the shard's main task that there are commands.
+    commands: Rc<Notify>,
+    started: Instant,
+}
+
+struct Socket {
+    stream: TcpStream,
+    /// Tells it from others in the same slot.
+    serial: u64,
+    /// The kernel's buffer is full: the connection's task waits for room.
+    blocked: bool,
+    waker: Option<Waker>,
+    _permit: Permit,
+}
+
+impl Shell {
+    pub(super) fn new(state: State, commands: Rc<Notify>) -> Self {
+        Self {
+            state,
+            sockets: Vec::new(),
+            next_serial: 0,
+            buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+            dirty: Vec::new(),
+            parked: Vec::new(),
+            commands,
+            started: Instant::now(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(super) fn told(&mut self, messages: Vec<ToShard>) {
+        let now = self.now();
+        messages.into_iter().for_each(|message| self.state.told(message, now));
+    }
+
+    /// Writes to every connection that has got something, once each.
+    pub(super) fn flush_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.state.take_dirty(&mut dirty);
+        for slot in dirty.drain(..) {
+            self.flush(slot);
+        }
+        self.dirty = dirty;
+    }
+
+    pub(super) fn tick(&mut self) {
+        for slot in self.state.tick(self.now()) {
+            self.remove(slot);
+        }
+    }
+
+    /// The next command for the hub; connections that waited for room are read from again.
+    pub(super) fn next_command(&mut self) -> Option<Command> {
+        let command = self.state.next_command();
+        if self.state.waiting_commands() < COMMANDS_MAX {
+            self.parked.drain(..).for_each(Waker::wake);
+        }
+        command
+    }
+
+    /// Writes what waits, as far as the socket takes it. On failure the connection's own task finds out, too.
+    fn flush(&mut self, slot: usize) {
+        let Some(Some(socket)) = self.sockets.get_mut(slot) else { return };
+        if socket.blocked {
+            return;
+        }
+        let Some(outbox) = self.state.outbox_mut(slot) else { return };
+        while !outbox.is_empty() {
+            let mut slices = [IoSlice::new(&[]); FRAMES_A_WRITE];
+            let filled = outbox.slices(&mut slices);
+            match write(&socket.stream, slices.get(..filled).unwrap_or_default()) {
+                Ok(taken) => outbox.advance(taken),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    socket.blocked = true;
+                    break;
+                }
+                Err(_) => return self.remove(slot),
+            }
+        }
+        // A finished connection's task ends it, and a blocked one's task waits for room.
+        if socket.blocked || self.state.is_finished(slot) {
+            if let Some(waker) = socket.waker.take() {
+                waker.wake();
+            }
+        }
+        self.state.flushed(slot);
+    }
+
+    fn remove(&mut self, slot: usize) {
+        if let Some(waker) = self.sockets.get_mut(slot).and_then(Option::take).and_then(|socket| socket.waker) {
+            waker.wake();
+        }
+        self.state.ended(slot);
+    }
+
+    /// Drives one connection; ready when it is over.
+    fn poll_connection(&mut self, slot: usize, serial: u64, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self.sockets.get_mut(slot) {
+                Some(Some(socket)) if socket.serial == serial => {}
+                _ => return Poll::Ready(()),
+            }
+            if let Poll::Ready(End) = self.poll_read(slot, context) {
+                self.remove(slot);
+                return Poll::Ready(());
+            }
+            self.flush_dirty();
+            self.flush(slot);
+            if self.state.is_finished(slot) {
+                self.remove(slot);
+                return Poll::Ready(());
+            }
+            let Some(Some(socket)) = self.sockets.get_mut(slot) else { return Poll::Ready(()) };
+            socket.waker = Some(context.waker().clone());
+            if !socket.blocked {
+                return Poll::Pending;
+            }
+            match ready!(socket.stream.poll_write_ready(context)) {
+                Ok(()) => socket.blocked = false,
+                Err(_) => {
+                    self.remove(slot);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    /// Reads what is there; ready when the socket has ended.
+    fn poll_read(&mut self, slot: usize, context: &mut Context<'_>) -> Poll<End> {
+        for _ in 0..READS_A_TURN {
+            if self.state.waiting_commands() >= COMMANDS_MAX {
+                self.parked.push(context.waker().clone());
+                return Poll::Pending;
+            }
+            let Some(Some(socket)) = self.sockets.get_mut(slot) else { return Poll::Ready(End) };
+            let mut buffer = ReadBuf::new(&mut self.buffer);
+            match ready!(Pin::new(&mut socket.stream).poll_read(context, &mut buffer)) {
+                Ok(()) if buffer.filled().is_empty() => return Poll::Ready(End),
+                Ok(()) => {}
+                Err(_) => return Poll::Ready(End),
+            }
+            let now = self.started.elapsed();
+            self.state.received(slot, buffer.filled_mut(), now);
+            if self.state.waiting_commands() > 0 {
+                self.commands.notify_one();
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// The client is gone.
+struct End;
+
+fn write(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    match slices {
+        [one] => stream.try_write(one),
+        several => stream.try_write_vectored(several),
+    }
+}
+
+/// A connection's task: nothing but its key, so that an idle connection costs next to nothing.
+struct Connection {
+    shell: Rc<RefCell<Shell>>,
+    slot: usize,
+    serial: u64,
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.shell.borrow_mut().poll_connection(self.slot, self.serial, context)
+    }
+}
+
+/// Takes over an upgraded socket, with what the client sent right behind its handshake.
+pub(in crate::transport) fn adopt(
+    shell: &Rc<RefCell<Shell>>,
+    stream: TcpStream,
+    serializer: Serializer,
+    early: &[u8],
+    permit: Permit,
+) {
+    let mut inner = shell.borrow_mut();
+    let now = inner.now();
+    let slot = inner.state.open(serializer, now);
+    inner.next_serial += 1;
+    let serial = inner.next_serial;
+    if inner.sockets.len() <= slot {
+        inner.sockets.resize_with(slot + 1, || None);
+    }
+    if let Some(place) = inner.sockets.get_mut(slot) {
+        *place = Some(Socket { stream, serial, blocked: false, waker: None, _permit: permit });
+    }
+    if !early.is_empty() {
+        inner.state.received(slot, &mut early.to_vec(), now);
+        inner.commands.notify_one();
+    }
+    tokio::task::spawn_local(Connection { shell: Rc::clone(shell), slot, serial });
+}

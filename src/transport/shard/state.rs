@@ -1,0 +1,438 @@
+//! What a shard decides: bytes from clients and messages from the hub in, frames for outboxes and commands out.
+//!
+//! Pure: handed bytes and time; the sockets are [`super::shell`]'s.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use slab::Slab;
+
+use crate::hub::{
+    self, Command, ConnectionKey, JoinToken, Publication, ReadOutcome, ShapeId, ShardId, Subscribed, ToShard,
+};
+use crate::phoenix::{CloseReason, Effect, FrameKind, JoinId, Outgoing, Refusal, Serializer, Session, Status};
+use crate::transport::limits::{LINGER, Limits, OUTBOX_REPLY_FACTOR};
+use crate::transport::websocket::{
+    FrameError, Incoming, MessageReader, OpCode, bare_close_frame, begin_frame, close_frame, finish_frame, pong_frame,
+};
+
+use super::connection::{Connection, Phase, Subscription};
+use super::group::{Feed, Groups, Member};
+use super::join;
+use super::outbox::Outbox;
+
+pub(super) struct State {
+    id: ShardId,
+    limits: Limits,
+    connections: Slab<Connection>,
+    next_generation: u32,
+    groups: Groups,
+    /// Connections with something to send that the shell has not been told of.
+    dirty: Vec<usize>,
+    commands: VecDeque<Command>,
+    /// Reused between calls.
+    effects: Vec<Effect>,
+}
+
+impl State {
+    pub(super) fn new(id: ShardId, limits: Limits) -> Self {
+        Self {
+            id,
+            limits,
+            connections: Slab::new(),
+            next_generation: 0,
+            groups: Groups::default(),
+            dirty: Vec::new(),
+            commands: VecDeque::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// A client has come in; its slot.
+    pub(super) fn open(&mut self, serializer: Serializer, now: Duration) -> usize {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        self.connections.insert(Connection {
+            generation: self.next_generation,
+            serializer,
+            session: Session::new(self.limits.topics_per_connection),
+            reader: MessageReader::new(self.limits.frame),
+            outbox: Outbox::default(),
+            subscriptions: Vec::new(),
+            behind: 0,
+            dirty: false,
+            phase: Phase::Open,
+            heard: now,
+        })
+    }
+
+    /// Its socket gave these bytes.
+    pub(super) fn received(&mut self, slot: usize, data: &mut [u8], now: Duration) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        connection.heard = now;
+        if connection.phase == Phase::Closed {
+            return;
+        }
+        let mut reader = std::mem::replace(&mut connection.reader, MessageReader::new(self.limits.frame));
+        let result = reader.read(data, &mut |incoming| self.take(slot, incoming, now));
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.reader = reader;
+        }
+        if let Err(error) = result {
+            self.close(slot, frame_error_reason(error), now);
+        }
+    }
+
+    /// Its socket is gone.
+    pub(super) fn ended(&mut self, slot: usize) {
+        self.unsubscribe_all(slot);
+        self.connections.try_remove(slot);
+    }
+
+    pub(super) fn outbox_mut(&mut self, slot: usize) -> Option<&mut Outbox> {
+        self.connections.get_mut(slot).map(|connection| &mut connection.outbox)
+    }
+
+    /// Nothing is left to be done for it but to drop the socket.
+    pub(super) fn is_finished(&self, slot: usize) -> bool {
+        self.connections.get(slot).is_none_or(|it| it.phase == Phase::Closed && it.outbox.is_empty())
+    }
+
+    /// The socket has taken some of its outbox: where there is room again, subscriptions that fell behind read on.
+    pub(super) fn flushed(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if connection.behind == 0 || connection.outbox.len() > self.limits.outbox / 2 {
+            return;
+        }
+        let key = ConnectionKey { slot, generation: connection.generation };
+        for Subscription { join, shape, place } in connection.subscriptions.iter().copied() {
+            let Some(member) = self.groups.member_mut(shape, place) else { continue };
+            if let Feed::Behind(after) = member.feed {
+                member.feed = Feed::Reading;
+                let join = JoinToken { connection: key, join };
+                self.commands.push_back(Command::Read { shard: self.id, join, shape, after });
+            }
+        }
+    }
+
+    /// The connections that have got something to send since the last call.
+    pub(super) fn take_dirty(&mut self, into: &mut Vec<usize>) {
+        into.append(&mut self.dirty);
+        for slot in into {
+            if let Some(connection) = self.connections.get_mut(*slot) {
+                connection.dirty = false;
+            }
+        }
+    }
+
+    pub(super) fn next_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// Commands that wait for the hub.
+    pub(super) fn waiting_commands(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// Closes who was silent for too long; gives who has not said goodbye in time.
+    pub(super) fn tick(&mut self, now: Duration) -> Vec<usize> {
+        let (mut idle, mut overdue) = (Vec::new(), Vec::new());
+        for (slot, connection) in &self.connections {
+            match connection.phase {
+                Phase::Open if now.saturating_sub(connection.heard) > self.limits.idle => idle.push(slot),
+                Phase::Closing { deadline } if now > deadline => overdue.push(slot),
+                _ => {}
+            }
+        }
+        for slot in idle {
+            self.close(slot, CloseReason::IdleTimeout, now);
+        }
+        overdue
+    }
+
+    /// Closes up to `count` open connections because the server restarts; how many are not gone yet.
+    pub(super) fn drain(&mut self, count: usize, now: Duration) -> usize {
+        let open = |(slot, connection): (usize, &Connection)| (connection.phase == Phase::Open).then_some(slot);
+        let slots: Vec<usize> = self.connections.iter().filter_map(open).collect();
+        for slot in slots.iter().take(count) {
+            self.close(*slot, CloseReason::Drain, now);
+        }
+        self.connections.len()
+    }
+
+    /// Takes what the hub says.
+    pub(super) fn told(&mut self, message: ToShard, now: Duration) {
+        match message {
+            ToShard::Publish(publication) => self.fan_out(&publication),
+            ToShard::Subscribed { join, subscribed } => self.subscribed(join, &subscribed, now),
+            ToShard::Refused { join, refusal } => self.refused(join, refusal, now),
+            ToShard::Read { join, publications, outcome } => self.read(join, &publications, outcome, now),
+            ToShard::Reset { shape } => self.reset(shape, now),
+        }
+    }
+
+    /// Appends one shared frame to the outbox of every live subscriber of the shape.
+    fn fan_out(&mut self, publication: &Publication) {
+        for member in self.groups.members_mut(publication.shape) {
+            if member.feed != Feed::Live {
+                continue; // it reads this from the log
+            }
+            let Some(connection) = self.connections.get_mut(member.slot) else { continue };
+            if connection.outbox.len() >= self.limits.outbox {
+                member.feed = Feed::Behind(publication.before);
+                connection.behind += 1;
+                continue;
+            }
+            connection.outbox.push(publication_frame(publication, connection.serializer));
+            if !connection.dirty {
+                connection.dirty = true;
+                self.dirty.push(member.slot);
+            }
+        }
+    }
+
+    fn subscribed(&mut self, token: JoinToken, subscribed: &Subscribed, now: Duration) {
+        let shape = subscribed.shape;
+        let Some((slot, connection)) = self.connection(token) else {
+            self.commands.push_back(Command::Unsubscribe { shard: self.id, shape });
+            return;
+        };
+        let feed = subscribed.resume_after.map_or(Feed::Live, Feed::Behind);
+        connection.behind += usize::from(feed != Feed::Live);
+        let place = self.groups.add(shape, Member { slot, join: token.join, feed });
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.subscriptions.push(Subscription { join: token.join, shape, place });
+        }
+        let response = join::response(subscribed);
+        self.drive(slot, now, |session, effects| session.join_accepted(JoinId(token.join), response, effects));
+        self.flushed(slot);
+    }
+
+    fn refused(&mut self, token: JoinToken, refusal: hub::Refusal, now: Duration) {
+        if let Some((slot, _)) = self.connection(token) {
+            self.refuse(slot, JoinId(token.join), &join::refusal(refusal), now);
+        }
+    }
+
+    fn refuse(&mut self, slot: usize, join: JoinId, refusal: &Refusal, now: Duration) {
+        self.drive(slot, now, |session, effects| match refusal {
+            Refusal::UnmatchedTopic => session.join_unmatched(join, effects),
+            refusal => session.join_refused(join, refusal.response(), effects),
+        });
+    }
+
+    /// The next stretch of the log for a subscription that is behind.
+    fn read(&mut self, token: JoinToken, publications: &[Arc<Publication>], outcome: ReadOutcome, now: Duration) {
+        let Some((slot, connection)) = self.connection(token) else { return };
+        let Some(subscription) = connection.subscription(token.join) else { return };
+        for publication in publications {
+            let frame = publication_frame(publication, connection.serializer);
+            connection.outbox.push(frame);
+        }
+        let feed = match outcome {
+            ReadOutcome::AtHead => Feed::Live,
+            ReadOutcome::More(position) => Feed::Behind(position),
+            ReadOutcome::Lost => return self.resync(slot, token.join, now),
+        };
+        connection.behind -= usize::from(feed == Feed::Live);
+        if let Some(member) = self.groups.member_mut(subscription.shape, subscription.place) {
+            member.feed = feed;
+        }
+        self.mark_dirty(slot);
+        self.flushed(slot);
+    }
+
+    /// The feed has a hole: every subscriber of the shape joins anew. The hub has forgotten the shape already.
+    fn reset(&mut self, shape: ShapeId, now: Duration) {
+        for member in self.groups.take(shape) {
+            if let Some(connection) = self.connections.get_mut(member.slot) {
+                connection.behind -= usize::from(member.feed != Feed::Live);
+                connection.remove_subscription(member.join);
+            }
+            self.fail_channel(member.slot, member.join, now);
+        }
+    }
+
+    /// The log no longer has what this subscription needs.
+    fn resync(&mut self, slot: usize, join: u32, now: Duration) {
+        self.unsubscribe(slot, join);
+        self.fail_channel(slot, join, now);
+    }
+
+    fn fail_channel(&mut self, slot: usize, join: u32, now: Duration) {
+        let reason = Refusal::ResyncRequired;
+        self.drive(slot, now, |session, effects| session.channel_error(JoinId(join), &reason, effects));
+    }
+
+    /// One WebSocket message; whether to go on reading.
+    fn take(&mut self, slot: usize, incoming: Incoming<'_>, now: Duration) -> bool {
+        let Some(connection) = self.connections.get_mut(slot) else { return false };
+        if let Incoming::Close(code) = incoming {
+            self.peer_closed(slot, code);
+            return false;
+        }
+        if connection.phase != Phase::Open {
+            return true;
+        }
+        let message = match incoming {
+            Incoming::Text(text) => connection.serializer.decode_text(text),
+            Incoming::Binary(data) => connection.serializer.decode_binary(Bytes::copy_from_slice(data)),
+            Incoming::Ping(payload) => {
+                self.push(slot, pong_frame(payload), now);
+                return true;
+            }
+            Incoming::Pong | Incoming::Close(_) => return true,
+        };
+        match message {
+            Ok(message) => self.drive(slot, now, |session, effects| session.receive(message, effects)),
+            Err(_) => self.close(slot, CloseReason::InvalidMessage, now),
+        }
+        self.connections.get(slot).is_some_and(|connection| connection.phase == Phase::Open)
+    }
+
+    /// Lets the session decide, and does what it says.
+    fn drive(&mut self, slot: usize, now: Duration, decide: impl FnOnce(&mut Session, &mut Vec<Effect>)) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let mut effects = std::mem::take(&mut self.effects);
+        decide(&mut connection.session, &mut effects);
+        // An effect can make the session decide again, which then has effects of its own, in their order.
+        for effect in effects.drain(..) {
+            self.effect(slot, effect, now);
+        }
+        self.effects = effects;
+    }
+
+    fn effect(&mut self, slot: usize, effect: Effect, now: Duration) {
+        match effect {
+            Effect::Send(outgoing) => self.send(slot, &outgoing, now),
+            Effect::Join { join, topic, params } => self.join(slot, join, &topic, &params, now),
+            Effect::Leave { join } => self.unsubscribe(slot, join.0),
+            Effect::Event { join, reference, .. } => {
+                let response = Refusal::EventNotAllowed.response();
+                self.drive(slot, now, |session, effects| {
+                    session.reply(join, reference, Status::Error, response, effects);
+                });
+            }
+            Effect::Close(reason) => self.close(slot, reason, now),
+        }
+    }
+
+    fn join(&mut self, slot: usize, join: JoinId, topic: &str, params: &RawValue, now: Duration) {
+        let Some(connection) = self.connections.get(slot) else { return };
+        let token = JoinToken { connection: ConnectionKey { slot, generation: connection.generation }, join: join.0 };
+        match join::cursor(params.get()) {
+            Ok(cursor) => {
+                let topic = topic.to_owned();
+                self.commands.push_back(Command::Subscribe { shard: self.id, join: token, topic, cursor });
+            }
+            Err(refusal) => self.refuse(slot, join, &refusal, now),
+        }
+    }
+
+    fn send(&mut self, slot: usize, outgoing: &Outgoing, now: Duration) {
+        let Some(connection) = self.connections.get(slot) else { return };
+        let mut buffer = begin_frame(0);
+        match connection.serializer.encode(outgoing, &mut buffer) {
+            Ok(FrameKind::Text) => self.push(slot, finish_frame(OpCode::Text, buffer), now),
+            Ok(FrameKind::Binary) => self.push(slot, finish_frame(OpCode::Binary, buffer), now),
+            Err(_) => self.close(slot, CloseReason::Internal, now),
+        }
+    }
+
+    /// Appends what only this client gets. Who keeps asking and does not read is closed.
+    fn push(&mut self, slot: usize, frame: Bytes, now: Duration) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if connection.phase != Phase::Open {
+            return;
+        }
+        if connection.outbox.len() > self.limits.outbox.saturating_mul(OUTBOX_REPLY_FACTOR) {
+            // What waits would not be read either.
+            connection.outbox.drop_unsent();
+            self.close(slot, CloseReason::Slow, now);
+            return;
+        }
+        connection.outbox.push(frame);
+        self.mark_dirty(slot);
+    }
+
+    /// Says goodbye: the close frame is the last that is sent.
+    fn close(&mut self, slot: usize, reason: CloseReason, now: Duration) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if connection.phase != Phase::Open {
+            return;
+        }
+        connection.phase = Phase::Closing { deadline: now + LINGER };
+        connection.outbox.push(close_frame(reason.code(), reason.text()));
+        self.unsubscribe_all(slot);
+        self.mark_dirty(slot);
+    }
+
+    /// The client's close frame: an answer to ours, or answered by the same code.
+    fn peer_closed(&mut self, slot: usize, code: Option<u16>) {
+        self.unsubscribe_all(slot);
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if connection.phase == Phase::Open {
+            let frame = code.map_or_else(bare_close_frame, |code| close_frame(code, ""));
+            connection.outbox.push(frame);
+        }
+        connection.phase = Phase::Closed;
+        self.mark_dirty(slot);
+    }
+
+    fn unsubscribe_all(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get(slot) else { return };
+        let joins: Vec<u32> = connection.subscriptions.iter().map(|subscription| subscription.join).collect();
+        joins.into_iter().for_each(|join| self.unsubscribe(slot, join));
+    }
+
+    fn unsubscribe(&mut self, slot: usize, join: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(Subscription { shape, place, .. }) = connection.remove_subscription(join) else { return };
+        let feed = self.groups.member_mut(shape, place).map(|member| member.feed);
+        connection.behind -= usize::from(feed.is_some_and(|feed| feed != Feed::Live));
+        if let Some(moved) = self.groups.remove(shape, place)
+            && let Some(connection) = self.connections.get_mut(moved.slot)
+        {
+            connection.moved(moved.join, place);
+        }
+        self.commands.push_back(Command::Unsubscribe { shard: self.id, shape });
+    }
+
+    fn mark_dirty(&mut self, slot: usize) {
+        if let Some(connection) = self.connections.get_mut(slot).filter(|connection| !connection.dirty) {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// The connection that a join belongs to, unless its slot has gone to another since.
+    fn connection(&mut self, token: JoinToken) -> Option<(usize, &mut Connection)> {
+        let ConnectionKey { slot, generation } = token.connection;
+        let open = |it: &&mut Connection| it.generation == generation && it.phase == Phase::Open;
+        self.connections.get_mut(slot).filter(open).map(|connection| (slot, connection))
+    }
+}
+
+/// The whole WebSocket frame of a publication for one serializer, shared by all who use that.
+fn publication_frame(publication: &Publication, serializer: Serializer) -> Bytes {
+    publication.encoded(serializer as usize, |it| {
+        let mut buffer = begin_frame(it.payload.len() + ENVELOPE_SIZE_GUESS);
+        serializer.broadcast_prefix(it.topic.as_str(), &it.event, &mut buffer);
+        buffer.extend_from_slice(&it.payload);
+        buffer.extend_from_slice(serializer.broadcast_suffix().as_bytes());
+        finish_frame(OpCode::Text, buffer)
+    })
+}
+
+/// What a serializer puts around a payload, about.
+const ENVELOPE_SIZE_GUESS: usize = 320;
+
+const fn frame_error_reason(error: FrameError) -> CloseReason {
+    match error {
+        FrameError::Malformed => CloseReason::MalformedFrame,
+        FrameError::NotUtf8 => CloseReason::InvalidUtf8,
+        FrameError::TooLarge => CloseReason::TooBig,
+    }
+}

@@ -1,0 +1,160 @@
+//! A shard's thread: a single-threaded runtime, the main task, and a task for each connection.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::LocalSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::hub::{Command, ShardId, ToShard};
+use crate::transport::http::{self, Routers};
+use crate::transport::limits::Limits;
+use crate::transport::listener::{Entrance, Permit};
+
+use super::shell::Shell;
+use super::state::State;
+
+/// Batches of the hub taken before anything is written: what they hold for one connection is one write.
+const BATCHES_A_TURN: usize = 64;
+/// How often idle and closing connections are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A client's socket, not yet in any runtime.
+pub struct Accepted {
+    pub stream: std::net::TcpStream,
+    pub entrance: Entrance,
+    pub permit: Permit,
+}
+
+/// What the process asks of a shard.
+pub enum Control {
+    Accept(Accepted),
+    /// Close up to `count` connections with 1012; the answer is how many are not gone yet.
+    Drain {
+        count: usize,
+        remaining: oneshot::Sender<usize>,
+    },
+}
+
+/// The shard's ends of its channels.
+pub struct ShardChannels {
+    pub control: mpsc::Receiver<Control>,
+    pub from_hub: mpsc::Receiver<Vec<ToShard>>,
+    pub commands: mpsc::Sender<Command>,
+}
+
+/// A running shard. It ends when its control channel is closed.
+pub struct ShardThread {
+    handle: JoinHandle<()>,
+}
+
+impl ShardThread {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system gives no thread, or no runtime for it.
+    pub fn spawn(id: ShardId, limits: Limits, routers: Routers, channels: ShardChannels) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = std::thread::Builder::new().name(format!("shard-{}", id.0)).spawn(move || {
+            let local = LocalSet::new();
+            let shard = Shard::new(id, limits, routers, channels);
+            local.block_on(&runtime, shard.run());
+        })?;
+        Ok(Self { handle })
+    }
+
+    /// Whether the thread has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    /// Waits for its end; false where that was a panic.
+    #[must_use]
+    pub fn join(self) -> bool {
+        self.handle.join().is_ok()
+    }
+}
+
+struct Shard {
+    handshake: Duration,
+    shell: Rc<RefCell<Shell>>,
+    routers: Routers,
+    channels: ShardChannels,
+    commands_waiting: Rc<Notify>,
+}
+
+impl Shard {
+    fn new(id: ShardId, limits: Limits, routers: Routers, channels: ShardChannels) -> Self {
+        let commands_waiting = Rc::new(Notify::new());
+        let shell = Shell::new(State::new(id, limits), Rc::clone(&commands_waiting));
+        Self { handshake: limits.handshake, shell: Rc::new(RefCell::new(shell)), routers, channels, commands_waiting }
+    }
+
+    async fn run(mut self) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batches = Vec::with_capacity(BATCHES_A_TURN);
+        let mut hub_open = true;
+        loop {
+            let hub_is_full = !self.pass_commands();
+            tokio::select! {
+                taken = self.channels.from_hub.recv_many(&mut batches, BATCHES_A_TURN), if hub_open => {
+                    hub_open = taken > 0;
+                    let mut shell = self.shell.borrow_mut();
+                    batches.drain(..).for_each(|messages| shell.told(messages));
+                    shell.flush_dirty();
+                }
+                control = self.channels.control.recv() => match control {
+                    Some(control) => self.take(control),
+                    None => return,
+                },
+                permit = self.channels.commands.reserve(), if hub_is_full => {
+                    if let (Ok(permit), Some(command)) = (permit, self.shell.borrow_mut().next_command()) {
+                        permit.send(command);
+                    }
+                }
+                () = self.commands_waiting.notified() => {}
+                _ = tick.tick() => {
+                    let mut shell = self.shell.borrow_mut();
+                    shell.tick();
+                    shell.flush_dirty();
+                }
+            }
+        }
+    }
+
+    /// Hands the hub what it has room for; false where something is left. Never waits: the hub may be waiting for us.
+    fn pass_commands(&self) -> bool {
+        loop {
+            if self.shell.borrow().state.waiting_commands() == 0 {
+                return true;
+            }
+            let Ok(permit) = self.channels.commands.try_reserve() else { return false };
+            if let Some(command) = self.shell.borrow_mut().next_command() {
+                permit.send(command);
+            }
+        }
+    }
+
+    fn take(&self, control: Control) {
+        match control {
+            Control::Accept(accepted) => {
+                let (shell, routers) = (Rc::clone(&self.shell), self.routers.clone());
+                tokio::task::spawn_local(http::serve(accepted, shell, routers, self.handshake));
+            }
+            Control::Drain { count, remaining } => {
+                let mut shell = self.shell.borrow_mut();
+                let now = shell.now();
+                let open = shell.state.drain(count, now);
+                shell.flush_dirty();
+                // The drain gave up waiting: nobody needs the number.
+                let _given_up = remaining.send(open);
+            }
+        }
+    }
+}

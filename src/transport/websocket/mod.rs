@@ -1,0 +1,9 @@
+//! RFC 6455, as far as a server needs it: frames to send, made once and shared, and messages received.
+
+mod frame;
+mod handshake;
+mod reader;
+
+pub(super) use frame::{OpCode, bare_close_frame, begin_frame, close_frame, finish_frame, pong_frame};
+pub(super) use handshake::accept;
+pub(super) use reader::{FrameError, Incoming, MessageReader};
