@@ -224,48 +224,62 @@ impl Appending<'_> {
 
 /// Begins to know a topic: the log's truncates of its routes, up to the newest entry, become batches of it.
 pub(super) fn meet(log: &mut Log, tables: &Tables, topic: &Topic, routes: Vec<RouteId>) {
-    let mut state = TopicState::new(routes);
-    let fed = |truncate: &&Truncate| state.routes.contains(&truncate.route);
-    let truncates: Vec<Truncate> = log.truncates.iter().filter(fed).copied().collect();
+    let mut past = Past { state: TopicState::new(routes), topic, log };
+    let logged = past.log.truncates.iter().filter(|truncate| past.log.entry(truncate.entry).is_some());
+    let fed = logged.filter(|truncate| past.state.routes.contains(&truncate.route));
+    let truncates: Vec<Truncate> = fed.copied().collect();
+    let mut latest: Option<Truncate> = None;
     for truncate in truncates {
-        let event = tables.event(truncate.route);
-        add_to_past(log, &mut state, topic, &event, truncate.entry, Some(truncate));
-        let goes_on = log.entry(truncate.entry).is_some_and(|entry| !entry.last);
-        match log.transaction_end(truncate.entry) {
-            Some(end) if goes_on => add_to_past(log, &mut state, topic, &event, end, None),
-            None if goes_on => log.open.push(OpenTopic { topic: topic.clone(), event }),
-            _ => {}
+        if let Some(latest) =
+            latest.filter(|latest| past.log.transaction_end(latest.entry).is_some_and(|end| end < truncate.entry))
+        {
+            past.close(latest.entry, tables.event(latest.route));
         }
+        past.add(truncate.entry, tables.event(truncate.route), Some(truncate));
+        latest = Some(truncate);
     }
+    if let Some(latest) = latest {
+        past.close(latest.entry, tables.event(latest.route));
+    }
+    let state = past.state;
     log.topics.insert(topic.clone(), state);
 }
 
-/// Gives a topic a batch in an entry that is in the log already, or adds to the one that it has there.
-fn add_to_past(
-    log: &mut Log,
-    state: &mut TopicState,
-    topic: &Topic,
-    event: &Arc<str>,
-    number: u64,
-    truncate: Option<Truncate>,
-) {
-    let known = state.batches.back().copied().filter(|reference| reference.entry >= number);
-    let Some(entry) = log.entry_mut(number) else { return };
-    let delivery = truncate.map(|it| Delivery { change: it.change, route: it.route, shown: Shown::AsIs });
-    if let Some(reference) = known {
-        if let Some(batch) = entry.batches.get_mut(reference.batch).filter(|_| reference.entry == number) {
+/// A topic's batches in entries that are in the log already, oldest first.
+struct Past<'a> {
+    state: TopicState,
+    topic: &'a Topic,
+    log: &'a mut Log,
+}
+
+impl Past<'_> {
+    /// A batch with a truncate, or an empty one; an entry's second truncate joins the first.
+    fn add(&mut self, number: u64, event: Arc<str>, truncate: Option<Truncate>) {
+        let known = self.state.batches.back().copied().filter(|reference| reference.entry == number);
+        let Some(entry) = self.log.entry_mut(number) else { return };
+        let delivery = truncate.map(|it| Delivery { change: it.change, route: it.route, shown: Shown::AsIs });
+        if let Some(batch) = known.and_then(|reference| entry.batches.get_mut(reference.batch)) {
             batch.deliveries.extend(delivery);
+            return;
         }
-        return;
+        self.state.batches.push_back(BatchRef { entry: number, batch: entry.batches.len() });
+        entry.batches.push(Batch {
+            topic: self.topic.clone(),
+            event,
+            part: self.state.next_part(entry.header.commit_lsn),
+            more: !entry.last,
+            span: entry.span.clone(),
+            deliveries: delivery.into_iter().collect(),
+            publication: None,
+        });
     }
-    state.batches.push_back(BatchRef { entry: number, batch: entry.batches.len() });
-    entry.batches.push(Batch {
-        topic: topic.clone(),
-        event: Arc::clone(event),
-        part: state.next_part(entry.header.commit_lsn),
-        more: !entry.last,
-        span: entry.span.clone(),
-        deliveries: delivery.into_iter().collect(),
-        publication: None,
-    });
+
+    /// The last part that the transaction of entry `number` owes the topic, now or once it comes.
+    fn close(&mut self, number: u64, event: Arc<str>) {
+        match self.log.transaction_end(number) {
+            Some(end) if end == number => {}
+            Some(end) => self.add(end, event, None),
+            None => self.log.open.push(OpenTopic { topic: self.topic.clone(), event }),
+        }
+    }
 }

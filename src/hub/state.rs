@@ -92,7 +92,7 @@ impl Hub {
     pub fn feed(&mut self, event: FeedEvent, now: Duration) {
         match event {
             FeedEvent::Connected { system, start, flush, relations } => {
-                self.connected(system, start, flush, &relations)
+                self.connected(system, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part, now),
             FeedEvent::Progress(lsn) => {

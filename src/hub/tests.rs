@@ -1,1 +1,414 @@
+//! The hub as replication and shards see it: events and commands in, messages out.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::change::{
+    Change, Column, FeedEvent, FeedSystem, Lsn, OldRow, Operation, PgTimestamp, Relation, RelationId, ReplicaIdentity,
+    Row, TransactionHeader, TransactionPart, TypeCatalogue,
+};
+use crate::routing::{Int8Format, Op, Ops, RouteSpec, RouteTable, TablePattern, Template};
+
+use super::*;
+
+const SYSTEM: FeedSystem = FeedSystem { system_id: 7, timeline: 1 };
+const SHARD: ShardId = ShardId(0);
+const INT4: u32 = 23;
+const TEXT: u32 = 25;
+
+/// `public.orders (customer int4, note text)`, replica identity full.
+fn orders() -> Arc<Relation> {
+    let catalogue = TypeCatalogue::builtin();
+    let column = |name: &str, oid| Column { name: name.into(), identity: true, ty: catalogue.get(oid).unwrap() };
+    Arc::new(Relation {
+        id: RelationId(1),
+        schema: "public".into(),
+        name: "orders".into(),
+        replica_identity: ReplicaIdentity::Full,
+        columns: vec![column("customer", INT4), column("note", TEXT)],
+    })
+}
+
+fn route(topic: &str, event: &str) -> RouteSpec {
+    RouteSpec {
+        table: TablePattern::parse("public.orders").unwrap(),
+        topic: Template::parse(topic).unwrap(),
+        columns: None,
+        ops: Ops::default(),
+        event: event.into(),
+        int8: Int8Format::Number,
+    }
+}
+
+fn row(customer: u32, note: Option<&str>) -> Row {
+    let mut data = 2_u16.to_be_bytes().to_vec();
+    let mut put = |text: &str| {
+        data.push(b't');
+        data.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
+        data.extend(text.as_bytes());
+    };
+    put(&customer.to_string());
+    match note {
+        Some(note) => put(note),
+        None => data.push(b'u'),
+    }
+    Row::parse(&mut Bytes::from(data)).unwrap()
+}
+
+fn insert(customer: u32) -> Operation {
+    Operation::Insert { new: row(customer, Some("x")) }
+}
+
+/// A hub with one shard, driven by hand.
+struct Bench {
+    hub: Hub,
+    relation: Arc<Relation>,
+    now: Duration,
+    lsn: u64,
+    joins: u32,
+}
+
+impl Bench {
+    fn new(routes: Vec<RouteSpec>) -> Self {
+        let log = LogLimits { window: Duration::from_secs(60), memory: 1 << 20 };
+        Self::with_limits(routes, HubLimits { log, value: 1 << 20, read: 100 })
+    }
+
+    fn with_limits(routes: Vec<RouteSpec>, limits: HubLimits) -> Self {
+        let hub = Hub::new(Arc::new(RouteTable::new(routes).unwrap()), 1, limits);
+        Self { hub, relation: orders(), now: Duration::ZERO, lsn: 100, joins: 0 }
+    }
+
+    fn connected(mut self) -> Self {
+        self.connect(SYSTEM);
+        self
+    }
+
+    fn connect(&mut self, system: FeedSystem) {
+        let relations = vec![Arc::clone(&self.relation)];
+        let at = Lsn::new(self.lsn);
+        self.feed(FeedEvent::Connected { system, start: at, flush: at, relations });
+    }
+
+    fn feed(&mut self, event: FeedEvent) {
+        self.hub.feed(event, self.now);
+    }
+
+    /// One transaction in parts; each part's changes are given.
+    fn commit(&mut self, parts: &[Vec<Operation>]) {
+        self.lsn += 10;
+        let header = TransactionHeader {
+            xid: u32::try_from(self.lsn).unwrap(),
+            commit_lsn: Lsn::new(self.lsn),
+            commit_timestamp: PgTimestamp::from_micros(0),
+        };
+        let mut ordinal = 0;
+        for (index, operations) in parts.iter().enumerate() {
+            let change = |operation: &Operation| {
+                ordinal += 1;
+                Change { relation: Arc::clone(&self.relation), operation: operation.clone(), ordinal }
+            };
+            let changes = operations.iter().map(change).collect();
+            let end_lsn = (index + 1 == parts.len()).then(|| Lsn::new(self.lsn + 5));
+            self.feed(FeedEvent::Part(TransactionPart { header, changes, first: index == 0, end_lsn }));
+        }
+    }
+
+    fn told(&mut self) -> Vec<ToShard> {
+        self.hub.take_outgoing().flat_map(|(_, messages)| messages).collect()
+    }
+
+    fn join(&mut self, topic: &str, cursor: Option<&str>) -> Result<Subscribed, Refusal> {
+        self.joins += 1;
+        let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: self.joins };
+        let cursor = cursor.map(str::to_owned);
+        self.hub.command(Command::Subscribe { shard: SHARD, join, topic: topic.to_owned(), cursor });
+        match self.told().pop().expect("an answer") {
+            ToShard::Subscribed { subscribed, .. } => Ok(subscribed),
+            ToShard::Refused { refusal, .. } => Err(refusal),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Everything after a position, in as many reads as it takes.
+    fn read(&mut self, shape: ShapeId, mut after: Position) -> Option<Vec<Arc<Publication>>> {
+        let mut all = Vec::new();
+        let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: 0 };
+        loop {
+            self.hub.command(Command::Read { shard: SHARD, join, shape, after });
+            match self.told().pop().expect("an answer") {
+                ToShard::Read { publications, outcome, .. } => {
+                    all.extend(publications);
+                    match outcome {
+                        ReadOutcome::AtHead => return Some(all),
+                        ReadOutcome::More(position) => after = position,
+                        ReadOutcome::Lost => return None,
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn published(&mut self) -> Vec<Arc<Publication>> {
+        let publication = |message| match message {
+            ToShard::Publish(publication) => publication,
+            other => panic!("{other:?}"),
+        };
+        self.told().into_iter().map(publication).collect()
+    }
+}
+
+fn payload(publication: &Publication) -> Value {
+    serde_json::from_slice(&publication.payload).unwrap()
+}
+
+fn customers(publication: &Publication) -> Vec<i64> {
+    let updates = payload(publication)["updates"].as_array().unwrap().clone();
+    updates.iter().map(|update| update["record"]["customer"].as_i64().unwrap()).collect()
+}
+
+#[test]
+fn a_transaction_is_one_message_a_topic() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates"), route("orders:{customer}", "changed")]).connected();
+    bench.join("orders", None).unwrap();
+    bench.join("orders:2", None).unwrap();
+    bench.commit(&[vec![insert(1), insert(2), insert(2)]]);
+    let published = bench.published();
+    assert_eq!(published.len(), 2);
+    assert_eq!((published[0].topic.as_str(), &*published[0].event), ("orders", "new_updates"));
+    assert_eq!(customers(&published[0]), [1, 2, 2]);
+    assert_eq!((published[1].topic.as_str(), &*published[1].event), ("orders:2", "changed"));
+    let insert = json!({"op": "insert", "schema": "public", "table": "orders", "record": {"customer": 2, "note": "x"}});
+    let cursor = Cursor { system: SYSTEM, position: Position { lsn: Lsn::new(110), ordinal: 3 } };
+    let expected = json!({"cursor": cursor.to_string(), "commit_timestamp": "2000-01-01T00:00:00+00:00", "xid": 110,
+                          "updates": [insert, insert]});
+    assert_eq!(payload(&published[1]), expected);
+}
+
+#[test]
+fn joins_are_refused_with_their_reasons() {
+    let mut bench = Bench::new(vec![route("orders:{customer}", "new_updates")]);
+    assert_eq!(bench.join("orders:1", None), Err(Refusal::NotReady));
+    let mut bench = bench.connected();
+    let cursor = bench.join("orders:1", None).unwrap().cursor;
+    assert!(bench.join("orders:1", Some(&cursor)).is_ok());
+    for topic in ["orders", "orders:", "orders:07", "orders:x", "other", "", "phoenix"] {
+        assert_eq!(bench.join(topic, None), Err(Refusal::UnmatchedTopic), "{topic}");
+    }
+    let position = Position::before(Lsn::new(100));
+    let other_system = Cursor { system: FeedSystem { system_id: 8, timeline: 1 }, position };
+    let other_timeline = Cursor { system: FeedSystem { system_id: 7, timeline: 2 }, position };
+    let ahead = Cursor { system: SYSTEM, position: Position { ordinal: 1, ..position } };
+    let behind = Cursor { system: SYSTEM, position: Position::before(Lsn::new(99)) };
+    for cursor in [other_system, other_timeline, ahead, behind] {
+        assert_eq!(bench.join("orders:1", Some(&cursor.to_string())), Err(Refusal::ResyncRequired), "{cursor:?}");
+    }
+    assert_eq!(bench.join("orders:1", Some("garbage")), Err(Refusal::ResyncRequired));
+    assert_eq!(bench.join("orders:07", Some("garbage")), Err(Refusal::UnmatchedTopic));
+}
+
+#[test]
+fn a_large_transaction_comes_in_parts_and_every_topic_of_it_gets_a_last_one() {
+    let mut bench = Bench::new(vec![route("orders:{customer}", "new_updates")]).connected();
+    for topic in ["orders:1", "orders:2", "orders:3"] {
+        bench.join(topic, None).unwrap();
+    }
+    bench.commit(&[vec![insert(1), insert(2)], vec![insert(1)], vec![insert(1), insert(3)]]);
+    let seen: Vec<_> = bench.published().iter().map(|it| (it.topic.to_string(), payload(it))).collect();
+    let part = |topic: &str| -> Vec<(Value, Value, usize)> {
+        let mine = seen.iter().filter(|(name, _)| name == topic);
+        mine.map(|(_, it)| (it["part"].clone(), it["more"].clone(), it["updates"].as_array().unwrap().len())).collect()
+    };
+    let (null, more) = (Value::Null, json!(true));
+    assert_eq!(
+        part("orders:1"),
+        [(json!(0), more.clone(), 1), (json!(1), more.clone(), 1), (json!(2), null.clone(), 1)]
+    );
+    assert_eq!(part("orders:2"), [(json!(0), more, 1), (json!(1), null.clone(), 0)]);
+    assert_eq!(part("orders:3"), [(null.clone(), null, 1)]);
+}
+
+#[test]
+fn a_topic_that_was_unknown_at_the_time_has_the_truncate_all_the_same() {
+    let mut bench = Bench::new(vec![route("orders:{customer}", "new_updates")]).connected();
+    let before = bench.join("orders:1", None).unwrap();
+    bench.hub.command(Command::Unsubscribe { shard: SHARD, shape: before.shape });
+    bench.commit(&[vec![Operation::Truncate, insert(1)]]);
+    for (topic, ops) in [("orders:1", json!(["truncate", "insert"])), ("orders:2", json!(["truncate"]))] {
+        let resumed = bench.join(topic, Some(&before.cursor)).unwrap();
+        let read = bench.read(resumed.shape, resumed.resume_after.unwrap()).unwrap();
+        assert_eq!(read.len(), 1, "{topic}");
+        let updates = payload(&read[0])["updates"].as_array().unwrap().clone();
+        let found: Vec<Value> = updates.iter().map(|update| update["op"].clone()).collect();
+        assert_eq!(json!(found), ops, "{topic}");
+    }
+}
+
+#[test]
+fn a_topic_with_two_events_keeps_their_order_and_a_cursor_between_them() {
+    let only = |op, event| RouteSpec { ops: [op].into_iter().collect(), ..route("orders", event) };
+    let mut bench = Bench::new(vec![only(Op::Insert, "first"), only(Op::Delete, "second")]).connected();
+    let joined = bench.join("orders", None).unwrap();
+    let delete = Operation::Delete { old: OldRow::Full(row(1, Some("x"))) };
+    bench.commit(&[vec![insert(1), insert(2), delete, insert(3)]]);
+    let published = bench.published();
+    let seen: Vec<_> =
+        published.iter().map(|it| (&*it.event, payload(it)["more"].as_bool(), it.position.ordinal)).collect();
+    assert_eq!(seen, [("first", Some(true), 2), ("second", Some(true), 3), ("first", None, 4)]);
+    let rest = bench.read(joined.shape, published[0].position).unwrap();
+    assert_eq!(rest.iter().map(|it| &*it.event).collect::<Vec<_>>(), ["second", "first"]);
+}
+
+#[test]
+fn what_is_evicted_can_not_be_resumed_from() {
+    let log = LogLimits { window: Duration::from_secs(60), memory: 1 << 20 };
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    let first = bench.join("orders", None).unwrap();
+    bench.commit(&[vec![insert(1)]]);
+    let second = bench.published()[0].position;
+    bench.now = log.window;
+    bench.commit(&[vec![insert(2)]]);
+    assert_eq!(bench.read(first.shape, Position::before(Lsn::new(100))).unwrap().len(), 2);
+    bench.now += Duration::from_millis(1);
+    bench.hub.tick(bench.now);
+    assert!(bench.read(first.shape, Position::before(Lsn::new(100))).is_none());
+    assert_eq!(bench.read(first.shape, second).unwrap().len(), 1);
+    assert_eq!(bench.join("orders", Some(&first.cursor)), Err(Refusal::ResyncRequired));
+}
+
+#[test]
+fn memory_is_bounded_whatever_comes() {
+    let limits =
+        HubLimits { log: LogLimits { window: Duration::from_secs(60), memory: 100_000 }, value: 1 << 20, read: 1000 };
+    let mut bench = Bench::with_limits(vec![route("orders:{customer}", "new_updates")], limits).connected();
+    let mut oldest = None;
+    for customer in 0..2000 {
+        bench.commit(&[vec![insert(customer), insert(customer + 1)]]);
+        oldest.get_or_insert(Position::before(Lsn::new(bench.lsn)));
+    }
+    let subscribed = bench.join("orders:1999", None).unwrap();
+    assert!(bench.read(subscribed.shape, oldest.unwrap()).is_none());
+    assert_eq!(bench.read(subscribed.shape, Position::before(Lsn::new(bench.lsn - 10))).unwrap().len(), 2);
+}
+
+#[test]
+fn a_change_that_can_not_be_routed_resets_its_routes_topics() {
+    let mut bench = Bench::new(vec![route("note:{note}", "new_updates"), route("orders", "new_updates")]).connected();
+    let note = bench.join("note:x", None).unwrap();
+    let orders = bench.join("orders", None).unwrap();
+    bench.commit(&[vec![insert(1)]]);
+    assert_eq!(bench.published().len(), 2);
+    // The topic's column was not sent: an unchanged TOAST value without the old row.
+    bench.commit(&[vec![Operation::Update { old: None, new: row(1, None) }]]);
+    let told = bench.told();
+    assert!(told.iter().any(|it| matches!(it, ToShard::Reset { shape } if *shape == note.shape)), "{told:?}");
+    assert!(told.iter().any(|it| matches!(it, ToShard::Publish(it) if it.shape == orders.shape)), "{told:?}");
+    assert_eq!(bench.join("note:x", Some(&note.cursor)), Err(Refusal::ResyncRequired));
+    assert!(bench.join("orders", Some(&orders.cursor)).is_ok());
+    let anew = bench.join("note:x", None).unwrap();
+    assert!(bench.join("note:x", Some(&anew.cursor)).is_ok());
+}
+
+#[test]
+fn a_lost_feed_resets_everyone_and_begins_anew() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    let before = bench.join("orders", None).unwrap();
+    assert!(bench.hub.caught_up());
+    bench.feed(FeedEvent::Lost { reason: "the slot is gone".to_owned() });
+    assert!(matches!(bench.told().as_slice(), [ToShard::Reset { shape }] if *shape == before.shape));
+    assert!(!bench.hub.caught_up());
+    assert_eq!(bench.join("orders", None), Err(Refusal::NotReady));
+    bench.lsn += 1000;
+    bench.connect(SYSTEM);
+    assert_eq!(bench.join("orders", Some(&before.cursor)), Err(Refusal::ResyncRequired));
+    assert!(bench.join("orders", None).is_ok());
+    // Another system's feed loses continuity by itself.
+    bench.told();
+    bench.connect(FeedSystem { system_id: 9, timeline: 1 });
+    assert!(matches!(bench.told().as_slice(), [ToShard::Reset { .. }]));
+}
+
+#[test]
+fn a_reconnect_to_the_same_feed_changes_nothing_for_subscribers() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    let before = bench.join("orders", None).unwrap();
+    bench.commit(&[vec![insert(1)]]);
+    bench.told();
+    bench.lsn += 5;
+    bench.connect(SYSTEM);
+    assert!(bench.told().is_empty());
+    bench.commit(&[vec![insert(2)]]);
+    assert_eq!(bench.published().len(), 1);
+    assert_eq!(bench.read(before.shape, Position::before(Lsn::new(100))).unwrap().len(), 2);
+}
+
+#[test]
+fn caught_up_waits_for_the_flush_position_seen_at_connect() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]);
+    let relations = vec![Arc::clone(&bench.relation)];
+    bench.feed(FeedEvent::Connected { system: SYSTEM, start: Lsn::new(100), flush: Lsn::new(200), relations });
+    assert!(!bench.hub.caught_up());
+    bench.feed(FeedEvent::Progress(Lsn::new(199)));
+    assert!(!bench.hub.caught_up());
+    bench.feed(FeedEvent::Progress(Lsn::new(200)));
+    assert!(bench.hub.caught_up());
+    assert_eq!(bench.hub.reached(), Lsn::new(200));
+}
+
+fn operations() -> impl Strategy<Value = Operation> {
+    let customer = 0_u32..4;
+    prop_oneof![
+        6 => customer.clone().prop_map(insert),
+        3 => (customer.clone(), customer.clone()).prop_map(|(old, new)| Operation::Update {
+            old: Some(OldRow::Full(row(old, Some("old")))),
+            new: row(new, None),
+        }),
+        2 => customer.prop_map(|old| Operation::Delete { old: OldRow::Full(row(old, Some("x"))) }),
+        1 => Just(Operation::Truncate),
+    ]
+}
+
+proptest! {
+    /// Whoever resumes, wherever, gets what a live subscriber was sent, to the byte.
+    #[test]
+    fn resuming_from_any_cursor_gives_what_was_live(
+        transactions in prop::collection::vec(
+            prop::collection::vec(prop::collection::vec(operations(), 1..4), 1..4), 1..12),
+    ) {
+        let routes = || vec![route("orders:{customer}", "new_updates"),
+                             RouteSpec { ops: [Op::Insert, Op::Update, Op::Truncate].into_iter().collect(), ..route("orders", "new_updates") },
+                             RouteSpec { ops: [Op::Delete].into_iter().collect(), ..route("orders", "second") }];
+        let topics = ["orders", "orders:0", "orders:1", "orders:2", "orders:3"];
+        let mut bench = Bench::new(routes()).connected();
+        let start: Vec<String> = topics.iter().map(|topic| bench.join(topic, None).unwrap().cursor).collect();
+        // A second hub, where nobody is subscribed until later.
+        let mut silent = Bench::new(routes()).connected();
+        let mut live: Vec<Arc<Publication>> = Vec::new();
+        for parts in &transactions {
+            bench.commit(parts);
+            silent.commit(parts);
+            live.extend(bench.published());
+        }
+        prop_assert!(silent.told().is_empty());
+        for (topic, start) in topics.iter().zip(start) {
+            let sent: Vec<_> = live.iter().filter(|it| it.topic.as_str() == *topic).collect();
+            let cursors = std::iter::once(start).chain(sent.iter().map(|it| {
+                Cursor { system: SYSTEM, position: it.position }.to_string()
+            }));
+            for (index, cursor) in cursors.enumerate() {
+                for bench in [&mut bench, &mut silent] {
+                    let subscribed = bench.join(topic, Some(&cursor)).unwrap();
+                    let read = bench.read(subscribed.shape, subscribed.resume_after.unwrap()).unwrap();
+                    let read: Vec<_> = read.iter().map(|it| it.payload.clone()).collect();
+                    let rest: Vec<_> = sent.iter().skip(index).map(|it| it.payload.clone()).collect();
+                    prop_assert_eq!(read, rest, "{} from message {}", topic, index);
+                }
+            }
+        }
+    }
+}

@@ -121,10 +121,10 @@ impl Shell {
             }
         }
         // A finished connection's task ends it, and a blocked one's task waits for room.
-        if socket.blocked || self.state.is_finished(slot) {
-            if let Some(waker) = socket.waker.take() {
-                waker.wake();
-            }
+        if (socket.blocked || self.state.is_finished(slot))
+            && let Some(waker) = socket.waker.take()
+        {
+            waker.wake();
         }
         self.state.flushed(slot);
     }
