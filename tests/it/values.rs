@@ -2,7 +2,14 @@
 //! text output must be, byte for byte, what `row_to_json` gives.
 //!
 //! Reproducible: `WALCAST_TEST_SEED=<seed from the output> cargo test --test it values::`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "clippy takes only the test functions themselves for tests"
+)]
 
+mod literals;
 mod samples;
 
 use std::sync::Arc;

@@ -5,6 +5,11 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 
+use super::literals::{
+    bits, date, day, finite_point, float4, float8, interval, json, numeric, octets, point, points, short_text, text,
+    time, timestamp,
+};
+
 /// What the types below need. `hstore` and `xml` are not in every installation: they come on top.
 pub(super) const TYPES: &str = r#"
 create type mood as enum ('sad', 'o"k', 'ha, ppy', 'NULL', 'b{a}d\', ' ');
@@ -125,153 +130,6 @@ fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Whatever has a meaning in array, row, range, hstore or JSON text.
-fn text(rng: &mut Rng) -> String {
-    const PARTS: &[&str] = &[
-        "\"", "\\", "{", "}", "(", ")", "[", "]", ",", ";", ":", " ", "\t", "\n", "\r", "\u{8}", "\u{c}", "\u{1}",
-        "\u{b}", "\u{1f}", "\u{7f}", "\u{a0}", "\u{2028}", "\u{feff}", "é", "🦀", "'", "=>", "/", "<a>", "&", "%",
-        "NULL", "null", "a", "b", "Z", "0", "-1", "1e5", "\\\"", "\"\"", "\\\\", "\\N",
-    ];
-    match rng.u8(..30) {
-        0 => String::new(),
-        1 => "NULL".to_owned(),
-        2 => "plain ".repeat(rng.usize(100..800)),
-        _ => (0..rng.usize(1..10)).map(|_| PARTS[rng.usize(..PARTS.len())]).collect(),
-    }
-}
-
-/// JSON with blanks in odd places; `wild` adds what `json` takes and `jsonb` does not.
-fn json(rng: &mut Rng, depth: u8, wild: bool) -> String {
-    const NUMBERS: &[&str] =
-        &["0", "-0", "1E+5", "1e-7", "0.10", "123456789012345678901234567890.5", "-1e300", "9007199254740993"];
-    let blank = |rng: &mut Rng| ["", " ", "\n", "\t ", "\r\n"][rng.usize(..5)];
-    let inner = match rng.u8(..if depth == 0 { 4 } else { 7 }) {
-        0 => ["null", "true", "false"][rng.usize(..3)].to_owned(),
-        1 => NUMBERS[rng.usize(..NUMBERS.len())].to_owned(),
-        2 if wild => r#""\ud800 \u0000 \/""#.to_owned(),
-        2 | 3 => serde_json::to_string(&text(rng)).unwrap(),
-        4 => {
-            let items: Vec<String> = (0..rng.usize(..4)).map(|_| json(rng, depth - 1, wild)).collect();
-            format!("[{}{}]", blank(rng), items.join(","))
-        }
-        _ => {
-            let key = |rng: &mut Rng| serde_json::to_string(&text(rng)).unwrap();
-            let members: Vec<String> = (0..rng.usize(..4))
-                .map(|_| format!("{}{}:{}", key(rng), blank(rng), json(rng, depth - 1, wild)))
-                .collect();
-            format!("{{{}{}}}", members.join(","), blank(rng))
-        }
-    };
-    format!("{}{inner}{}", blank(rng), blank(rng))
-}
-
-fn float8(rng: &mut Rng) -> String {
-    const SPECIAL: &[&str] =
-        &["NaN", "Infinity", "-Infinity", "-0", "5e-324", "1.7976931348623157e308", "1e15", "1e16"];
-    match rng.u8(..4) {
-        0 => SPECIAL[rng.usize(..SPECIAL.len())].to_owned(),
-        1 => (rng.i32(-100_000..100_000) as f64 / 100.0).to_string(),
-        _ => loop {
-            let float = f64::from_bits(rng.u64(..));
-            if float.is_finite() {
-                break format!("{float:e}");
-            }
-        },
-    }
-}
-
-fn float4(rng: &mut Rng) -> String {
-    const SPECIAL: &[&str] = &["NaN", "Infinity", "-Infinity", "1e-45", "3.4028235e38", "1e6", "1e7"];
-    match rng.u8(..4) {
-        0 => SPECIAL[rng.usize(..SPECIAL.len())].to_owned(),
-        _ => loop {
-            let float = f32::from_bits(rng.u32(..));
-            if float.is_finite() {
-                break format!("{float:e}");
-            }
-        },
-    }
-}
-
-fn numeric(rng: &mut Rng) -> String {
-    const SPECIAL: &[&str] = &["NaN", "Infinity", "-Infinity", "0.000", "-0.1", "1e100", "1e-100"];
-    let digits = |rng: &mut Rng| (0..rng.usize(1..30)).map(|_| rng.digit(10)).collect::<String>();
-    match rng.u8(..5) {
-        0 => SPECIAL[rng.usize(..SPECIAL.len())].to_owned(),
-        1 => digits(rng),
-        _ => format!("{}{}.{}", if rng.bool() { "-" } else { "" }, digits(rng), digits(rng)),
-    }
-}
-
-/// From Postgres' first day almost to its last of timestamps; `day_max` allows for dates that go further.
-fn day(rng: &mut Rng, day_max: i32) -> i32 {
-    if rng.bool() { rng.i32(-40_000..40_000) } else { rng.i32(-2_451_000..day_max) }
-}
-
-fn timestamp(rng: &mut Rng, ty: &str) -> String {
-    match rng.u8(..8) {
-        0 => "'infinity'".to_owned(),
-        1 => "'-infinity'".to_owned(),
-        _ => {
-            let seconds = match rng.u8(..4) {
-                0 => "0".to_owned(),
-                1 => rng.u32(..86_400).to_string(),
-                2 => format!("{}.{:03}", rng.u32(..86_400), rng.u32(..1_000)),
-                _ => format!("{}.{:06}", rng.u32(..86_400), rng.u32(..1_000_000)),
-            };
-            format!("{ty} '2000-01-01' + make_interval(days => {}, secs => {seconds})", day(rng, 100_000_000))
-        }
-    }
-}
-
-fn date(rng: &mut Rng) -> String {
-    match rng.u8(..8) {
-        0 => "'infinity'".to_owned(),
-        1 => "'-infinity'".to_owned(),
-        _ => format!("date '2000-01-01' + ({})", day(rng, 2_140_000_000)),
-    }
-}
-
-fn time(rng: &mut Rng) -> String {
-    match rng.u8(..6) {
-        0 => "24:00:00".to_owned(),
-        1 => "00:00:00".to_owned(),
-        _ => format!("{:02}:{:02}:{:02}.{:06}", rng.u8(..24), rng.u8(..60), rng.u8(..60), rng.u32(..1_000_000)),
-    }
-}
-
-fn interval(rng: &mut Rng) -> String {
-    let part = |rng: &mut Rng| if rng.bool() { 0 } else { rng.i32(-1_000..1_000) };
-    format!(
-        "make_interval(months => {}, days => {}, secs => {}.{:06})",
-        part(rng),
-        part(rng),
-        rng.i32(-100_000..100_000),
-        rng.u32(..1_000_000)
-    )
-}
-
-fn point(rng: &mut Rng) -> String {
-    format!("({},{})", float8(rng), float8(rng))
-}
-
-fn finite_point(rng: &mut Rng) -> String {
-    format!("({},{})", rng.i32(-1_000..1_000), rng.i32(-1_000..1_000) as f64 / 8.0)
-}
-
-fn points(rng: &mut Rng) -> String {
-    let points: Vec<String> = (0..rng.usize(1..4)).map(|_| finite_point(rng)).collect();
-    points.join(",")
-}
-
-fn bits(rng: &mut Rng, length: usize) -> String {
-    (0..length).map(|_| if rng.bool() { '1' } else { '0' }).collect()
-}
-
-fn octets(rng: &mut Rng, count: usize, separator: &str) -> String {
-    (0..count).map(|_| format!("{:02x}", rng.u8(..))).collect::<Vec<_>>().join(separator)
-}
-
 fn numbers() -> Vec<Kind> {
     vec![
         Kind::choice("bool", &["t", "f"]),
@@ -299,12 +157,15 @@ fn texts() -> Vec<Kind> {
     vec![
         Kind::literal("text", text),
         Kind::literal("varchar", text),
-        Kind::literal("varchar(400)", |rng| text(rng).chars().take(400).collect()),
-        Kind::literal("char(12)", |rng| text(rng).chars().take(12).collect()),
-        Kind::literal("name", |rng| text(rng).chars().take(15).collect()),
+        Kind::literal("varchar(400)", |rng| short_text(rng, 400)),
+        Kind::literal("char(12)", |rng| short_text(rng, 12)),
+        Kind::literal("name", |rng| short_text(rng, 15)),
         Kind::choice("\"char\"", &["a", "\"", "\\", "", " ", ",", "{"]),
         Kind::literal("refcursor", text),
-        Kind::new("bytea", |rng| format!("'\\x{}'", octets(rng, rng.clone().usize(..20), ""))),
+        Kind::new("bytea", |rng| {
+            let length = rng.usize(..20);
+            format!("'\\x{}'", octets(rng, length, ""))
+        }),
         Kind::literal("json", |rng| json(rng, 3, true)),
         Kind::literal("jsonb", |rng| json(rng, 3, false)),
         Kind::choice(
@@ -314,13 +175,11 @@ fn texts() -> Vec<Kind> {
         Kind::literal("uuid", |rng| octets(rng, 16, "")),
         Kind::new("tsvector", |rng| match rng.bool() {
             true => format!("to_tsvector('simple', {})", quote(&text(rng))),
-            false => format!(
-                "setweight(array_to_tsvector(array[{}]), 'B')",
-                quote(&format!("x{}", text(rng).chars().take(400).collect::<String>()))
-            ),
+            false => format!("array_to_tsvector(array[{}])", quote(&format!("x{}", short_text(rng, 400)))),
         }),
+        Kind::choice("tsvector", &["'a b':1A,2 c:3B", "'it''s':1 '\\\\':2"]),
         Kind::new("tsquery", |rng| match rng.bool() {
-            true => format!("phraseto_tsquery('simple', {})", quote(&text(rng))),
+            true => format!("phraseto_tsquery('simple', {})", quote(&short_text(rng, 100))),
             false => "'a & !b:*A | ''c d\"'' <2> e'".to_owned(),
         }),
         Kind::choice("int2vector", &["", "1", "1 -2 3"]),
@@ -346,8 +205,8 @@ fn times() -> Vec<Kind> {
 
 fn networks_bits_shapes() -> Vec<Kind> {
     vec![
-        Kind::new("bit(5)", |rng| format!("B'{}'", bits(rng, 5))),
-        Kind::new("varbit", |rng| format!("B'{}'", bits(rng, rng.clone().usize(..70)))),
+        Kind::new("bit(5)", |rng| format!("B'{}'", bits(rng, 5, 5))),
+        Kind::new("varbit", |rng| format!("B'{}'", bits(rng, 0, 70))),
         Kind::new("inet", |rng| format!("inet '::' + {}", rng.i64(0..))),
         Kind::literal("inet", |rng| format!("10.{}.{}.1/{}", rng.u8(..), rng.u8(..), rng.u8(..33))),
         Kind::literal("cidr", |rng| format!("{}.{}.0.0/16", rng.u8(..), rng.u8(..))),
