@@ -37,7 +37,7 @@ mod topic;
 
 pub use ops::{Op, Ops, UnknownOp};
 pub use pattern::{PatternError, PatternErrorKind, TablePattern};
-pub use plan::{Plan, PlanProblem};
+pub use plan::{Plan, PlanProblem, Step};
 pub use table::{Int8Format, MAX_ROUTES, RouteId, RouteSpec, RouteTable, TooManyRoutes};
 pub use target::{Scratch, Shown, Target};
 pub use template::{MAX_COLUMNS, Piece, Template, TemplateError, TemplateErrorKind};

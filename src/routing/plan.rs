@@ -44,8 +44,8 @@ pub struct Plan {
 
 /// One route of a plan.
 #[derive(Debug, Clone)]
-pub(super) struct Step {
-    pub(super) route: RouteId,
+pub struct Step {
+    pub route: RouteId,
     ops: Ops,
     topics: Topics,
 }
@@ -70,12 +70,9 @@ impl Plan {
         &self.relation
     }
 
-    /// The routes that take this relation, in config order, with those that have a problem.
-    pub fn routes(&self) -> impl Iterator<Item = RouteId> {
-        self.steps.iter().map(|step| step.route)
-    }
-
-    pub(super) const fn steps(&self) -> &[Step] {
+    /// One step for each route that takes this relation, in config order; one with a problem gives only holes.
+    #[must_use]
+    pub const fn steps(&self) -> &[Step] {
         &self.steps
     }
 

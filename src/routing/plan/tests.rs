@@ -232,7 +232,7 @@ fn a_plan_has_the_routes_of_its_relation() {
     let other = route("audit.*", "feed", Ops::ALL);
     let table = RouteTable::new(vec![other, some, route("*.*", "all", Ops::ALL)]).unwrap();
     let plan = table.plan(&orders());
-    assert_eq!(plan.routes().collect::<Vec<_>>(), [RouteId(1), RouteId(2)]);
+    assert_eq!(plan.steps().iter().map(|step| step.route).collect::<Vec<_>>(), [RouteId(1), RouteId(2)]);
     assert_eq!(plan.problems(), []);
 }
 
