@@ -349,6 +349,7 @@ fn messages_for_a_topic_wait_for_its_join() {
         r#"["4","4","t","phx_join",{"n":2}]"#,
         r#"["1","5","t","stale",{}]"#,
         r#"["4","6","t","late",{}]"#,
+        r#"["4","7","t","later",{}]"#,
     ] {
         assert_eq!(connection.send(waiting), [""; 0], "{waiting}");
     }
@@ -364,7 +365,10 @@ fn messages_for_a_topic_wait_for_its_join() {
             r#"join 2 t {"n":2}"#,
         ]
     );
-    assert_eq!(connection.accept(2), [&format!(r#"["4","4","t","phx_reply",{OK}]"#), r#"event 2 t late 2 "6""#]);
+    assert_eq!(
+        connection.accept(2),
+        [&format!(r#"["4","4","t","phx_reply",{OK}]"#), r#"event 2 t late 2 "6""#, r#"event 2 t later 2 "7""#,]
+    );
     assert_eq!((connection.session.queued.messages, connection.session.queued.bytes), (0, 0));
 }
 
