@@ -1,5 +1,22 @@
-//! The wire client.
+//! Connections to Postgres: a thin replication client, and ordinary sessions under the same rules.
+//!
+//! Knows the wire protocol below SQL (startup, authentication, TLS, copy-both, keepalives) and nothing of what the
+//! replication messages mean: they are handed on as bytes. What to do about an error is decided here too, in
+//! [`classify`], and carried out by `source`.
 
+mod config;
 mod connect;
+mod conninfo;
+mod error;
+mod session;
+mod socket;
+mod tls;
 
-pub use connect::{ConnectError, ConnectionConfig, connect_sql};
+pub use config::{
+    APPLICATION_NAME, CONNECT_TIMEOUT, ConnectionConfig, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES,
+    RootCertificates, SslMode, TCP_USER_TIMEOUT, TlsSettings,
+};
+pub use connect::connect_sql;
+pub use error::{ConfigError, ServerError, WireError};
+pub use session::{SESSION_SETTINGS, startup_options};
+pub use socket::Socket;
