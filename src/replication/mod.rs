@@ -1,3 +1,6 @@
 //! From a replication slot to the feed.
 
+pub mod pgoutput;
+pub mod progress;
+pub mod transaction;
 pub mod wire;
