@@ -1,5 +1,6 @@
 //! From a replication slot to the feed.
 
+pub mod catalogue;
 pub mod pgoutput;
 pub mod progress;
 pub mod transaction;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode as BasicSslMode, SslNegotiation, TargetSessionAttrs};
+use tokio_postgres::config::{Host, SslMode as BasicSslMode, SslNegotiation, TargetSessionAttrs};
 
 use super::conninfo;
 use super::error::{ConfigError, WireError};
@@ -141,22 +141,19 @@ impl ConnectionConfig {
         }
     }
 
-    /// The servers in the order in which they are tried.
+    /// The servers in the order in which they are tried. `load_balance_hosts` has no say in it: the slot is on one of
+    /// them, and catalogue queries must go to the same.
     pub(super) fn endpoints(&self) -> Vec<Endpoint> {
         let (hosts, addresses) = (self.postgres.get_hosts(), self.postgres.get_hostaddrs());
         let ports = self.postgres.get_ports();
-        let mut endpoints: Vec<Endpoint> = (0..hosts.len().max(addresses.len()))
+        (0..hosts.len().max(addresses.len()))
             .filter_map(|index| {
                 let address = addresses.get(index).copied();
                 let host = hosts.get(index).cloned().or_else(|| Some(Host::Tcp(address?.to_string())))?;
                 let port = ports.get(index).or_else(|| ports.first()).copied().unwrap_or(DEFAULT_PORT);
                 Some(Endpoint { host, address, port })
             })
-            .collect();
-        if self.postgres.get_load_balance_hosts() == LoadBalanceHosts::Random {
-            fastrand::shuffle(&mut endpoints);
-        }
-        endpoints
+            .collect()
     }
 
     /// Whether a server that takes no writes will not do, and the other way round.
