@@ -2,3 +2,4 @@
 
 mod pgoutput;
 mod support;
+mod values;
