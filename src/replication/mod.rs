@@ -3,5 +3,6 @@
 pub mod catalogue;
 pub mod pgoutput;
 pub mod progress;
+pub mod source;
 pub mod transaction;
 pub mod wire;

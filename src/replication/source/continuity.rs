@@ -30,7 +30,9 @@ pub enum Discontinuity {
     Timeline { before: u32, now: u32 },
     #[error("the server's WAL ends at {flush}, before {end}, up to which changes were sent: it was restored")]
     Rewound { flush: Lsn, end: Lsn },
-    #[error("the slot begins at {confirmed_flush}, after {end}: it was recreated or moved, and what lies between is gone")]
+    #[error(
+        "the slot begins at {confirmed_flush}, after {end}: it was recreated or moved, and what lies between is gone"
+    )]
     Gap { confirmed_flush: Lsn, end: Lsn },
 }
 

@@ -20,8 +20,9 @@ impl Outbox {
         self.events.is_empty()
     }
 
+    /// An empty one always has: what was read and came to nothing is no reason to wait for anybody.
     pub(super) const fn has_room(&self) -> bool {
-        self.bytes < OUTBOX_BYTES && self.events.len() < OUTBOX_EVENTS
+        self.is_empty() || (self.bytes < OUTBOX_BYTES && self.events.len() < OUTBOX_EVENTS)
     }
 
     /// Counts what was read for events, whether or not one has come of it yet.
@@ -44,23 +45,30 @@ impl Outbox {
     }
 }
 
-/// How far a batch takes the hub: the end of its last transaction or progress report.
-pub(super) fn reach(batch: &[FeedEvent]) -> Option<Lsn> {
+/// The end of the last transaction in a batch that is complete with it.
+pub(super) fn last_end(batch: &[FeedEvent]) -> Option<Lsn> {
     batch.iter().rev().find_map(|event| match event {
         FeedEvent::Part(part) => part.end_lsn,
-        FeedEvent::Progress(lsn) => Some(*lsn),
-        FeedEvent::Connected { .. } | FeedEvent::Lost { .. } => None,
+        FeedEvent::Progress(_) | FeedEvent::Connected { .. } | FeedEvent::Lost { .. } => None,
     })
+}
+
+/// Whether a batch brings anything that was not known before it.
+pub(super) fn is_new(batch: &[FeedEvent]) -> bool {
+    batch.iter().any(|event| matches!(event, FeedEvent::Part(_) | FeedEvent::Progress(_)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::{PgTimestamp, TransactionHeader, TransactionPart};
 
     #[test]
     fn is_bounded_in_bytes_and_events() {
         let mut outbox = Outbox::default();
         outbox.count(OUTBOX_BYTES);
+        assert!(outbox.has_room());
+        outbox.push(FeedEvent::Progress(Lsn::new(1)));
         assert!(!outbox.has_room());
         outbox.take();
         assert!(outbox.has_room());
@@ -80,9 +88,13 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_reaches_as_far_as_its_last_position() {
-        let lost = FeedEvent::Lost { reason: String::new() };
-        assert_eq!(reach(&[FeedEvent::Progress(Lsn::new(4)), lost]), Some(Lsn::new(4)));
-        assert_eq!(reach(&[]), None);
+    fn what_a_batch_completes_is_the_end_of_a_transaction() {
+        let header = TransactionHeader { xid: 1, commit_lsn: Lsn::new(2), commit_timestamp: PgTimestamp::default() };
+        let part = |end_lsn| {
+            FeedEvent::Part(TransactionPart { header, changes: Vec::new(), first: end_lsn.is_some(), end_lsn })
+        };
+        let batch = [part(Some(Lsn::new(3))), part(None), FeedEvent::Progress(Lsn::new(9))];
+        assert_eq!(last_end(&batch), Some(Lsn::new(3)));
+        assert!(is_new(&batch) && !is_new(&[FeedEvent::Lost { reason: String::new() }]));
     }
 }

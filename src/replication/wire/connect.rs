@@ -15,7 +15,7 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
 use super::config::{ConnectionConfig, Endpoint};
 use super::error::{ConfigError, WireError};
-use super::session::SESSION_SETTINGS;
+use super::session::session_settings;
 use super::socket::{Encryption, Socket};
 
 /// An ordinary connection for catalogue queries: the same servers, TLS rules and session settings as the replication
@@ -101,7 +101,7 @@ pub(super) fn check_session<'a>(
     endpoint: &Endpoint,
     parameter: impl Fn(&str) -> Option<&'a str>,
 ) -> Result<(), WireError> {
-    for (name, wanted) in SESSION_SETTINGS {
+    for (name, wanted) in session_settings() {
         if let Some(found) = parameter(name) {
             // DateStyle is reported with the order of day and month, which ISO output does not depend on.
             let style = found.split(',').next().unwrap_or_default();

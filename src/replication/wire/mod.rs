@@ -28,6 +28,6 @@ pub use connect::connect_sql;
 pub use error::{ConfigError, ServerError, WireError};
 pub use framed::FRAME_LIMIT;
 pub use policy::{Disposition, Verdict, classify};
-pub use session::{SESSION_SETTINGS, startup_options};
+pub use session::{session_settings, startup_options};
 pub use socket::Socket;
 pub use stream::{ReplicationMessage, ReplicationStream, StatusUpdate};

@@ -1,17 +1,9 @@
 //! What every session of walcast fixes when it connects, whatever the role's or the database's defaults are.
 
-/// Settings on which the text of values depends, and time limits that would end a connection meant to stay.
-///
-/// Values come in the text form that these select, in the replication session and in catalogue and snapshot queries
-/// alike, so that one decoder serves both.
-pub const SESSION_SETTINGS: [(&str, &str); 10] = [
-    ("client_encoding", "UTF8"),
-    ("DateStyle", "ISO"),
-    ("IntervalStyle", "postgres"),
-    ("TimeZone", "UTC"),
-    ("bytea_output", "hex"),
-    // 1 to 3 all mean "shortest text that reads back exactly" since Postgres 12.
-    ("extra_float_digits", "1"),
+use crate::change::json::SESSION_SETTINGS;
+
+/// Time limits that would end a connection that is meant to stay.
+const NO_TIME_LIMITS: [(&str, &str); 4] = [
     // Creating a slot waits for running transactions, a walsender for changes: neither is a stuck statement.
     ("statement_timeout", "0"),
     // It does apply to the creation of slots, and would leave half of one.
@@ -20,11 +12,17 @@ pub const SESSION_SETTINGS: [(&str, &str); 10] = [
     ("idle_session_timeout", "0"),
 ];
 
+/// Everything that is fixed: what the text of values depends on, in the replication session and in catalogue and
+/// snapshot queries alike, and that there are no time limits.
+pub fn session_settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SESSION_SETTINGS.iter().copied().chain(NO_TIME_LIMITS)
+}
+
 /// The startup packet's `options`: the connection string's own, then ours, because the last one wins.
 #[must_use]
 pub fn startup_options(own: Option<&str>) -> String {
     let mut options = own.unwrap_or_default().to_owned();
-    for (name, value) in SESSION_SETTINGS {
+    for (name, value) in session_settings() {
         if !options.is_empty() {
             options.push(' ');
         }
@@ -43,6 +41,6 @@ mod tests {
         let options = startup_options(Some("-c search_path=app -c TimeZone=Asia/Tokyo"));
         assert!(options.starts_with("-c search_path=app"));
         assert!(options.find("TimeZone=Asia").unwrap() < options.find("TimeZone=UTC").unwrap());
-        assert!(SESSION_SETTINGS.iter().all(|(name, value)| !format!("{name}{value}").contains([' ', '\\'])));
+        assert!(session_settings().all(|(name, value)| !format!("{name}{value}").contains([' ', '\\'])));
     }
 }
