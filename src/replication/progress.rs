@@ -87,8 +87,10 @@ impl Progress {
         }
     }
 
-    /// A connection was made (again): the server knows nothing yet, so that a status update is due.
-    pub const fn reconnected(&mut self) {
+    /// A connection was made (again): the server knows nothing yet, so that a status update is due, and its
+    /// `wal_sender_timeout` can be another.
+    pub const fn reconnected(&mut self, status_interval: Duration) {
+        self.status_interval = status_interval;
         self.next_status = Duration::ZERO;
     }
 

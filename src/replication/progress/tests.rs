@@ -77,7 +77,7 @@ fn a_status_is_due_at_once_then_each_interval_and_on_request() {
     assert!(progress.status_due(second(13)));
 
     let _sent = progress.status(second(13));
-    progress.reconnected();
+    progress.reconnected(second(10));
     assert!(progress.status_due(second(13)));
 }
 

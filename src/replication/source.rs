@@ -1,0 +1,253 @@
+//! The task that keeps the feed coming: connects, checks, streams, hands on, acknowledges, and does all of it again
+//! whenever the connection is gone.
+//!
+//! ```text
+//!            ┌──────────────────────── backoff ◀───────────────────────┐
+//!            ▼                                                         │
+//!  connect, check the server, slot and publication ── START_REPLICATION ── read, decode, assemble ──▶ outbox ──▶ hub
+//!                                                        ▲                    status updates ◀── acknowledged ◀──┘
+//! ```
+//!
+//! What is received waits in an outbox until the hub has room; a full outbox stops the reading, never the status
+//! updates. The outbox and the position outlive a connection: nothing is handed on twice, and nothing is left out
+//! without a [`FeedEvent::Lost`]. Knows nothing of topics and clients.
+
+mod backoff;
+mod continuity;
+mod failure;
+mod outbox;
+mod prerequisites;
+mod session;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+pub use backoff::{Backoff, FIRST_BOUND, FLOOR, LAST_BOUND};
+pub use continuity::{Discontinuity, Position, resume};
+pub use failure::Failure;
+pub use outbox::{OUTBOX_BYTES, OUTBOX_EVENTS};
+pub use prerequisites::Prerequisite;
+pub use session::{FINISH_LIMIT, SHUTDOWN_BOUNDARY, TYPE_LOOKUP_LIMIT};
+
+use super::progress::Progress;
+use super::transaction::{Assembler, PartLimits};
+use super::wire::{ConnectionConfig, Disposition};
+use crate::change::{FeedEvent, Lsn};
+use outbox::Outbox;
+
+/// How often Postgres is told how far we are, unless the server's `wal_sender_timeout` asks for more.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where the feed comes from.
+#[derive(Debug, Clone)]
+pub struct SourceSettings {
+    pub connection: ConnectionConfig,
+    pub slot: String,
+    pub publication: String,
+    /// Where large transactions are cut.
+    pub part_limits: PartLimits,
+    /// An upper bound; never more than a third of `wal_sender_timeout`, so that one update may be late.
+    pub status_interval: Duration,
+}
+
+impl SourceSettings {
+    /// With the default limits.
+    #[must_use]
+    pub fn new(connection: ConnectionConfig, slot: impl Into<String>, publication: impl Into<String>) -> Self {
+        Self {
+            connection,
+            slot: slot.into(),
+            publication: publication.into(),
+            part_limits: PartLimits::default(),
+            status_interval: STATUS_INTERVAL,
+        }
+    }
+}
+
+/// What the source is doing, for readiness and for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum SourceState {
+    /// Not streaming yet, or not any more.
+    #[default]
+    Connecting,
+    /// Streaming what was committed before the connection was made.
+    CatchingUp,
+    /// The hub has been handed everything that was on disk when the connection was made, and what came since follows.
+    Streaming,
+    /// The last attempt came to nothing for `reason`, which says what to do; the next one is `retry_in` away.
+    Waiting { reason: String, retry_in: Duration },
+    /// The task has ended.
+    Stopped,
+}
+
+/// Why the source gave up. Only a first start does: a gateway that has clients keeps trying.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("{failure}: {advice}")]
+    Refused { failure: Failure, advice: &'static str },
+    #[error("the feed is not read any more, and nobody asked replication to stop")]
+    FeedClosed,
+}
+
+/// Streams the slot's changes into `events` until `shutdown` completes.
+///
+/// `acknowledged` is how far the hub can do without the slot: what Postgres may be told. When the hub has no room, the
+/// slot keeps what comes. After [`FeedEvent::Lost`] positions begin anew, and `acknowledged` with them.
+///
+/// # Errors
+/// At the first start, something that an operator has to change; or `events` has no receiver any more.
+pub async fn run(
+    settings: SourceSettings,
+    events: mpsc::Sender<Vec<FeedEvent>>,
+    acknowledged: watch::Receiver<Lsn>,
+    state: watch::Sender<SourceState>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), SourceError> {
+    let mut source = Source::new(settings, events, acknowledged, state);
+    let mut shutdown = std::pin::pin!(shutdown);
+    let outcome = source.run(shutdown.as_mut()).await;
+    source.state.send_replace(SourceState::Stopped);
+    outcome
+}
+
+/// What outlives a connection.
+struct Source {
+    settings: SourceSettings,
+    events: mpsc::Sender<Vec<FeedEvent>>,
+    acknowledged: watch::Receiver<Lsn>,
+    state: watch::Sender<SourceState>,
+    outbox: Outbox,
+    assembler: Assembler,
+    /// Both are `None` until the first connection, and again when continuity is lost.
+    progress: Option<Progress>,
+    position: Option<Position>,
+    backoff: Backoff,
+    /// Streaming has begun at least once.
+    started: bool,
+    /// From which [`Progress`] counts time.
+    epoch: Instant,
+}
+
+impl Source {
+    fn new(
+        settings: SourceSettings,
+        events: mpsc::Sender<Vec<FeedEvent>>,
+        acknowledged: watch::Receiver<Lsn>,
+        state: watch::Sender<SourceState>,
+    ) -> Self {
+        let assembler = Assembler::new(settings.part_limits);
+        Self {
+            settings,
+            events,
+            acknowledged,
+            state,
+            outbox: Outbox::default(),
+            assembler,
+            progress: None,
+            position: None,
+            backoff: Backoff::default(),
+            started: false,
+            epoch: Instant::now(),
+        }
+    }
+
+    async fn run<F: Future<Output = ()>>(&mut self, mut shutdown: Pin<&mut F>) -> Result<(), SourceError> {
+        loop {
+            self.state.send_replace(SourceState::Connecting);
+            let wait = match self.session(shutdown.as_mut()).await {
+                Ok(()) => return Ok(()),
+                Err(Failure::FeedClosed) => return Err(SourceError::FeedClosed),
+                Err(failure) => self.judge(failure)?,
+            };
+            if self.pause(wait, shutdown.as_mut()).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Says what has happened and decides how long to wait.
+    fn judge(&mut self, failure: Failure) -> Result<Duration, SourceError> {
+        let verdict = failure.verdict();
+        if !self.started && verdict.disposition != Disposition::Retry {
+            return Err(SourceError::Refused { failure, advice: verdict.advice });
+        }
+        if verdict.disposition == Disposition::Lost {
+            self.lose(&failure.to_string());
+        }
+        let retry_in = self.backoff.next(fastrand::f64());
+        let slot = self.settings.slot.as_str();
+        if verdict.disposition == Disposition::Retry {
+            tracing::warn!(slot, reason = %failure, advice = verdict.advice, ?retry_in, "replication interrupted");
+        } else {
+            tracing::error!(slot, reason = %failure, advice = verdict.advice, ?retry_in, "replication can't go on");
+        }
+        let reason = format!("{failure}: {}", verdict.advice);
+        self.state.send_replace(SourceState::Waiting { reason, retry_in });
+        Ok(retry_in)
+    }
+
+    /// Continuity is lost: whoever follows the feed has to begin anew. Told once, not at every attempt.
+    fn lose(&mut self, reason: &str) {
+        if self.position.take().is_none() {
+            return;
+        }
+        tracing::error!(slot = self.settings.slot, reason, "continuity is lost: every client has to resync");
+        self.progress = None;
+        self.assembler.restart(None);
+        // What was acknowledged belongs to positions that mean nothing any more.
+        self.acknowledged.mark_unchanged();
+        self.outbox.push(FeedEvent::Lost { reason: reason.to_owned() });
+    }
+
+    /// Waits, handing on meanwhile what was received before. True: it is time to stop.
+    async fn pause<F: Future<Output = ()>>(
+        &mut self,
+        wait: Duration,
+        mut shutdown: Pin<&mut F>,
+    ) -> Result<bool, SourceError> {
+        let until = Instant::now() + wait;
+        loop {
+            tokio::select! {
+                () = shutdown.as_mut() => return Ok(true),
+                () = sleep_until(until) => return Ok(false),
+                () = self.events.closed() => return Err(SourceError::FeedClosed),
+                delivered = deliver(&self.events, &mut self.outbox), if !self.outbox.is_empty() => {
+                    let batch = delivered.ok_or(SourceError::FeedClosed)?;
+                    self.delivered(batch);
+                }
+            }
+        }
+    }
+
+    fn delivered(&mut self, batch: Delivered) {
+        if let (Some(progress), Some(end)) = (&mut self.progress, batch.last_end) {
+            progress.applied(end);
+        }
+        if batch.is_new {
+            self.backoff.reset();
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+}
+
+/// What a batch was, once the hub has it.
+struct Delivered {
+    last_end: Option<Lsn>,
+    is_new: bool,
+}
+
+/// Hands the outbox on as soon as there is room; `None` when nobody reads any more. Cancelled, nothing has happened.
+async fn deliver(events: &mpsc::Sender<Vec<FeedEvent>>, outbox: &mut Outbox) -> Option<Delivered> {
+    let room = events.reserve().await.ok()?;
+    let batch = outbox.take();
+    let delivered = Delivered { last_end: outbox::last_end(&batch), is_new: outbox::is_new(&batch) };
+    room.send(batch);
+    Some(delivered)
+}

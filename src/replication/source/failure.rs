@@ -1,0 +1,38 @@
+//! How a session ends when nobody asked it to.
+
+use super::prerequisites::Prerequisite;
+use crate::replication::pgoutput::DecodeError;
+use crate::replication::transaction::AssembleError;
+use crate::replication::wire::{Disposition, Verdict, WireError, classify};
+
+/// Why a session came to its end, or to none.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error(transparent)]
+    Prerequisite(#[from] Prerequisite),
+    #[error("a message of pgoutput: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("the order of pgoutput's messages: {0}")]
+    Assemble(#[from] AssembleError),
+    #[error("the feed is not read any more")]
+    FeedClosed,
+}
+
+impl Failure {
+    /// What to do about it.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Wire(error) => classify(error),
+            Self::Prerequisite(prerequisite) => prerequisite.verdict(),
+            // Going on behind a message that was not understood would be a hole.
+            Self::Decode(_) | Self::Assemble(_) => Verdict {
+                disposition: Disposition::Retry,
+                advice: "the stream is read again from the last transaction; if that does not help, report it as a bug",
+            },
+            Self::FeedClosed => Verdict { disposition: Disposition::Operator, advice: "this is a bug: report it" },
+        }
+    }
+}

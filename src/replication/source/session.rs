@@ -1,0 +1,336 @@
+//! One connection's life: from the checks before it streams to its orderly end.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::Client;
+
+use super::continuity::{self, Position};
+use super::prerequisites::{self, Ready};
+use super::{Failure, Source, SourceState, deliver};
+use crate::change::catalogue::TypeDefinition;
+use crate::change::feed::FeedSystem;
+use crate::change::{FeedEvent, Lsn, Oid, PgTimestamp};
+use crate::replication::catalogue;
+use crate::replication::pgoutput;
+use crate::replication::progress::Progress;
+use crate::replication::transaction::Assembled;
+use crate::replication::wire::{
+    ConnectionConfig, ReplicationClient, ReplicationMessage, ReplicationStream, StartReplication, StatusUpdate,
+    SystemIdentity, WireError, connect_sql,
+};
+
+/// How long a stop waits for the transaction that is just arriving; it comes again whole after a restart.
+pub const SHUTDOWN_BOUNDARY: Duration = Duration::from_secs(2);
+/// How long a stop waits for Postgres to take its leave; without it nothing is lost but a tidy log.
+pub const FINISH_LIMIT: Duration = Duration::from_secs(1);
+/// A look-up of types takes milliseconds; while it lasts the stream stands still.
+pub const TYPE_LOOKUP_LIMIT: Duration = Duration::from_secs(30);
+
+impl Source {
+    /// Connects and streams. `Ok`: it was asked to stop.
+    pub(super) async fn session<F: Future<Output = ()>>(&mut self, mut shutdown: Pin<&mut F>) -> Result<(), Failure> {
+        let mut streaming = tokio::select! {
+            streaming = self.open() => streaming?,
+            () = shutdown.as_mut() => return Ok(()),
+        };
+        streaming.run(shutdown).await?;
+        streaming.stop().await;
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<Streaming<'_>, Failure> {
+        let connection = self.settings.connection.clone();
+        let (slot, publication) = (self.settings.slot.clone(), self.settings.publication.clone());
+        let sql = connect_sql(&connection).await?;
+        let ready = prerequisites::check(&sql, connection.database(), &slot, &publication).await??;
+        let mut replication = ReplicationClient::connect(&connection).await?;
+        let server = replication.identify_system().await?;
+        let history = self.history(&mut replication, server).await?;
+        let start = self.resume(server, ready.confirmed_flush, history.as_deref());
+        let relations = catalogue::published_relations(&sql, &publication).await?;
+        let tables = relations.len();
+        let command = StartReplication { slot: &slot, start, publications: std::slice::from_ref(&publication) };
+        let stream = replication.start_replication(&command).await?;
+        let system = FeedSystem { system_id: server.system_id, timeline: server.timeline };
+        self.position = Some(Position { system, end: start });
+        self.started = true;
+        self.outbox.push(FeedEvent::Connected { system, start, flush: server.flush, relations });
+        self.begin_progress(&ready);
+        tracing::info!(
+            slot, publication, tables, server = %connection, %start, flush = %server.flush, timeline = server.timeline,
+            "streaming"
+        );
+        self.state.send_replace(SourceState::CatchingUp);
+        Ok(Streaming { source: self, stream, flush: server.flush, answered: None })
+    }
+
+    /// The history of the server's timeline where it is not ours.
+    async fn history(
+        &self,
+        replication: &mut ReplicationClient,
+        server: SystemIdentity,
+    ) -> Result<Option<String>, WireError> {
+        match self.position {
+            Some(position) if position.system.timeline != server.timeline && server.timeline > 1 => {
+                replication.timeline_history(server.timeline).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Where to stream from: behind what was handed on, or where the slot is when that can't be continued.
+    fn resume(&mut self, server: SystemIdentity, confirmed_flush: Lsn, history: Option<&str>) -> Lsn {
+        match continuity::resume(self.position, server, confirmed_flush, history) {
+            Ok(start) => {
+                self.assembler.restart(self.assembler.position());
+                start
+            }
+            Err(discontinuity) => {
+                self.lose(&discontinuity.to_string());
+                confirmed_flush
+            }
+        }
+    }
+
+    fn begin_progress(&mut self, ready: &Ready) {
+        let interval = status_interval(self.settings.status_interval, ready.settings.wal_sender_timeout_millis);
+        match &mut self.progress {
+            Some(progress) => progress.reconnected(interval),
+            None => self.progress = Some(Progress::new(ready.confirmed_flush, interval)),
+        }
+    }
+}
+
+/// A third of the server's patience, so that one update may be late; ours where the server's is unlimited.
+fn status_interval(own: Duration, wal_sender_timeout_millis: u64) -> Duration {
+    match wal_sender_timeout_millis {
+        0 => own,
+        millis => own.min(Duration::from_millis(millis / 3)),
+    }
+}
+
+/// A connection that streams, and what it streams for.
+struct Streaming<'a> {
+    source: &'a mut Source,
+    stream: ReplicationStream,
+    /// The server's WAL flush position when the connection was made.
+    flush: Lsn,
+    /// The last keepalive that asked for a reply and got one.
+    answered: Option<Lsn>,
+}
+
+/// What happens next.
+enum Step {
+    Shutdown,
+    StatusDue,
+    Acknowledged(Lsn),
+    Delivered(Option<super::Delivered>),
+    Received(Result<ReplicationMessage, WireError>),
+}
+
+impl Streaming<'_> {
+    /// Streams until the connection ends, or `shutdown` and then a transaction does.
+    async fn run<F: Future<Output = ()>>(&mut self, mut shutdown: Pin<&mut F>) -> Result<(), Failure> {
+        let mut deadline = None;
+        loop {
+            let stopping = deadline.is_some();
+            if stopping && self.is_at_boundary() {
+                return Ok(());
+            }
+            match self.step(shutdown.as_mut(), deadline).await {
+                Step::Shutdown if stopping => {
+                    tracing::warn!("stopping inside a transaction: it comes again whole after the next start");
+                    return Ok(());
+                }
+                Step::Shutdown => deadline = Some(Instant::now() + SHUTDOWN_BOUNDARY),
+                Step::StatusDue => self.send_status().await?,
+                Step::Acknowledged(position) => self.acknowledge(position),
+                Step::Delivered(batch) => self.delivered(batch.ok_or(Failure::FeedClosed)?),
+                Step::Received(message) => self.receive(message?).await?,
+            }
+        }
+    }
+
+    /// Waits for the first thing that there is to do. Cancelled branches have done nothing.
+    async fn step<F: Future<Output = ()>>(&mut self, shutdown: Pin<&mut F>, deadline: Option<Instant>) -> Step {
+        let due = self.next_status();
+        let wants_more = deadline.is_none() || self.source.assembler.in_transaction();
+        let Source { events, acknowledged, outbox, .. } = &mut *self.source;
+        let (is_empty, has_room) = (outbox.is_empty(), outbox.has_room());
+        let stop = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => shutdown.await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop => Step::Shutdown,
+            () = sleep(due) => Step::StatusDue,
+            Ok(()) = acknowledged.changed() => Step::Acknowledged(*acknowledged.borrow_and_update()),
+            delivered = deliver(events, outbox), if !is_empty => Step::Delivered(delivered),
+            () = events.closed(), if is_empty => Step::Delivered(None),
+            message = self.stream.next(), if has_room && wants_more => Step::Received(message),
+        }
+    }
+
+    fn is_at_boundary(&self) -> bool {
+        !self.source.assembler.in_transaction() && self.source.outbox.is_empty()
+    }
+
+    fn delivered(&mut self, batch: super::Delivered) {
+        self.source.delivered(batch);
+        let reached = self.source.position.is_some_and(|position| position.end >= self.flush);
+        if reached && *self.source.state.borrow() == SourceState::CatchingUp {
+            tracing::info!(slot = self.source.settings.slot, flush = %self.flush, "caught up");
+            self.source.state.send_replace(SourceState::Streaming);
+        }
+    }
+
+    fn acknowledge(&mut self, position: Lsn) {
+        if let Some(progress) = &mut self.source.progress {
+            progress.acknowledgeable(position);
+        }
+    }
+
+    /// Takes a message and all those that came with it, as far as the outbox has room.
+    async fn receive(&mut self, first: ReplicationMessage) -> Result<(), Failure> {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                ReplicationMessage::XLogData { wal_end, data, .. } => self.decode(wal_end, data).await?,
+                ReplicationMessage::Keepalive { wal_end, reply_requested } => {
+                    self.keepalive(wal_end, reply_requested).await?;
+                }
+            }
+            next = if self.source.outbox.has_room() { self.stream.next_buffered()? } else { None };
+        }
+        Ok(())
+    }
+
+    async fn decode(&mut self, wal_end: Lsn, data: Bytes) -> Result<(), Failure> {
+        self.source.outbox.count(data.len());
+        if let Some(progress) = &mut self.source.progress {
+            progress.received(wal_end);
+        }
+        let mut assembled = self.source.assembler.accept(pgoutput::decode(data)?)?;
+        while let Assembled::NeedsTypes(oids) = assembled {
+            let definitions = self.look_up(&oids).await?;
+            assembled = self.source.assembler.define_types(definitions)?;
+        }
+        if let Assembled::Part(part) = assembled {
+            if let (Some(end), Some(position)) = (part.end_lsn, &mut self.source.position) {
+                position.end = position.end.max(end);
+            }
+            self.source.outbox.push(FeedEvent::Part(part));
+        }
+        Ok(())
+    }
+
+    /// Asks the catalogue, on a connection of its own, because this one streams. Status updates go out meanwhile.
+    async fn look_up(&mut self, oids: &[Oid]) -> Result<Vec<TypeDefinition>, WireError> {
+        let connection = self.source.settings.connection.clone();
+        let mut answer = std::pin::pin!(timeout(TYPE_LOOKUP_LIMIT, definitions(&connection, oids)));
+        loop {
+            let due = self.next_status();
+            tokio::select! {
+                answer = &mut answer => {
+                    let action = "look up types".to_owned();
+                    return answer.unwrap_or(Err(WireError::TimedOut { action, limit: TYPE_LOOKUP_LIMIT }));
+                }
+                () = sleep(due) => self.send_status().await?,
+            }
+        }
+    }
+
+    async fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) -> Result<(), Failure> {
+        let Source { outbox, assembler, progress, position, .. } = &mut *self.source;
+        let in_transaction = assembler.in_transaction();
+        if let Some(progress) = progress {
+            progress.keepalive(wal_end, reply_requested, in_transaction || !outbox.is_empty());
+        }
+        if let Some(position) = position.as_mut().filter(|position| !in_transaction && position.end < wal_end) {
+            position.end = wal_end;
+            outbox.push(FeedEvent::Progress(wal_end));
+        }
+        if !reply_requested {
+            return Ok(());
+        }
+        // Asked again though it knows that we have all: the server waits for our flush position, which it does before
+        // it shuts down. What the slot is to keep for us must not keep a server up: without a flush position it is
+        // content with what was received.
+        let content_with_write = self.answered.replace(wal_end) == Some(wal_end);
+        let mut status = self.status();
+        if content_with_write {
+            status.flush = Lsn::ZERO;
+        }
+        self.stream.send_status(status, pg_now()).await.map_err(Failure::from)
+    }
+
+    fn next_status(&self) -> Duration {
+        let now = self.source.now();
+        self.source.progress.as_ref().map_or(super::STATUS_INTERVAL, |progress| progress.next_due(now))
+    }
+
+    fn status(&mut self) -> StatusUpdate {
+        let now = self.source.now();
+        let status = self.source.progress.as_mut().map(|progress| progress.status(now));
+        status.map_or(StatusUpdate { write: Lsn::ZERO, flush: Lsn::ZERO, apply: Lsn::ZERO }, |status| StatusUpdate {
+            write: status.write,
+            flush: status.flush,
+            apply: status.apply,
+        })
+    }
+
+    async fn send_status(&mut self) -> Result<(), WireError> {
+        let status = self.status();
+        self.stream.send_status(status, pg_now()).await
+    }
+
+    /// The last acknowledgement and a polite end. What does not work any more comes again after the next start.
+    async fn stop(mut self) {
+        if self.source.acknowledged.has_changed().unwrap_or(false) {
+            let acknowledged = *self.source.acknowledged.borrow_and_update();
+            self.acknowledge(acknowledged);
+        }
+        let status = self.status();
+        let last = async {
+            self.stream.send_status(status, pg_now()).await?;
+            self.stream.finish().await
+        };
+        match timeout(FINISH_LIMIT, last).await {
+            Ok(Ok(())) => tracing::info!(acknowledged = %status.flush, "replication stopped"),
+            Ok(Err(error)) => tracing::warn!(%error, "replication stopped, not in order"),
+            Err(_late) => tracing::warn!(limit = ?FINISH_LIMIT, "replication stopped without waiting for Postgres"),
+        }
+    }
+}
+
+async fn definitions(connection: &ConnectionConfig, oids: &[Oid]) -> Result<Vec<TypeDefinition>, WireError> {
+    let client: Client = connect_sql(connection).await?;
+    catalogue::type_definitions(&client, oids).await
+}
+
+/// The time as status updates carry it; a clock before 2000 counts as 2000.
+fn pg_now() -> PgTimestamp {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let micros = i64::try_from(unix.as_micros()).unwrap_or(i64::MAX);
+    PgTimestamp::from_micros(micros - PgTimestamp::UNIX_EPOCH_OFFSET_SECONDS * 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_updates_come_three_times_within_the_servers_patience() {
+        let own = Duration::from_secs(10);
+        assert_eq!(status_interval(own, 60_000), own);
+        assert_eq!(status_interval(own, 2_000), Duration::from_millis(666));
+        assert_eq!(status_interval(own, 0), own);
+    }
+}
