@@ -15,7 +15,8 @@ use crate::change::Lsn;
 use crate::config::Config;
 use crate::hub::task::HubTask;
 use crate::hub::{Hub, HubLimits, LogLimits, ShardId};
-use crate::replication::source::{self, SourceError, SourceSettings};
+use crate::replication::source::{self, SourceError, SourceSettings, SourceState};
+use crate::replication::transaction::PartLimits;
 use crate::routing::TooManyRoutes;
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::telemetry::health::{self, Health};
@@ -117,7 +118,8 @@ impl App {
         let admin_listener = bind(config.server.admin)?;
         let (public, admin) = (local_address(&public_listener)?, local_address(&admin_listener)?);
 
-        let health = Health { caught_up: caught_up.clone(), shutdown: shutdown.clone() };
+        let (state_sender, source_state) = watch::channel(SourceState::default());
+        let health = Health { caught_up: caught_up.clone(), source: source_state, shutdown: shutdown.clone() };
         let routers = Routers {
             public: health::liveness(),
             admin: health::liveness().merge(health::readiness(health)).merge(pages),
@@ -128,7 +130,9 @@ impl App {
         let hub = Hub::new(Arc::new(config.route_table()?), shards.len(), hub_limits(config));
         let task = HubTask { hub, feed, commands, shards: to_shards, acknowledged, caught_up: caught_up_sender };
         let hub = tokio::spawn(task.run());
-        let source = tokio::spawn(source::run(source_settings(config), feed_sender, acknowledgeable, shutdown));
+        let stop = stop_requested(shutdown);
+        let settings = source_settings(config);
+        let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, state_sender, stop));
         let accepting = accept_all([(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)], &shards, config);
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
         Ok(Self { public, admin, caught_up, trigger, source, hub, accepting, shards })
@@ -179,14 +183,49 @@ impl App {
         tracing::info!("replication stopped, and what was handled is acknowledged");
         drain(&self.shards).await;
         let threads: Vec<ShardThread> = self.shards.into_iter().map(|shard| shard.thread).collect();
-        let joined = tokio::task::spawn_blocking(|| threads.into_iter().for_each(ShardThread::join)).await;
-        let hub = self.hub.await;
-        if joined.is_err() || hub.is_err() {
+        let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(ShardThread::join)).await;
+        if !joined.unwrap_or(false) || self.hub.await.is_err() {
             return Err(AppError::Ended("the hub or a shard"));
         }
         tracing::info!(elapsed = ?began.elapsed(), "stopped in order");
         replication
     }
+}
+
+async fn stop_requested(mut shutdown: Shutdown) {
+    shutdown.requested().await;
+}
+
+fn source_settings(config: &Config) -> SourceSettings {
+    let postgres = &config.postgres;
+    let part_limits = PartLimits { changes: config.limits.part_changes as usize, bytes: bytes(config.limits.part_bytes) };
+    SourceSettings {
+        part_limits,
+        ..SourceSettings::new(postgres.connection.clone(), postgres.slot.as_str(), postgres.publication.as_str())
+    }
+}
+
+fn hub_limits(config: &Config) -> HubLimits {
+    let log = LogLimits { window: config.replay.window, memory: bytes(config.replay.memory) };
+    HubLimits { log, value: bytes(config.limits.value), read: READ_BYTES }
+}
+
+fn limits(config: &Config) -> Limits {
+    let limits = &config.limits;
+    Limits {
+        frame: bytes(limits.frame),
+        outbox: bytes(limits.outbox),
+        topics_per_connection: limits.topics_per_connection as usize,
+        topic: bytes(limits.topic),
+        idle: limits.idle,
+        handshake: limits.handshake,
+        connections: limits.connections as usize,
+    }
+}
+
+/// A configured size; more than the machine can address is no limit.
+fn bytes(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
 }
 
 /// Closes every client's connection, a batch at a time, and waits until they are gone.

@@ -18,6 +18,8 @@ pub struct Limits {
     pub outbox: usize,
     /// Topics that one connection may have joined; over it: `too many channels joined`.
     pub topics_per_connection: usize,
+    /// The longest topic, in bytes; nothing matches a longer one.
+    pub topic: usize,
     /// How long a client may be silent; over it: close 1002. Phoenix clients send a heartbeat every 30 s.
     pub idle: Duration,
     /// How long a client may take for a request's head; over it: the connection is closed.

@@ -322,6 +322,9 @@ impl State {
     fn join(&mut self, slot: usize, join: JoinId, topic: &str, params: &RawValue, now: Duration) {
         let Some(connection) = self.connections.get(slot) else { return };
         let token = JoinToken { connection: ConnectionKey { slot, generation: connection.generation }, join: join.0 };
+        if topic.len() > self.limits.topic {
+            return self.refuse(slot, join, &Refusal::UnmatchedTopic, now);
+        }
         match join::cursor(params.get()) {
             Ok(cursor) => {
                 let topic = topic.to_owned();
