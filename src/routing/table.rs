@@ -1,0 +1,119 @@
+//! The routes, compiled and immutable.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::ops::Ops;
+use super::pattern::TablePattern;
+use super::plan::Plan;
+use super::template::Template;
+use super::topic::MAX_TOPIC_LENGTH;
+use crate::change::Relation;
+
+/// The most routes in one config: every joined topic is held against each of them, and every table's plan is made
+/// from all of them.
+pub const MAX_ROUTES: usize = 10_000;
+
+/// A route's place in the config, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteId(pub u16);
+
+/// How `int8` values are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Int8Format {
+    /// As a JSON number, as `row_to_json` does.
+    #[default]
+    Number,
+    /// As a JSON string, for clients without 64-bit integers.
+    String,
+}
+
+/// One `[[route]]`, parsed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteSpec {
+    pub table: TablePattern,
+    pub topic: Template,
+    /// The columns that clients see; `None` for all.
+    pub columns: Option<Vec<String>>,
+    /// The operations that the route takes.
+    pub ops: Ops,
+    /// The event's name on the wire.
+    pub event: Arc<str>,
+    pub int8: Int8Format,
+}
+
+/// More routes than [`MAX_ROUTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{count} routes are too many: at most {MAX_ROUTES} can be configured; a glob in `table` stands for many tables"
+)]
+pub struct TooManyRoutes {
+    pub count: usize,
+}
+
+/// All routes in config order. A reload makes a new one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RouteTable {
+    routes: Box<[RouteSpec]>,
+}
+
+impl RouteTable {
+    /// # Errors
+    /// More than [`MAX_ROUTES`].
+    pub fn new(routes: Vec<RouteSpec>) -> Result<Self, TooManyRoutes> {
+        match routes.len() {
+            0..=MAX_ROUTES => Ok(Self { routes: routes.into() }),
+            count => Err(TooManyRoutes { count }),
+        }
+    }
+
+    /// `None` for an id of another table.
+    #[must_use]
+    pub fn route(&self, id: RouteId) -> Option<&RouteSpec> {
+        self.routes.get(usize::from(id.0))
+    }
+
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    /// In config order.
+    pub fn iter(&self) -> impl Iterator<Item = (RouteId, &RouteSpec)> {
+        (0..).map(RouteId).zip(&self.routes)
+    }
+
+    /// What to do with the changes of a relation; to be made anew whenever Postgres sends the relation again.
+    #[must_use]
+    pub fn plan(&self, relation: &Arc<Relation>) -> Plan {
+        let matching = self.iter().filter(|(_, route)| route.table.matches(&relation.schema, &relation.name));
+        Plan::new(Arc::clone(relation), matching)
+    }
+
+    /// The routes that can feed a joined topic, in config order; none: the topic is unmatched.
+    ///
+    /// A topic without columns needs no table to exist. One with columns is parsed back with the types of the tables
+    /// known so far (`plans`), and it is enough that one table of the route could have given it.
+    #[must_use]
+    pub fn routes_for_topic<'p>(&self, topic: &str, plans: impl Iterator<Item = &'p Plan>) -> Vec<RouteId> {
+        if topic.len() > MAX_TOPIC_LENGTH {
+            return Vec::new();
+        }
+        let fixed = self.iter().filter(|(_, route)| route.topic.as_static() == Some(topic));
+        let mut found: BTreeSet<RouteId> = fixed.map(|(id, _)| id).collect();
+        for plan in plans {
+            for step in plan.steps() {
+                let could_give = || self.route(step.route).is_some_and(|route| step.could_give(&route.topic, topic));
+                if !found.contains(&step.route) && could_give() {
+                    found.insert(step.route);
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+}
