@@ -110,13 +110,12 @@ fn read_document(reader: &mut Reader<'_>, document: &DeTable<'_>) -> (Option<Dra
 
 fn syntax_finding(error: &toml::de::Error, text: &str) -> Finding {
     let (summary, detail) = error.message().split_once(", ").unwrap_or((error.message(), "here"));
-    let finding = Finding::error(Code::Syntax, format!("the file is not valid TOML: {summary}"));
-    let Some(span) = error.span() else { return finding.note(detail) };
+    let not_toml = |what: &str| Finding::error(Code::Syntax, format!("the file is not valid TOML: {what}"));
+    let Some(span) = error.span() else { return not_toml(summary).note(detail) };
     let culprit = text.get(span.clone()).unwrap_or_default();
-    let before = text.get(..span.start).unwrap_or_default();
     // The parser takes a bare word for a number or a boolean that is misspelt.
-    if before.trim_end().ends_with(['=', '[', ',']) && culprit.starts_with(|first: char| first.is_ascii_alphabetic()) {
-        return finding.label(span, "a text without quotes").help(format!("put it in quotes: `\"{culprit}\"`"));
+    if summary.starts_with("invalid") && culprit.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        return not_toml("a text without quotes").label(span, "a bare word").help(format!("write `\"{culprit}\"`"));
     }
-    finding.label(span, detail)
+    not_toml(summary).label(span, detail)
 }
