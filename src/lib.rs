@@ -26,3 +26,7 @@ pub mod config;
 pub mod telemetry;
 
 pub mod demo;
+
+pub mod app;
+
+pub mod cli;

@@ -38,9 +38,9 @@ fn connection(reader: &mut Reader<'_>, text: &Text) -> Option<ConnectionConfig> 
         Ok(connection) => Some(connection),
         Err(error) => {
             reader.findings.push(
-                Finding::error(Code::BadUrl, "`postgres.url` is not a connection string")
-                    .label(text.span.clone(), error.to_string())
-                    .help("write `postgres://user:password@host:5432/database`, or `host=… user=… dbname=…`"),
+                Finding::error(Code::BadUrl, "`postgres.url` is not a connection string that can be used")
+                    .label(text.span.clone(), "can't be used")
+                    .note(error.to_string()),
             );
             None
         }

@@ -1,1 +1,3 @@
-//! telemetry
+//! What an operator sees: logs.
+
+pub mod logging;

@@ -1,3 +1,5 @@
 //! The one integration binary: the library and the real binary against a real Postgres that each test starts itself.
 
+mod check;
+mod setup;
 mod support;

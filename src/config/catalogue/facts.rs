@@ -78,6 +78,9 @@ pub struct Table {
     pub identities: Vec<Identity>,
     /// How it is in the publication, if it is.
     pub published: Option<Published>,
+    /// The publication names it; a table can be published without that, and a partitioned one named without being
+    /// published under its own name.
+    pub member: bool,
     /// The role may read it.
     pub selectable: bool,
 }

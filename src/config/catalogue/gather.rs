@@ -110,27 +110,25 @@ async fn publication(client: &Client, config: &Config) -> Result<Option<Publicat
     }))
 }
 
-/// Names and kinds of all, details of those that a route takes: a database may have a hundred thousand tables.
+/// Names and kinds of all, columns of those that a route takes: a database may have a hundred thousand tables.
 async fn tables(client: &Client, config: &Config, version: i32) -> Result<Vec<Table>, GatherError> {
-    let rows = all(client, "the tables", RELATIONS, &[]).await?;
+    let name = config.postgres.publication.as_str();
+    let rows = all(client, "the tables", RELATIONS, &[&name]).await?;
     let mut tables: Vec<(Oid, Table)> = rows.iter().map(table).collect();
-    let routed: Vec<Oid> = tables
-        .iter()
-        .filter(|(_, table)| config.routes.iter().any(|route| table.matches(&route.spec.table)))
-        .map(|(oid, _)| *oid)
-        .collect();
+    // The view has the columns from 15 on; before, only generated ones are left out.
+    let sql = if version >= 150_000 { PUBLISHED } else { PUBLISHED_14 };
+    let mut published = grouped(all(client, "the published tables", sql, &[&name]).await?, |row| Published {
+        columns: row.get("columns"),
+    });
+    let is_routed = |table: &Table| config.routes.iter().any(|route| table.matches(&route.spec.table));
+    let routed: Vec<Oid> = tables.iter().filter(|(_, table)| is_routed(table)).map(|(oid, _)| *oid).collect();
+    let judged: Vec<Oid> = routed.iter().chain(published.keys()).copied().collect();
     let mut columns = grouped(all(client, "the columns", COLUMNS, &[&routed]).await?, |row| Column {
         name: row.get("name"),
         type_name: row.get("type_name"),
         json_cast: row.get("json_cast"),
     });
-    let mut identities = grouped(all(client, "the replica identities", IDENTITIES, &[&routed]).await?, identity);
-    // The view has the columns from 15 on; before, only generated ones are left out.
-    let sql = if version >= 150_000 { PUBLISHED } else { PUBLISHED_14 };
-    let name = config.postgres.publication.as_str();
-    let mut published = grouped(all(client, "the published tables", sql, &[&routed, &name]).await?, |row| Published {
-        columns: row.get("columns"),
-    });
+    let mut identities = grouped(all(client, "the replica identities", IDENTITIES, &[&judged]).await?, identity);
     for (oid, table) in &mut tables {
         table.columns = columns.remove(oid).unwrap_or_default();
         table.identities = identities.remove(oid).unwrap_or_default();
@@ -153,6 +151,8 @@ const RELATIONS: &str = "\
            case when c.relispartition then (
                select rn.nspname || '.' || r.relname from pg_class r join pg_namespace rn on rn.oid = r.relnamespace
                where r.oid = pg_partition_root(c.oid)) end as root,
+           exists (select from pg_publication_rel m join pg_publication p on p.oid = m.prpubid
+                   where m.prrelid = c.oid and p.pubname = $1) as member,
            has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') as selectable
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p', 'v', 'm', 'f')
@@ -179,6 +179,7 @@ fn table(row: &Row) -> (Oid, Table) {
         columns: Vec::new(),
         identities: Vec::new(),
         published: None,
+        member: row.get("member"),
         selectable: row.get("selectable"),
     };
     (row.get("oid"), table)
@@ -222,11 +223,14 @@ fn identity(row: &Row) -> Identity {
     }
 }
 
+/// Before 18 no generated column is published, though the view of 15 lists them.
 const PUBLISHED: &str = "\
-    select c.oid, p.attnames::text[] as columns
+    select c.oid, array(select a.attname::text from pg_attribute a
+                        where a.attrelid = c.oid and a.attname = any(p.attnames) and a.attnum > 0
+                          and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000)) as columns
     from pg_publication_tables p
     join pg_namespace n on n.nspname = p.schemaname join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
-    where c.oid = any($1) and p.pubname = $2";
+    where p.pubname = $1";
 
 const PUBLISHED_14: &str = "\
     select c.oid, array(select a.attname::text from pg_attribute a
@@ -234,4 +238,4 @@ const PUBLISHED_14: &str = "\
                   as columns
     from pg_publication_tables p
     join pg_namespace n on n.nspname = p.schemaname join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
-    where c.oid = any($1) and p.pubname = $2";
+    where p.pubname = $1";

@@ -17,6 +17,7 @@ pub use facts::{
     Table, WalStatus, quote_identifier,
 };
 pub use gather::{GatherError, gather};
+pub(crate) use tables::refused_updates;
 
 use super::Config;
 use super::diagnostic::{Finding, sort};
@@ -29,7 +30,10 @@ pub fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
     for route in &config.routes {
         findings.extend(tables::judge(facts, config, route));
     }
-    findings.extend(tables::refused_updates(facts, config));
+    let publishes = facts.publication.as_ref().is_none_or(|publication| publication.update || publication.delete);
+    if publishes {
+        findings.extend(refused_updates(facts, config));
+    }
     sort(&mut findings);
     findings
 }

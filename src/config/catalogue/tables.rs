@@ -205,34 +205,39 @@ fn ignored_casts(table: &Table, route: &Route) -> Option<Finding> {
     )
 }
 
-/// Routed tables whose updates and deletes Postgres refuses, because they are published (or about to be) and nothing
-/// says which row is meant. An app's writes fail by this, so that it is the gravest of all findings.
+/// Tables whose updates and deletes Postgres refuses, because they are in a publication of these (or are about to be)
+/// and nothing says which row is meant. An app's writes fail by this, so that it is the gravest of all findings, and
+/// tables that no route takes but the publication has are looked at too.
 pub(crate) fn refused_updates(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
-    let publishes = facts.publication.as_ref().is_none_or(|publication| publication.update || publication.delete);
-    if !publishes {
-        return Vec::new();
-    }
+    let routed = facts.routed_by_any(config);
+    let others = facts.tables.iter().filter(|table| table.published.is_some());
+    let mut seen: Vec<(&str, &str)> = Vec::new();
     let mut findings = Vec::new();
-    for table in facts.routed_by_any(config) {
+    for table in routed.chain(others) {
         let without: Vec<&Identity> = table.identities.iter().filter(|identity| identity.columns.is_empty()).collect();
-        let Some(route) = config.routes.iter().find(|route| table.matches(&route.spec.table)) else { continue };
-        if !without.is_empty() {
-            findings.push(updates_refused(table, route, &without));
+        if without.is_empty() || seen.contains(&(&table.schema, &table.name)) {
+            continue;
         }
+        seen.push((&table.schema, &table.name));
+        let route = config.routes.iter().find(|route| table.matches(&route.spec.table));
+        findings.push(updates_refused(table, route, &without));
     }
     findings
 }
 
-fn updates_refused(table: &Table, route: &Route, without: &[&Identity]) -> Finding {
+fn updates_refused(table: &Table, route: Option<&Route>, without: &[&Identity]) -> Finding {
     let shown = table.qualified();
     let (message, what) = if table.published.is_some() {
         (format!("Postgres refuses updates and deletes of `{shown}`"), "published without a replica identity")
     } else {
         (format!("in a publication, Postgres would refuse updates and deletes of `{shown}`"), "has no replica identity")
     };
-    Finding::error(Code::UpdatesRefused, message)
-        .label(route.spans.table.clone(), what)
-        .note("the apps that write to it would fail: the table has no primary key, and no other replica identity")
-        .help("give it a primary key")
-        .help(format!("or {}", replica_identity_full(without)))
+    let finding = Finding::error(Code::UpdatesRefused, message);
+    match route {
+        Some(route) => finding.label(route.spans.table.clone(), what),
+        None => finding.note("no route takes the table, but the publication has it"),
+    }
+    .note("the apps that write to it would fail: the table has no primary key, and no other replica identity")
+    .help("give it a primary key")
+    .help(format!("or {}", replica_identity_full(without)))
 }

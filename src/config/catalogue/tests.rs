@@ -63,6 +63,7 @@ fn orders() -> Table {
         columns: columns.iter().map(column).collect(),
         identities: vec![Identity { table: "public.orders".to_owned(), columns: IdentityColumns::All }],
         published: Some(Published { columns: columns.map(str::to_owned).into() }),
+        member: true,
         selectable: true,
     }
 }
