@@ -28,3 +28,7 @@ pub mod telemetry;
 pub mod shutdown;
 
 pub mod demo;
+
+pub mod app;
+
+pub mod cli;

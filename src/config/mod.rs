@@ -1,1 +1,245 @@
-//! config
+//! The configuration: a TOML file, read once, checked as a whole, immutable from then on.
+//!
+//! ```text
+//! file ──load──▶ Source ──document──▶ sections ──▶ Config         what the rest of walcast is built from
+//!                                        └───────▶ Vec<Finding>   what is wrong, all of it
+//! Config + ServerFacts ──catalogue::judge──▶ Vec<Finding>         what is wrong on the server
+//! ```
+//!
+//! It knows `routing`'s types, whose parsers judge table patterns and topics, and the wire client's connection string.
+//! It does not know what is built from a configuration.
+
+pub mod catalogue;
+pub mod code;
+pub mod defaults;
+pub mod diagnostic;
+mod document;
+mod expand;
+mod load;
+mod quantity;
+pub mod render;
+mod routes;
+mod sections;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::replication::wire::ConnectionConfig;
+use crate::routing::{RouteSpec, RouteTable, TooManyRoutes};
+
+pub use diagnostic::{Finding, Severity, Span};
+pub use expand::Environment;
+pub use load::{Loaded, ReadError, parse, read};
+pub use quantity::{display_duration, display_size};
+pub use source::Source;
+
+/// A configuration without errors.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub source: Arc<Source>,
+    pub postgres: Postgres,
+    pub server: Server,
+    pub auth: Auth,
+    pub replay: Replay,
+    /// In the order of the file.
+    pub routes: Vec<Route>,
+    pub limits: Limits,
+}
+
+impl Config {
+    /// The routes without their places in the file.
+    ///
+    /// # Errors
+    /// There are more than a table can hold.
+    pub fn route_table(&self) -> Result<RouteTable, TooManyRoutes> {
+        RouteTable::new(self.routes.iter().map(|route| route.spec.clone()).collect())
+    }
+}
+
+/// `[postgres]`: where changes come from.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    pub connection: ConnectionConfig,
+    pub publication: PublicationName,
+    pub slot: SlotName,
+    pub spans: PostgresSpans,
+}
+
+/// Where the keys stand; `None` for those left to their defaults.
+#[derive(Debug, Clone, Default)]
+pub struct PostgresSpans {
+    pub url: Option<Span>,
+    pub publication: Option<Span>,
+    pub slot: Option<Span>,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name(String);
+
+        impl $name {
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// A publication's name: an identifier of 1 to 63 bytes.
+    PublicationName
+);
+name!(
+    /// A replication slot's name: 1 to 63 lower-case letters, digits and underscores.
+    SlotName
+);
+
+/// `[server]`: the two listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Clients.
+    pub listen: SocketAddr,
+    /// Operators: all of that plus metrics, readiness and the inspector.
+    pub admin: SocketAddr,
+}
+
+/// `[auth]`: who may connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// Anyone.
+    None,
+    /// Whoever shows a valid token.
+    Jwt(Jwt),
+}
+
+/// What makes a token valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jwt {
+    pub key: JwtKey,
+    pub audience: Option<String>,
+    pub issuer: Option<String>,
+    pub leeway: Duration,
+}
+
+/// What a token's signature is checked with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwtKey {
+    /// HS256.
+    Secret(Secret),
+    /// RS256, ES256 or EdDSA, PEM.
+    PublicKeyFile(PathBuf),
+    JwksUrl(String),
+}
+
+/// A text that no log and no error may show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// `[replay]`: how far back a cursor may reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    pub window: Duration,
+    /// In bytes of encoded transactions.
+    pub memory: u64,
+    /// In bytes of WAL that the slot may hold back on the primary; 0 gives up resuming over restarts.
+    pub wal: u64,
+    pub wal_span: Option<Span>,
+}
+
+/// A `[[route]]` and where its parts stand in the file.
+#[derive(Debug, Clone)]
+pub struct Route {
+    pub spec: RouteSpec,
+    pub spans: RouteSpans,
+}
+
+/// Where findings about a route point at.
+#[derive(Debug, Clone)]
+pub struct RouteSpans {
+    pub table: Span,
+    pub topic: Span,
+    /// One for each `{column}` of the topic, in order.
+    pub topic_columns: Vec<Span>,
+    /// One for each of `columns`, in order.
+    pub columns: Vec<Span>,
+    pub ops: Option<Span>,
+}
+
+/// `[limits]`: what one client, and all of them together, may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Open client connections.
+    pub connections: u32,
+    /// Topics that one connection may have joined.
+    pub topics_per_connection: u32,
+    /// Joins of one connection that wait for an answer.
+    pub joins_pending: u32,
+    /// A topic's name, in bytes.
+    pub topic: u64,
+    /// The largest message from a client, in bytes.
+    pub frame: u64,
+    /// What may wait for one client, in bytes.
+    pub outbox: u64,
+    /// The largest value that is sent, in bytes of JSON.
+    pub value: u64,
+    /// Changes in one message; a larger transaction is sent in parts.
+    pub part_changes: u32,
+    /// Bytes in one message, apart from a single change that is larger.
+    pub part_bytes: u64,
+    /// How long a connection may be silent.
+    pub idle: Duration,
+    /// How long a client may take over its HTTP request.
+    pub handshake: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: defaults::CONNECTIONS,
+            topics_per_connection: defaults::TOPICS_PER_CONNECTION,
+            joins_pending: defaults::JOINS_PENDING,
+            topic: defaults::TOPIC,
+            frame: defaults::FRAME,
+            outbox: defaults::OUTBOX,
+            value: defaults::VALUE,
+            part_changes: defaults::PART_CHANGES,
+            part_bytes: defaults::PART_BYTES,
+            idle: defaults::IDLE,
+            handshake: defaults::HANDSHAKE,
+        }
+    }
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self { window: defaults::WINDOW, memory: defaults::MEMORY, wal: defaults::WAL, wal_span: None }
+    }
+}

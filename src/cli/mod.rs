@@ -1,0 +1,91 @@
+//! The command line: one file a subcommand. What they have in common is the configuration file, and that findings and
+//! progress go to standard error, results to standard output.
+
+mod check;
+mod demo;
+mod output;
+mod run;
+mod setup;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Loaded};
+
+/// Where the configuration is looked for when nobody says, in this order.
+const DEFAULT_FILES: [&str; 2] = ["walcast.toml", "config/walcast.toml"];
+
+/// Findings, or something that did not succeed. Wrong usage is 2, as clap has it.
+const FAILURE: u8 = 1;
+
+const AFTER_HELP: &str = "\
+To begin with a database of your own:
+  1. Write walcast.toml: where the database is, who may connect, which table goes to which topic.
+  2. walcast setup --print   shows the SQL that the database needs; walcast setup runs it.
+  3. walcast check --database   says what is still wrong, and how to mend it.
+  4. walcast run   serves clients.
+
+Exit codes: 0 all is well, 1 something is wrong (it is printed), 2 the command line is wrong.";
+
+/// Postgres' write-ahead log as live updates for Phoenix Channels clients.
+#[derive(Debug, Parser)]
+#[command(name = "walcast", version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Arguments {
+    /// The configuration file [default: walcast.toml, then config/walcast.toml]
+    #[arg(short, long, global = true, env = "WALCAST_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve live updates until SIGTERM or Ctrl-C
+    Run(run::Arguments),
+    /// Say what is wrong with the configuration, and with the database
+    Check(check::Arguments),
+    /// Create what the database needs: publication, slot and schema
+    Setup(setup::Arguments),
+    /// Start everything on a throwaway Postgres with sample data
+    Demo(demo::Arguments),
+}
+
+/// What a subcommand returns: an exit code, or an error that has not been printed yet.
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Arguments { config, command } = Arguments::parse();
+    let outcome = match command {
+        Command::Run(arguments) => run::execute(config.as_deref(), &arguments),
+        Command::Check(arguments) => check::execute(config.as_deref(), &arguments),
+        Command::Setup(arguments) => setup::execute(config.as_deref(), &arguments),
+        Command::Demo(arguments) => demo::execute(arguments),
+    };
+    outcome.unwrap_or_else(|error| {
+        output::error(error.as_ref());
+        ExitCode::from(FAILURE)
+    })
+}
+
+/// Reads and judges the configuration file that the user named, or the first default that exists.
+fn load(path: Option<&Path>) -> Result<Loaded, Box<dyn Error>> {
+    let default = || DEFAULT_FILES.iter().map(Path::new).find(|path| path.exists());
+    let Some(path) = path.or_else(default) else {
+        let [first, second] = DEFAULT_FILES;
+        return Err(format!(
+            "no configuration file: there is neither {first} nor {second} here; name one with --config"
+        )
+        .into());
+    };
+    Ok(config::read(path, &|name| std::env::var(name))?)
+}
+
+/// A runtime for the few queries of `check` and `setup`.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}

@@ -1,0 +1,102 @@
+//! `walcast run`: the gateway, once nothing is wrong.
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+
+use super::{FAILURE, Outcome, load, output};
+use crate::app;
+use crate::config::catalogue::{gather, judge};
+use crate::config::code::Code;
+use crate::config::{Config, Finding, Severity};
+use crate::replication::wire::{Disposition, WireError, classify, connect_sql};
+use crate::telemetry::logging;
+
+/// How long a server that can't be reached is waited for at start: as long as one takes to start beside us. After that
+/// whoever started us should know.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two attempts.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Serves live updates until SIGTERM or Ctrl-C; a second one ends it at once.
+///
+/// The configuration and the database are checked first, as by `walcast check --database`: errors are printed and end
+/// the start, warnings are printed. A server that can't be reached yet is waited for.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// How log lines are written; WALCAST_LOG filters them, as in WALCAST_LOG=walcast=debug
+    #[arg(long, value_enum, default_value_t, env = "WALCAST_LOG_FORMAT")]
+    log_format: logging::Format,
+}
+
+pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
+    let loaded = load(path)?;
+    let mut findings = loaded.findings;
+    refuse_what_cannot_be_enforced(&mut findings);
+    let refused = findings.iter().any(Finding::is_error);
+    let (Some(config), false) = (loaded.config, refused) else {
+        output::findings(&findings, &loaded.source);
+        return Ok(ExitCode::from(FAILURE));
+    };
+    output::findings(&findings, &loaded.source);
+    logging::init(arguments.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(&config))
+}
+
+/// What `check` warns of, `run` must not do: an auth mode that is not carried out would let anyone in.
+fn refuse_what_cannot_be_enforced(findings: &mut [Finding]) {
+    for finding in findings.iter_mut().filter(|finding| finding.code == Code::AuthModeUnavailable) {
+        finding.severity = Severity::Error;
+    }
+}
+
+async fn serve(config: &Config) -> Outcome {
+    let findings = check(config).await?;
+    output::findings(&findings, &config.source);
+    if findings.iter().any(Finding::is_error) {
+        return Ok(ExitCode::from(FAILURE));
+    }
+    app::run(config).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn check(config: &Config) -> Result<Vec<Finding>, Box<dyn Error>> {
+    let client = wait_for_server(config).await?;
+    Ok(judge(&gather(&client, config).await?, config))
+}
+
+async fn wait_for_server(config: &Config) -> Result<Client, WireError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let error = match connect_sql(&config.postgres.connection).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        let verdict = classify(&error);
+        if verdict.disposition != Disposition::Retry || Instant::now() >= deadline {
+            return Err(error);
+        }
+        tracing::warn!(%error, advice = verdict.advice, "the database can't be reached yet, trying again");
+        sleep(RETRY_INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_auth_mode_that_is_not_enforced_is_refused() {
+        let mut findings = vec![
+            Finding::warning(Code::AuthModeUnavailable, "no tokens yet"),
+            Finding::warning(Code::NoRoutes, "no routes"),
+        ];
+        refuse_what_cannot_be_enforced(&mut findings);
+        assert_eq!(findings.iter().map(Finding::is_error).collect::<Vec<_>>(), [true, false]);
+    }
+}

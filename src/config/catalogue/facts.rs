@@ -1,0 +1,328 @@
+//! What there is to know about a server, as plain data.
+
+use crate::config::Config;
+use crate::routing::TablePattern;
+
+/// A server, seen from the database and the role that the configuration names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// `server_version_num`, as in 150013.
+    pub version: i32,
+    pub wal_level: String,
+    pub max_wal_senders: i64,
+    pub wal_senders: i64,
+    pub max_replication_slots: i64,
+    pub replication_slots: i64,
+    /// In bytes; `None` is the setting -1, unlimited.
+    pub max_slot_wal_keep_size: Option<u64>,
+    pub database: String,
+    pub role: RoleFacts,
+    /// The slot that the configuration names.
+    pub slot: Option<SlotFacts>,
+    /// The publication that the configuration names.
+    pub publication: Option<PublicationFacts>,
+    /// The comment on schema `walcast`; the outer `None` means that there is no such schema.
+    pub schema_comment: Option<Option<String>>,
+    /// Every relation with rows outside of the system's schemas, by schema and name.
+    pub tables: Vec<Table>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleFacts {
+    pub name: String,
+    pub superuser: bool,
+    pub replication: bool,
+}
+
+/// A row of `pg_replication_slots`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotFacts {
+    /// `None` for a physical slot.
+    pub plugin: Option<String>,
+    pub database: Option<String>,
+    pub active_pid: Option<i32>,
+    pub wal_status: WalStatus,
+}
+
+/// What the server says of the WAL that a slot needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WalStatus {
+    /// `reserved`, `extended`, or nothing reserved yet.
+    Kept,
+    /// Beyond `max_slot_wal_keep_size`; the next checkpoint may remove it.
+    Unreserved,
+    Lost,
+}
+
+/// A row of `pg_publication`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicationFacts {
+    pub all_tables: bool,
+    pub insert: bool,
+    pub update: bool,
+    pub delete: bool,
+    pub truncate: bool,
+    /// `publish_via_partition_root`.
+    pub via_root: bool,
+}
+
+/// A relation. Only those that a route takes are described beyond their name and kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    pub schema: String,
+    pub name: String,
+    pub kind: RelationKind,
+    /// In attribute order.
+    pub columns: Vec<Column>,
+    /// Of the table, or of each leaf partition: WAL is written with the leaf's.
+    pub identities: Vec<Identity>,
+    /// How it is in the publication, if it is.
+    pub published: Option<Published>,
+    /// The publication names it; a table can be published without that, and a partitioned one named without being
+    /// published under its own name.
+    pub member: bool,
+    /// The role may read it.
+    pub selectable: bool,
+}
+
+impl Table {
+    /// `schema.table`, as shown to people and as a route would name it.
+    #[must_use]
+    pub fn qualified(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// The same for SQL.
+    #[must_use]
+    pub fn quoted(&self) -> String {
+        format!("{}.{}", quote_identifier(&self.schema), quote_identifier(&self.name))
+    }
+
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    #[must_use]
+    pub fn matches(&self, pattern: &TablePattern) -> bool {
+        pattern.matches(&self.schema, &self.name)
+    }
+
+    /// A glob does not take partitions, whose changes come under their root's name; a route may name one that is
+    /// published by itself.
+    fn is_routed_by(&self, pattern: &TablePattern) -> bool {
+        let has_own_changes = match self.kind {
+            RelationKind::Partition { .. } => pattern.is_exact() && self.published.is_some(),
+            RelationKind::Table | RelationKind::Partitioned => true,
+            _ => false,
+        };
+        has_own_changes && self.matches(pattern)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RelationKind {
+    Table,
+    Partitioned,
+    /// A partition, and the root of its tree as `schema.table`.
+    Partition {
+        root: String,
+    },
+    Unlogged,
+    Temporary,
+    View,
+    MaterializedView,
+    Foreign,
+}
+
+impl RelationKind {
+    /// What it is called in a message; `None` for what has its changes in the WAL.
+    #[must_use]
+    pub const fn without_wal(&self) -> Option<&'static str> {
+        match self {
+            Self::Table | Self::Partitioned | Self::Partition { .. } => None,
+            Self::Unlogged => Some("an unlogged table"),
+            Self::Temporary => Some("a temporary table"),
+            Self::View => Some("a view"),
+            Self::MaterializedView => Some("a materialized view"),
+            Self::Foreign => Some("a foreign table"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    /// As `format_type` writes it.
+    pub type_name: String,
+    /// Its type has a cast to `json` by a function, and is not `hstore`.
+    pub json_cast: bool,
+}
+
+/// The replica identity of one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// For SQL, quoted.
+    pub table: String,
+    pub columns: IdentityColumns,
+}
+
+/// Which columns of an old row Postgres writes to the WAL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdentityColumns {
+    All,
+    /// None where there is no identity: updates and deletes of a published table are refused.
+    Some(Vec<String>),
+}
+
+impl IdentityColumns {
+    #[must_use]
+    pub fn contains(&self, column: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(columns) => columns.iter().any(|name| name == column),
+        }
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Some(columns) if columns.is_empty())
+    }
+}
+
+/// A table's part in the publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Column lists and generated columns make it less than all.
+    pub columns: Vec<String>,
+}
+
+/// A name as SQL takes it: quoted where it must be, bare where that reads better.
+#[must_use]
+pub fn quote_identifier(name: &str) -> String {
+    let ordinary = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if ordinary && !RESERVED_WORDS.contains(&name) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+/// The words that Postgres 14 to 18 do not take as a table's or column's name (`pg_get_keywords`, catcode R and T).
+const RESERVED_WORDS: &[&str] = &[
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "authorization",
+    "binary",
+    "both",
+    "case",
+    "cast",
+    "check",
+    "collate",
+    "collation",
+    "column",
+    "concurrently",
+    "constraint",
+    "create",
+    "cross",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "foreign",
+    "freeze",
+    "from",
+    "full",
+    "grant",
+    "group",
+    "having",
+    "ilike",
+    "in",
+    "initially",
+    "inner",
+    "intersect",
+    "into",
+    "is",
+    "isnull",
+    "join",
+    "lateral",
+    "leading",
+    "left",
+    "like",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "natural",
+    "not",
+    "notnull",
+    "null",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "outer",
+    "overlaps",
+    "placing",
+    "primary",
+    "references",
+    "returning",
+    "right",
+    "select",
+    "session_user",
+    "similar",
+    "some",
+    "symmetric",
+    "system_user",
+    "table",
+    "tablesample",
+    "then",
+    "to",
+    "trailing",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "variadic",
+    "verbose",
+    "when",
+    "where",
+    "window",
+    "with",
+];
+
+impl ServerFacts {
+    /// The tables that a pattern takes and whose changes are in the WAL under their own name.
+    pub fn routed<'f>(&'f self, pattern: &'f TablePattern) -> impl Iterator<Item = &'f Table> {
+        self.tables.iter().filter(move |table| table.is_routed_by(pattern))
+    }
+
+    /// The tables that any route takes, each once.
+    pub fn routed_by_any<'f>(&'f self, config: &'f Config) -> impl Iterator<Item = &'f Table> {
+        let taken = |table: &&Table| config.routes.iter().any(|route| table.is_routed_by(&route.spec.table));
+        self.tables.iter().filter(taken)
+    }
+}

@@ -1,0 +1,241 @@
+//! Asking the server. Every query reads the catalogue only, and works for any role on Postgres 14 to 18.
+
+use std::collections::HashMap;
+
+use tokio_postgres::{Client, Row};
+
+use super::facts::{
+    Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, ServerFacts, SlotFacts,
+    Table, WalStatus, quote_identifier,
+};
+use crate::change::Oid;
+use crate::config::Config;
+
+/// A question that the server did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {what} from the server's catalogue")]
+pub struct GatherError {
+    pub what: &'static str,
+    #[source]
+    pub source: tokio_postgres::Error,
+}
+
+/// Reads what [`super::judge`] needs to know.
+///
+/// # Errors
+/// A query fails; that is a lost connection, not a wrong configuration.
+pub async fn gather(client: &Client, config: &Config) -> Result<ServerFacts, GatherError> {
+    let settings = one(client, "the settings", SETTINGS, &[]).await?;
+    let keep: i64 = settings.get("keep_megabytes");
+    Ok(ServerFacts {
+        version: settings.get("version"),
+        wal_level: settings.get("wal_level"),
+        max_wal_senders: settings.get("max_wal_senders"),
+        wal_senders: settings.get("wal_senders"),
+        max_replication_slots: settings.get("max_replication_slots"),
+        replication_slots: settings.get("replication_slots"),
+        max_slot_wal_keep_size: u64::try_from(keep).ok().map(|megabytes| megabytes.saturating_mul(1 << 20)),
+        database: settings.get("database"),
+        role: RoleFacts {
+            name: settings.get("role"),
+            superuser: settings.get("superuser"),
+            replication: settings.get("replication"),
+        },
+        schema_comment: settings.get::<_, bool>("has_schema").then(|| settings.get("schema_comment")),
+        slot: slot(client, config).await?,
+        publication: publication(client, config).await?,
+        tables: tables(client, config, settings.get("version")).await?,
+    })
+}
+
+type Parameters<'p> = &'p [&'p (dyn tokio_postgres::types::ToSql + Sync)];
+
+async fn all(client: &Client, what: &'static str, sql: &str, with: Parameters<'_>) -> Result<Vec<Row>, GatherError> {
+    client.query(sql, with).await.map_err(|source| GatherError { what, source })
+}
+
+async fn one(client: &Client, what: &'static str, sql: &str, with: Parameters<'_>) -> Result<Row, GatherError> {
+    client.query_one(sql, with).await.map_err(|source| GatherError { what, source })
+}
+
+/// `rolreplication` is false for a superuser that was made without it, who may replicate nonetheless. On managed
+/// services membership in a role such as `rds_replication` does the same.
+const SETTINGS: &str = "\
+    select current_setting('server_version_num')::int as version,
+           current_setting('wal_level') as wal_level,
+           current_setting('max_wal_senders')::bigint as max_wal_senders,
+           (select count(*) from pg_stat_replication) as wal_senders,
+           current_setting('max_replication_slots')::bigint as max_replication_slots,
+           (select count(*) from pg_replication_slots) as replication_slots,
+           (select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size') as keep_megabytes,
+           current_database()::text as database,
+           current_user::text as role,
+           rolsuper as superuser,
+           rolreplication or exists (
+               select from pg_roles managed
+               where managed.rolname in ('rds_replication', 'rds_superuser', 'azure_pg_admin', 'cloudsqlsuperuser')
+                 and pg_has_role(current_user, managed.oid, 'member')) as replication,
+           exists (select from pg_namespace where nspname = 'walcast') as has_schema,
+           (select obj_description(oid, 'pg_namespace') from pg_namespace where nspname = 'walcast') as schema_comment
+    from pg_roles where rolname = current_user";
+
+async fn slot(client: &Client, config: &Config) -> Result<Option<SlotFacts>, GatherError> {
+    let sql = "select plugin::text, database::text, active_pid, wal_status, \
+               slot_type = 'logical' and restart_lsn is null as gone from pg_replication_slots where slot_name = $1";
+    let rows = all(client, "the replication slot", sql, &[&config.postgres.slot.as_str()]).await?;
+    Ok(rows.first().map(|row| SlotFacts {
+        plugin: row.get("plugin"),
+        database: row.get("database"),
+        active_pid: row.get("active_pid"),
+        wal_status: match row.get::<_, Option<&str>>("wal_status") {
+            Some("lost") => WalStatus::Lost,
+            Some("unreserved") => WalStatus::Unreserved,
+            _ if row.get("gone") => WalStatus::Lost,
+            _ => WalStatus::Kept,
+        },
+    }))
+}
+
+async fn publication(client: &Client, config: &Config) -> Result<Option<PublicationFacts>, GatherError> {
+    let sql = "select puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot \
+               from pg_publication where pubname = $1";
+    let rows = all(client, "the publication", sql, &[&config.postgres.publication.as_str()]).await?;
+    Ok(rows.first().map(|row| PublicationFacts {
+        all_tables: row.get("puballtables"),
+        insert: row.get("pubinsert"),
+        update: row.get("pubupdate"),
+        delete: row.get("pubdelete"),
+        truncate: row.get("pubtruncate"),
+        via_root: row.get("pubviaroot"),
+    }))
+}
+
+/// Names and kinds of all, columns of those that a route takes: a database may have a hundred thousand tables.
+async fn tables(client: &Client, config: &Config, version: i32) -> Result<Vec<Table>, GatherError> {
+    let name = config.postgres.publication.as_str();
+    let rows = all(client, "the tables", RELATIONS, &[&name]).await?;
+    let mut tables: Vec<(Oid, Table)> = rows.iter().map(table).collect();
+    // The view has the columns from 15 on; before, only generated ones are left out.
+    let sql = if version >= 150_000 { PUBLISHED } else { PUBLISHED_14 };
+    let mut published = grouped(all(client, "the published tables", sql, &[&name]).await?, |row| Published {
+        columns: row.get("columns"),
+    });
+    let is_routed = |table: &Table| config.routes.iter().any(|route| table.matches(&route.spec.table));
+    let routed: Vec<Oid> = tables.iter().filter(|(_, table)| is_routed(table)).map(|(oid, _)| *oid).collect();
+    let judged: Vec<Oid> = routed.iter().chain(published.keys()).copied().collect();
+    let mut columns = grouped(all(client, "the columns", COLUMNS, &[&routed]).await?, |row| Column {
+        name: row.get("name"),
+        type_name: row.get("type_name"),
+        json_cast: row.get("json_cast"),
+    });
+    let mut identities = grouped(all(client, "the replica identities", IDENTITIES, &[&judged]).await?, identity);
+    for (oid, table) in &mut tables {
+        table.columns = columns.remove(oid).unwrap_or_default();
+        table.identities = identities.remove(oid).unwrap_or_default();
+        table.published = published.remove(oid).and_then(|found| found.into_iter().next());
+    }
+    Ok(tables.into_iter().map(|(_, table)| table).collect())
+}
+
+fn grouped<T>(rows: Vec<Row>, read: fn(&Row) -> T) -> HashMap<Oid, Vec<T>> {
+    let mut groups: HashMap<Oid, Vec<T>> = HashMap::new();
+    for row in &rows {
+        groups.entry(row.get("oid")).or_default().push(read(row));
+    }
+    groups
+}
+
+const RELATIONS: &str = "\
+    select c.oid, n.nspname::text as schema, c.relname::text as name,
+           c.relkind::text as kind, c.relpersistence::text as persistence,
+           case when c.relispartition then (
+               select rn.nspname || '.' || r.relname from pg_class r join pg_namespace rn on rn.oid = r.relnamespace
+               where r.oid = pg_partition_root(c.oid)) end as root,
+           exists (select from pg_publication_rel m join pg_publication p on p.oid = m.prpubid
+                   where m.prrelid = c.oid and p.pubname = $1) as member,
+           has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') as selectable
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p', 'v', 'm', 'f')
+      and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_toast'
+    order by n.nspname, c.relname";
+
+fn table(row: &Row) -> (Oid, Table) {
+    let kind = match (row.get::<_, &str>("kind"), row.get::<_, &str>("persistence")) {
+        ("v", _) => RelationKind::View,
+        ("m", _) => RelationKind::MaterializedView,
+        ("f", _) => RelationKind::Foreign,
+        (_, "u") => RelationKind::Unlogged,
+        (_, "t") => RelationKind::Temporary,
+        (kind, _) => match row.get::<_, Option<String>>("root") {
+            Some(root) => RelationKind::Partition { root },
+            None if kind == "p" => RelationKind::Partitioned,
+            None => RelationKind::Table,
+        },
+    };
+    let table = Table {
+        schema: row.get("schema"),
+        name: row.get("name"),
+        kind,
+        columns: Vec::new(),
+        identities: Vec::new(),
+        published: None,
+        member: row.get("member"),
+        selectable: row.get("selectable"),
+    };
+    (row.get("oid"), table)
+}
+
+/// A domain's cast is that of the type under it.
+const COLUMNS: &str = "\
+    with recursive base as (
+        select t.oid, t.oid as base, t.typtype, t.typbasetype from pg_type t
+        where t.oid in (select atttypid from pg_attribute where attrelid = any($1) and attnum > 0)
+        union all
+        select b.oid, t.oid, t.typtype, t.typbasetype from base b join pg_type t on t.oid = b.typbasetype
+        where b.typtype = 'd')
+    select a.attrelid as oid, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type_name,
+           exists (select from base b join pg_type t on t.oid = b.base join pg_cast k on k.castsource = t.oid
+                   where b.oid = a.atttypid and k.casttarget = 'json'::regtype and k.castmethod = 'f'
+                     and t.typname <> 'hstore' and t.oid >= 16384) as json_cast
+    from pg_attribute a where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
+    order by a.attrelid, a.attnum";
+
+/// A partitioned table has no WAL of its own: its leaves' identities count.
+const IDENTITIES: &str = "\
+    select root.oid, n.nspname::text as schema, leaf.relname::text as name, leaf.relreplident = 'f' as full,
+           array(select a.attname::text from pg_index i join pg_attribute a on a.attrelid = i.indrelid
+                 where i.indrelid = leaf.oid and a.attnum = any(i.indkey::int2[])
+                   and case leaf.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end
+                 order by a.attnum) as columns
+    from pg_class root
+    cross join lateral (
+        select t.relid from pg_partition_tree(root.oid) t where root.relkind = 'p' and t.isleaf
+        union all select root.oid where root.relkind <> 'p') member
+    join pg_class leaf on leaf.oid = member.relid join pg_namespace n on n.oid = leaf.relnamespace
+    where root.oid = any($1) and leaf.relkind = 'r'
+    order by root.oid, n.nspname, leaf.relname";
+
+fn identity(row: &Row) -> Identity {
+    let (schema, name): (&str, &str) = (row.get("schema"), row.get("name"));
+    Identity {
+        table: format!("{}.{}", quote_identifier(schema), quote_identifier(name)),
+        columns: if row.get("full") { IdentityColumns::All } else { IdentityColumns::Some(row.get("columns")) },
+    }
+}
+
+/// Before 18 no generated column is published, though the view of 15 lists them.
+const PUBLISHED: &str = "\
+    select c.oid, array(select a.attname::text from pg_attribute a
+                        where a.attrelid = c.oid and a.attname = any(p.attnames) and a.attnum > 0
+                          and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000)) as columns
+    from pg_publication_tables p
+    join pg_namespace n on n.nspname = p.schemaname join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
+    where p.pubname = $1";
+
+const PUBLISHED_14: &str = "\
+    select c.oid, array(select a.attname::text from pg_attribute a
+                        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '')
+                  as columns
+    from pg_publication_tables p
+    join pg_namespace n on n.nspname = p.schemaname join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
+    where p.pubname = $1";

@@ -1,0 +1,39 @@
+//! The configuration against a running server: what would keep changes from flowing, and what would break the apps that
+//! write them.
+//!
+//! [`gather`] asks the server, [`judge`] thinks. Between them stand [`ServerFacts`], so that every verdict can be tried
+//! without a server.
+
+mod facts;
+mod gather;
+mod publication;
+mod server;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use facts::{
+    Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, ServerFacts, SlotFacts,
+    Table, WalStatus, quote_identifier,
+};
+pub use gather::{GatherError, gather};
+pub(crate) use tables::refused_updates;
+
+use super::Config;
+use super::diagnostic::{Finding, sort};
+
+/// Everything that is wrong with the server as this configuration needs it.
+#[must_use]
+pub fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
+    let mut findings = server::judge(facts, config);
+    findings.extend(publication::judge(facts, config));
+    for route in &config.routes {
+        findings.extend(tables::judge(facts, config, route));
+    }
+    let publishes = facts.publication.as_ref().is_none_or(|publication| publication.update || publication.delete);
+    if publishes {
+        findings.extend(refused_updates(facts, config));
+    }
+    sort(&mut findings);
+    findings
+}

@@ -1,0 +1,68 @@
+//! The publication as a whole, and what each route needs from it.
+
+use super::facts::{PublicationFacts, RelationKind, ServerFacts};
+use super::server::publication_missing;
+use crate::config::code::Code;
+use crate::config::diagnostic::{Finding, quoted_list};
+use crate::config::{Config, Route};
+use crate::routing::Op;
+
+pub(super) fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
+    let Some(publication) = &facts.publication else { return vec![publication_missing(config)] };
+    let of_route = |route| {
+        let via_root = via_root(facts, publication, config, route);
+        ops(publication, config, route).into_iter().chain(via_root)
+    };
+    config.routes.iter().flat_map(of_route).collect()
+}
+
+impl PublicationFacts {
+    #[must_use]
+    pub const fn publishes(&self, op: Op) -> bool {
+        match op {
+            Op::Insert => self.insert,
+            Op::Update => self.update,
+            Op::Delete => self.delete,
+            Op::Truncate => self.truncate,
+        }
+    }
+}
+
+fn ops(publication: &PublicationFacts, config: &Config, route: &Route) -> Option<Finding> {
+    let missing: Vec<&str> = route.spec.ops.iter().filter(|op| !publication.publishes(*op)).map(Op::as_str).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let kept: Vec<String> =
+        route.spec.ops.iter().filter(|op| publication.publishes(*op)).map(|op| format!("\"{op}\"")).collect();
+    let (span, what) = match &route.spans.ops {
+        Some(span) => (span.clone(), "asks for more than is published"),
+        None => (route.spans.table.clone(), "takes every op"),
+    };
+    let list = quoted_list(missing);
+    Some(
+        Finding::error(
+            Code::OpNotPublished,
+            format!("the publication `{}` leaves out {list}", config.postgres.publication),
+        )
+        .label(span, what)
+        .help(format!("run `walcast setup`, which publishes every op, or write `ops = [{}]`", kept.join(", "))),
+    )
+}
+
+/// Without it the partitions' names arrive, which no route names.
+fn via_root(facts: &ServerFacts, publication: &PublicationFacts, config: &Config, route: &Route) -> Option<Finding> {
+    if publication.via_root {
+        return None;
+    }
+    let table = facts.routed(&route.spec.table).find(|table| table.kind == RelationKind::Partitioned)?;
+    let name = super::quote_identifier(config.postgres.publication.as_str());
+    Some(
+        Finding::error(
+            Code::PublicationViaRoot,
+            format!("`{}` is partitioned, and published partition by partition", table.qualified()),
+        )
+        .label(route.spans.table.clone(), "its changes would arrive under the partitions' names")
+        .help(format!("run `walcast setup`, or `alter publication {name} set (publish_via_partition_root = true)`")),
+    )
+}

@@ -1,0 +1,182 @@
+//! Every verdict about a server, as its reader sees it.
+
+use super::*;
+use crate::config::code::{Code, Tier};
+use crate::config::render::{self, Style};
+use crate::config::tests::{check_snapshot, config, fixtures};
+
+const CONFIG: &str = r#"[postgres]
+url = "postgres://walcast@db/shop"
+slot = "live"
+publication = "live"
+
+[auth]
+mode = "none"
+
+[replay]
+wal = "1GiB"
+
+[[route]]
+table = "public.orders"
+topic = "orders:{customer_id}"
+columns = ["id", "total"]
+"#;
+
+/// The server of [`CONFIG`], with nothing wrong.
+fn sound() -> ServerFacts {
+    ServerFacts {
+        version: 170_006,
+        wal_level: "logical".to_owned(),
+        max_wal_senders: 10,
+        wal_senders: 1,
+        max_replication_slots: 10,
+        replication_slots: 1,
+        max_slot_wal_keep_size: Some(4 << 30),
+        database: "shop".to_owned(),
+        role: RoleFacts { name: "walcast".to_owned(), superuser: false, replication: true },
+        slot: Some(SlotFacts {
+            plugin: Some("pgoutput".to_owned()),
+            database: Some("shop".to_owned()),
+            active_pid: None,
+            wal_status: WalStatus::Kept,
+        }),
+        publication: Some(PublicationFacts {
+            all_tables: false,
+            insert: true,
+            update: true,
+            delete: true,
+            truncate: true,
+            via_root: true,
+        }),
+        schema_comment: None,
+        tables: vec![orders()],
+    }
+}
+
+fn orders() -> Table {
+    let columns = ["id", "customer_id", "status", "total"];
+    let column = |name: &&str| Column { name: (*name).to_owned(), type_name: "integer".to_owned(), json_cast: false };
+    Table {
+        schema: "public".to_owned(),
+        name: "orders".to_owned(),
+        kind: RelationKind::Table,
+        columns: columns.iter().map(column).collect(),
+        identities: vec![Identity { table: "public.orders".to_owned(), columns: IdentityColumns::All }],
+        published: Some(Published { columns: columns.map(str::to_owned).into() }),
+        member: true,
+        selectable: true,
+    }
+}
+
+/// What to do to a sound server (and to the configuration's text) so that a code is found.
+fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
+    let slot = facts.slot.as_mut().unwrap();
+    let publication = facts.publication.as_mut().unwrap();
+    let table = &mut facts.tables[0];
+    let key_only = IdentityColumns::Some(vec!["id".to_owned()]);
+    match code {
+        Code::ServerVersion => facts.version = 130_012,
+        Code::ServerMinor => facts.version = 150_013,
+        Code::WalLevel => facts.wal_level = "replica".to_owned(),
+        Code::WalSendersFull => facts.wal_senders = 10,
+        Code::SlotsFull => (facts.replication_slots, facts.slot) = (10, None),
+        Code::WalKeepUnbounded => facts.max_slot_wal_keep_size = None,
+        Code::WalKeepTooSmall => facts.max_slot_wal_keep_size = Some(512 << 20),
+        Code::RoleReplication => facts.role.replication = false,
+        Code::RoleSelect => table.selectable = false,
+        Code::SlotMissing => facts.slot = None,
+        Code::SlotPlugin => slot.plugin = Some("wal2json".to_owned()),
+        Code::SlotDatabase => slot.database = Some("blog".to_owned()),
+        Code::SlotLost => slot.wal_status = WalStatus::Lost,
+        Code::SlotActive => slot.active_pid = Some(4711),
+        Code::PublicationMissing => (facts.publication, table.published) = (None, None),
+        Code::PublicationViaRoot => {
+            (publication.via_root, table.kind, table.published) = (false, RelationKind::Partitioned, None);
+        }
+        Code::TableMissing => table.name = "order".to_owned(),
+        Code::NoTableMatches => *text = text.replace("public.orders", "sales.*"),
+        Code::TableKind => table.kind = RelationKind::Unlogged,
+        Code::PartitionRouted => {
+            (table.kind, table.published) = (RelationKind::Partition { root: "public.all_orders".to_owned() }, None);
+        }
+        Code::TableNotPublished => table.published = None,
+        Code::OpNotPublished => (publication.delete, publication.truncate) = (false, false),
+        Code::ColumnMissing => *text = text.replace("{customer_id}", "{custmer_id}").replace("\"total\"", "\"totl\""),
+        Code::ColumnNotPublished => table.published = Some(Published { columns: vec!["id".to_owned()] }),
+        Code::IdentityTooWeak => table.identities[0].columns = key_only,
+        Code::UpdatesRefused => {
+            *text = text.replace("{customer_id}", "all");
+            table.identities[0].columns = IdentityColumns::Some(Vec::new());
+        }
+        Code::CastIgnored => {
+            (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());
+        }
+        other => panic!("{other} is not about the server"),
+    }
+}
+
+fn shown(findings: &[Finding], config: &Config) -> String {
+    render::text(findings, &config.source, Style::Plain)
+}
+
+#[test]
+fn a_sound_server_is_left_alone() {
+    let config = config(CONFIG);
+    let findings = judge(&sound(), &config);
+    assert!(findings.is_empty(), "{}", shown(&findings, &config));
+}
+
+#[test]
+fn every_code_of_the_server_is_found_and_says_how_to_mend_it() {
+    for code in Code::ALL.iter().filter(|code| code.tier() == Tier::Server) {
+        let (mut facts, mut text) = (sound(), CONFIG.to_owned());
+        break_it(*code, &mut facts, &mut text);
+        let config = config(&text);
+        let findings = judge(&facts, &config);
+        let text = shown(&findings, &config);
+        assert!(findings.iter().any(|finding| finding.code == *code), "{code} is not found:\n{text}");
+        check_snapshot(&fixtures("live").join(format!("{code}.stderr")), &text);
+    }
+}
+
+#[test]
+fn a_glob_only_warns_of_tables_that_are_not_published() {
+    let config = config(&CONFIG.replace("public.orders", "public.*"));
+    let mut facts = sound();
+    facts.tables[0].published = None;
+    let findings = judge(&facts, &config);
+    assert_eq!(findings.iter().map(|finding| finding.code).collect::<Vec<_>>(), [Code::TableNotPublished]);
+    assert!(!findings[0].is_error());
+}
+
+#[test]
+fn ops_without_old_rows_need_no_replica_identity() {
+    let config = config(&(CONFIG.to_owned() + "ops = [\"insert\", \"truncate\"]\n"));
+    let mut facts = sound();
+    facts.tables[0].identities[0].columns = IdentityColumns::Some(vec!["id".to_owned()]);
+    assert_eq!(judge(&facts, &config), []);
+}
+
+#[test]
+fn each_leaf_partition_is_named_when_its_identity_is_too_weak() {
+    let config = config(CONFIG);
+    let mut facts = sound();
+    facts.tables[0].kind = RelationKind::Partitioned;
+    facts.tables[0].identities = ["public.orders_1", "public.orders_2"]
+        .map(|table| Identity { table: table.to_owned(), columns: IdentityColumns::Some(vec!["id".to_owned()]) })
+        .into();
+    let [finding] = &judge(&facts, &config)[..] else { panic!("one finding is expected") };
+    assert_eq!(
+        finding.help[0],
+        "run `alter table public.orders_1 replica identity full`, `alter table public.orders_2 replica identity full`"
+    );
+}
+
+#[test]
+fn names_are_quoted_where_sql_needs_it() {
+    assert_eq!(quote_identifier("orders"), "orders");
+    assert_eq!(quote_identifier("order"), "\"order\"");
+    assert_eq!(quote_identifier("Orders"), "\"Orders\"");
+    assert_eq!(quote_identifier("a\"b"), "\"a\"\"b\"");
+    assert_eq!(quote_identifier(""), "\"\"");
+}

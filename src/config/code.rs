@@ -1,0 +1,124 @@
+//! The stable name of every finding. Names are public interface: scripts and documents refer to them.
+
+use std::fmt;
+
+/// Where a finding comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// Seen in the file alone.
+    File,
+    /// Seen by comparing the file with a running server.
+    Server,
+}
+
+macro_rules! codes {
+    ($($tier:ident { $($variant:ident = $name:literal: $description:literal,)* })*) => {
+        /// What kind of mistake a finding is about.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $($(#[doc = $description] $variant,)*)*
+        }
+
+        impl Code {
+            pub const ALL: &'static [Self] = &[$($(Self::$variant,)*)*];
+
+            /// The kebab-case name, as printed in `error[…]`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $($(Self::$variant => $name,)*)* }
+            }
+
+            /// One sentence on what it means.
+            #[must_use]
+            pub const fn description(self) -> &'static str {
+                match self { $($(Self::$variant => $description,)*)* }
+            }
+
+            #[must_use]
+            pub const fn tier(self) -> Tier {
+                match self { $($(Self::$variant => Tier::$tier,)*)* }
+            }
+        }
+    };
+}
+
+codes! {
+    File {
+        Syntax = "syntax": "The file is not TOML.",
+        UnknownKey = "unknown-key": "A key or section that walcast does not know.",
+        NotAvailable = "not-available": "A key of the design that this version does not carry out yet; ignoring it could open a door.",
+        MissingKey = "missing-key": "A key that must be written out.",
+        WrongType = "wrong-type": "A value of another type than the key takes.",
+        UnknownValue = "unknown-value": "A word that is not among those the key takes.",
+        OutOfRange = "out-of-range": "A number, size or duration outside its limits.",
+        BadDuration = "bad-duration": "A duration that can't be read.",
+        BadSize = "bad-size": "A size that can't be read.",
+        BadAddress = "bad-address": "A listen address that is not `ip:port`.",
+        SameAddress = "same-address": "Two listeners on one address.",
+        BadUrl = "bad-url": "A connection string that can't be read.",
+        BadName = "bad-name": "A publication or slot name that Postgres would refuse.",
+        UnsetVariable = "unset-variable": "A `${VAR}` whose variable is not set and that has no default.",
+        BadVariable = "bad-variable": "A `${…}` that can't be expanded.",
+        AuthModeUnavailable = "auth-mode-unavailable": "An auth mode that this version can't enforce, so that it refuses to serve.",
+        AuthKeys = "auth-keys": "Not exactly one key to verify tokens with, or one where none is used.",
+        NoRoutes = "no-routes": "No route, so that no change reaches anyone.",
+        BadTable = "bad-table": "A table pattern that is not `schema.table`.",
+        BadTopic = "bad-topic": "A topic template that can't be read.",
+        ReservedTopic = "reserved-topic": "A topic that belongs to the Phoenix protocol.",
+        ReservedEvent = "reserved-event": "An event name that belongs to the Phoenix protocol.",
+        EmptyList = "empty-list": "A list that would let nothing through.",
+        DuplicateColumn = "duplicate-column": "A column listed twice.",
+        DuplicateOp = "duplicate-op": "An op listed twice.",
+        DuplicateRoute = "duplicate-route": "A route that never gets a change, because an earlier one takes them all to the same topic.",
+        UnknownOp = "unknown-op": "An op that is none of insert, update, delete, truncate.",
+    }
+    Server {
+        ServerVersion = "server-version": "A server older than Postgres 14.",
+        ServerMinor = "server-minor": "A minor release with a bug in logical decoding.",
+        WalLevel = "wal-level": "`wal_level` is not `logical`.",
+        WalSendersFull = "wal-senders-full": "Every `max_wal_senders` place is taken.",
+        SlotsFull = "slots-full": "Every `max_replication_slots` place is taken.",
+        WalKeepUnbounded = "wal-keep-unbounded": "Nothing bounds the WAL that the slot holds back while walcast is down.",
+        WalKeepTooSmall = "wal-keep-too-small": "The server gives up the slot before `replay.wal` is reached.",
+        RoleReplication = "role-replication": "The role may not replicate.",
+        RoleSelect = "role-select": "The role may not read a routed table.",
+        SlotMissing = "slot-missing": "The replication slot does not exist.",
+        SlotPlugin = "slot-plugin": "The replication slot is not a `pgoutput` slot.",
+        SlotDatabase = "slot-database": "The replication slot belongs to another database.",
+        SlotLost = "slot-lost": "The server has removed WAL that the slot needed.",
+        SlotActive = "slot-active": "Another process is streaming from the slot.",
+        PublicationMissing = "publication-missing": "The publication does not exist.",
+        PublicationViaRoot = "publication-via-root": "A partitioned table is published partition by partition.",
+        TableMissing = "table-missing": "A routed table does not exist.",
+        NoTableMatches = "no-table-matches": "A table pattern matches no table.",
+        TableKind = "table-kind": "A relation whose changes are not in the WAL: a view, an unlogged, temporary or foreign table.",
+        PartitionRouted = "partition-routed": "A route for a partition whose changes are published as its root's.",
+        TableNotPublished = "table-not-published": "A routed table is not in the publication.",
+        OpNotPublished = "op-not-published": "A route wants an op that the publication leaves out.",
+        ColumnMissing = "column-missing": "A column that the table does not have.",
+        ColumnNotPublished = "column-not-published": "A column that the publication leaves out.",
+        IdentityTooWeak = "identity-too-weak": "The replica identity lacks a column that the topic is made of.",
+        UpdatesRefused = "updates-refused": "A published table without a replica identity: Postgres refuses its updates and deletes.",
+        CastIgnored = "cast-ignored": "A type with a cast to json of its own, which `row_to_json` uses and the WAL can't.",
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_kebab_case() {
+        let mut names: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+        assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '-')));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+}

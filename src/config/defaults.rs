@@ -1,0 +1,78 @@
+//! Every default and bound of the configuration, each with its reason. `config/walcast.reference.toml` explains the
+//! same to operators; a test holds the two together.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A configuration is written by hand: what is larger is some other file.
+pub const FILE_BYTES_MAX: u64 = 4 * MIB;
+
+/// Publication and slot carry the product's name, so that a DBA who finds them knows whose they are.
+pub const PUBLICATION: &str = "walcast";
+pub const SLOT: &str = "walcast";
+
+/// Phoenix' own default port, on every interface: clients come from elsewhere.
+pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4000);
+/// Metrics and the inspector are nobody else's business.
+pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4001);
+
+/// Clocks of token issuer and gateway may differ by this much.
+pub const LEEWAY: Duration = MINUTE;
+/// More would accept tokens that expired long ago.
+pub const LEEWAY_ALLOWED: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10 * 60);
+
+/// Longer than a train tunnel, a laptop's lunch break or a rolling deployment.
+pub const WINDOW: Duration = Duration::from_secs(10 * 60);
+/// The slot holds the window's WAL back on the primary: a day is for those who know what they do.
+pub const WINDOW_ALLOWED: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 24 * 60 * 60);
+/// Ten minutes of some hundred transactions a second, and small beside what a server has.
+pub const MEMORY: u64 = 256 * MIB;
+/// Below a few transactions' worth no reconnecting client could resume.
+pub const MEMORY_ALLOWED: RangeInclusive<u64> = MIB..=TIB;
+/// 64 segments of 16 MiB: as much as Postgres' own default for `max_wal_size`.
+pub const WAL: u64 = GIB;
+/// `0` keeps nothing back on the primary, and gives up resuming over a restart.
+pub const WAL_ALLOWED: RangeInclusive<u64> = 0..=16 * TIB;
+
+/// Idle sockets are cheap, but file descriptors and kernel buffers are not free.
+pub const CONNECTIONS: u32 = 100_000;
+pub const CONNECTIONS_ALLOWED: RangeInclusive<u32> = 1..=10_000_000;
+/// A busy dashboard joins tens; a thousand is a client in a loop.
+pub const TOPICS_PER_CONNECTION: u32 = 1_000;
+pub const TOPICS_PER_CONNECTION_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
+/// Joins that wait for an answer; phoenix.js rejoins all its topics at once after a reconnect.
+pub const JOINS_PENDING: u32 = 1_000;
+pub const JOINS_PENDING_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
+/// Phoenix' binary frames carry a topic's length in one byte.
+pub const TOPIC: u64 = 255;
+pub const TOPIC_ALLOWED: RangeInclusive<u64> = 1..=255;
+/// The largest message a client may send: joins, filters and broadcasts are far smaller.
+pub const FRAME: u64 = MIB;
+/// A join with a token must fit; and no client may make us hold gigabytes.
+pub const FRAME_ALLOWED: RangeInclusive<u64> = 16 * KIB..=256 * MIB;
+/// Two parts of a large transaction: enough to keep a fast client busy, little enough for many slow ones.
+pub const OUTBOX: u64 = MIB;
+pub const OUTBOX_ALLOWED: RangeInclusive<u64> = 64 * KIB..=GIB;
+/// A larger value is no live update but a download: it is left out and named.
+pub const VALUE: u64 = MIB;
+pub const VALUE_ALLOWED: RangeInclusive<u64> = KIB..=256 * MIB;
+/// A large transaction is sent in parts of at most this many changes …
+pub const PART_CHANGES: u32 = 1_000;
+pub const PART_CHANGES_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
+/// … and this many bytes: half an outbox, so that the next part can wait while one is being written.
+pub const PART_BYTES: u64 = 512 * KIB;
+pub const PART_BYTES_ALLOWED: RangeInclusive<u64> = KIB..=256 * MIB;
+/// Phoenix' own: its clients send a heartbeat every 30 seconds.
+pub const IDLE: Duration = MINUTE;
+pub const IDLE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
+/// Enough for a slow mobile link, too little to hold many half-open sockets.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+pub const HANDSHAKE_ALLOWED: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(5 * 60);

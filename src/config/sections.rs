@@ -1,0 +1,259 @@
+//! Every section but the routes: which keys it has, what they default to, and what is wrong with their values.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::code::Code;
+use super::defaults as default;
+use super::diagnostic::{Finding, Span};
+use super::document::{Reader, Section};
+use super::expand::Text;
+use super::{Auth, Jwt, JwtKey, Limits, Postgres, PostgresSpans, PublicationName, Replay, Secret, Server, SlotName};
+use crate::replication::wire::ConnectionConfig;
+
+/// Postgres cuts longer names off (`NAMEDATALEN - 1`).
+const NAME_BYTES_MAX: usize = 63;
+
+pub(super) fn postgres(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<Postgres> {
+    let mut section = reader.section(root, "postgres");
+    let help = "write `url = \"${DATABASE_URL}\"` in `[postgres]`, or the connection string itself";
+    let url = reader.required_text(&mut section, "url", help);
+    let publication = reader.text(&mut section, "publication");
+    let slot = reader.text(&mut section, "slot");
+    reader.finish(section);
+    let spans = PostgresSpans {
+        url: url.as_ref().map(|text| text.span.clone()),
+        publication: publication.as_ref().map(|text| text.span.clone()),
+        slot: slot.as_ref().map(|text| text.span.clone()),
+    };
+    let connection = url.and_then(|text| connection(reader, &text));
+    let publication = name(reader, publication, default::PUBLICATION, "publication", publication_problem);
+    let slot = name(reader, slot, default::SLOT, "slot", slot_problem);
+    Some(Postgres { connection: connection?, publication: PublicationName(publication), slot: SlotName(slot), spans })
+}
+
+/// The text itself is in no message: it may hold a password.
+fn connection(reader: &mut Reader<'_>, text: &Text) -> Option<ConnectionConfig> {
+    match ConnectionConfig::parse(&text.value) {
+        Ok(connection) => Some(connection),
+        Err(error) => {
+            reader.findings.push(
+                Finding::error(Code::BadUrl, "`postgres.url` is not a connection string that can be used")
+                    .label(text.span.clone(), "can't be used")
+                    .note(error.to_string()),
+            );
+            None
+        }
+    }
+}
+
+fn name(
+    reader: &mut Reader<'_>,
+    text: Option<Text>,
+    default: &str,
+    key: &str,
+    problem: fn(&str) -> Option<(std::ops::Range<usize>, String)>,
+) -> String {
+    let Some(text) = text else { return default.to_owned() };
+    if let Some((range, what)) = problem(&text.value) {
+        reader.findings.push(
+            Finding::error(Code::BadName, format!("`postgres.{key}` is not a {key}'s name"))
+                .label(text.span_of(range), what)
+                .help(format!("write a short lower-case name, as in `{key} = \"{default}\"`")),
+        );
+    }
+    text.value
+}
+
+fn publication_problem(name: &str) -> Option<(std::ops::Range<usize>, String)> {
+    match name.len() {
+        0 => Some((0..0, "empty".to_owned())),
+        1..=NAME_BYTES_MAX => {
+            let at = name.find('\0')?;
+            Some((at..at + 1, "a name can't hold a null byte".to_owned()))
+        }
+        _ => Some((0..name.len(), format!("longer than {NAME_BYTES_MAX} bytes"))),
+    }
+}
+
+fn slot_problem(name: &str) -> Option<(std::ops::Range<usize>, String)> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    match name.char_indices().find(|(_, c)| !allowed(*c)) {
+        Some((at, c)) => {
+            let what = "Postgres takes lower-case letters, digits and underscores";
+            Some((at..at + c.len_utf8(), what.to_owned()))
+        }
+        None => publication_problem(name),
+    }
+}
+
+pub(super) fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
+    let mut section = reader.section(root, "server");
+    let (listen, listen_span) = address(reader, &mut section, "listen", default::LISTEN);
+    let (admin, admin_span) = address(reader, &mut section, "admin", default::ADMIN);
+    reader.finish(section);
+    if listen.port() != 0 && collide(listen, admin) {
+        let mut finding = Finding::error(Code::SameAddress, "`server.listen` and `server.admin` are the same address")
+            .help("give `admin` a port of its own; it serves what clients must not see");
+        for (span, what) in [(admin_span, "the second to listen here"), (listen_span, "the first")] {
+            finding = match span {
+                Some(span) => finding.label(span, what),
+                None => finding,
+            };
+        }
+        reader.findings.push(finding);
+    }
+    Server { listen, admin }
+}
+
+/// Every interface includes each single one.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port() && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+fn address(
+    reader: &mut Reader<'_>,
+    section: &mut Section<'_>,
+    key: &'static str,
+    default: SocketAddr,
+) -> (SocketAddr, Option<Span>) {
+    let Some(text) = reader.text(section, key) else { return (default, None) };
+    let span = Some(text.span.clone());
+    if let Ok(address) = text.value.parse() {
+        return (address, span);
+    }
+    // `:4000` and `localhost:4000` are what people write first.
+    let guess = text.value.rsplit_once(':').and_then(|(host, port)| {
+        let port: u16 = port.parse().ok()?;
+        match host {
+            "" | "*" => Some(format!("0.0.0.0:{port}")),
+            "localhost" => Some(format!("127.0.0.1:{port}")),
+            _ => None,
+        }
+    });
+    let help = guess.map_or_else(|| format!("write `{key} = \"{default}\"`"), |guess| format!("write `\"{guess}\"`"));
+    reader.findings.push(
+        Finding::error(Code::BadAddress, format!("`server.{key}` is not an address"))
+            .label(text.span, "an IP address and a port are expected")
+            .help(help),
+    );
+    (default, span)
+}
+
+#[derive(Clone, Copy)]
+enum AuthMode {
+    None,
+    Jwt,
+}
+
+/// `None` only together with a finding.
+pub(super) fn auth(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<Auth> {
+    let mut section = reader.section(root, "auth");
+    let modes = [("jwt", AuthMode::Jwt), ("none", AuthMode::None)];
+    let mode = reader.choice(&mut section, "mode", &modes);
+    if section.key_span("mode").is_none() {
+        let help = "write `[auth]` and `mode = \"none\"` to let anyone in; there is no silent open door";
+        reader.missing(&section, "mode", help);
+    }
+    let keys = auth_keys(reader, &mut section);
+    let audience = reader.text(&mut section, "audience").map(|text| text.value);
+    let issuer = reader.text(&mut section, "issuer").map(|text| text.value);
+    let leeway = reader.duration(&mut section, "leeway", default::LEEWAY, default::LEEWAY_ALLOWED);
+    reader.finish(section);
+    match mode? {
+        (AuthMode::None, span) => {
+            no_keys(reader, &keys, span);
+            Some(Auth::None)
+        }
+        (AuthMode::Jwt, span) => {
+            let key = one_key(reader, keys, span.clone());
+            reader.findings.push(
+                Finding::warning(Code::AuthModeUnavailable, "this version can't check tokens yet")
+                    .label(span, "`walcast run` refuses to serve with this mode")
+                    .note("serving without the check would let anyone in")
+                    .help("write `mode = \"none\"` where everyone who reaches the port may see every route's rows"),
+            );
+            Some(Auth::Jwt(Jwt { key: key?, audience, issuer, leeway }))
+        }
+    }
+}
+
+fn auth_keys(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Vec<(JwtKey, Span)> {
+    let secret = reader.text(section, "secret").map(|text| (JwtKey::Secret(Secret(text.value)), text.span));
+    let file = reader.text(section, "public_key_file");
+    let file = file.map(|text| (JwtKey::PublicKeyFile(PathBuf::from(text.value)), text.span));
+    let jwks = reader.text(section, "jwks_url").map(|text| (JwtKey::JwksUrl(text.value), text.span));
+    secret.into_iter().chain(file).chain(jwks).collect()
+}
+
+fn no_keys(reader: &mut Reader<'_>, keys: &[(JwtKey, Span)], mode: Span) {
+    if let Some((_, span)) = keys.first() {
+        reader.findings.push(
+            Finding::warning(Code::AuthKeys, "a key for tokens is given, but no token is checked")
+                .label(span.clone(), "not used")
+                .label(mode, "with this mode anyone may connect")
+                .help("remove the key, or write `mode = \"jwt\"`"),
+        );
+    }
+}
+
+fn one_key(reader: &mut Reader<'_>, keys: Vec<(JwtKey, Span)>, mode: Span) -> Option<JwtKey> {
+    let help = "give one of `secret` (HS256), `public_key_file` (RS256, ES256, EdDSA) and `jwks_url`";
+    let finding = match &*keys {
+        [(JwtKey::Secret(secret), span)] if secret.expose().is_empty() => {
+            Finding::error(Code::AuthKeys, "the secret is empty").label(span.clone(), "anyone could sign with it")
+        }
+        [_] => return keys.into_iter().next().map(|(key, _)| key),
+        [] => Finding::error(Code::AuthKeys, "nothing to check tokens with").label(mode, "this mode needs a key"),
+        [(_, first), (_, second), ..] => Finding::error(Code::AuthKeys, "more than one key to check tokens with")
+            .label(second.clone(), "which one is to be used?")
+            .label(first.clone(), "the first is here"),
+    };
+    reader.findings.push(finding.help(help));
+    None
+}
+
+pub(super) fn replay(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Replay {
+    let mut section = reader.section(root, "replay");
+    let replay = Replay {
+        window: reader.duration(&mut section, "window", default::WINDOW, default::WINDOW_ALLOWED),
+        memory: reader.size(&mut section, "memory", default::MEMORY, default::MEMORY_ALLOWED),
+        wal: reader.size(&mut section, "wal", default::WAL, default::WAL_ALLOWED),
+        wal_span: section.key_span("wal"),
+    };
+    reader.finish(section);
+    replay
+}
+
+pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits {
+    let mut limits = reader.section(root, "limits");
+    let section = &mut limits;
+    let values = Limits {
+        connections: reader.count(section, "connections", default::CONNECTIONS, default::CONNECTIONS_ALLOWED),
+        topics_per_connection: reader.count(
+            section,
+            "topics_per_connection",
+            default::TOPICS_PER_CONNECTION,
+            default::TOPICS_PER_CONNECTION_ALLOWED,
+        ),
+        joins_pending: reader.count(section, "joins_pending", default::JOINS_PENDING, default::JOINS_PENDING_ALLOWED),
+        topic: reader.size(section, "topic", default::TOPIC, default::TOPIC_ALLOWED),
+        frame: reader.size(section, "frame", default::FRAME, default::FRAME_ALLOWED),
+        outbox: reader.size(section, "outbox", default::OUTBOX, default::OUTBOX_ALLOWED),
+        value: reader.size(section, "value", default::VALUE, default::VALUE_ALLOWED),
+        part_changes: reader.count(section, "part_changes", default::PART_CHANGES, default::PART_CHANGES_ALLOWED),
+        part_bytes: reader.size(section, "part_bytes", default::PART_BYTES, default::PART_BYTES_ALLOWED),
+        idle: reader.duration(section, "idle", default::IDLE, default::IDLE_ALLOWED),
+        handshake: reader.duration(section, "handshake", default::HANDSHAKE, default::HANDSHAKE_ALLOWED),
+    };
+    reader.finish(limits);
+    values
+}
+
+/// Sections of the design that this version does not carry out.
+pub(super) fn later(reader: &mut Reader<'_>, root: &mut Section<'_>) {
+    let why = "a `[[channel]]` says who may join and publish; without it carried out, nobody could";
+    reader.refuse(root, "channel", why, "remove the section; topics that routes feed work without it");
+    let why = "every node would stream from the slot by itself, and all but one would fail";
+    reader.refuse(root, "cluster", why, "remove the section and run one node; it is complete by itself");
+}
