@@ -44,7 +44,8 @@ fn catalogue_row(row: &Row) -> Result<CatalogueRow, WireError> {
 pub async fn published_relations(client: &Client, publication: &str) -> Result<Vec<Arc<Relation>>, WireError> {
     let rows = client.query(&published_sql(server_version(client).await?), &[&publication]).await?;
     let described = rows.iter().map(DescribedRelation::from_row).collect::<Result<Vec<_>, _>>()?;
-    let types = type_catalogue(client, described.iter().flat_map(|relation| relation.types.iter().copied())).await?;
+    let oids: BTreeSet<Oid> = described.iter().flat_map(|relation| relation.types.iter().copied()).collect();
+    let types = type_catalogue(client, oids).await?;
     described.into_iter().map(|relation| relation.resolve(&types).map(Arc::new)).collect()
 }
 
@@ -127,9 +128,9 @@ impl DescribedRelation {
 }
 
 /// A catalogue that knows these types and all that they are made of.
-async fn type_catalogue(client: &Client, oids: impl Iterator<Item = Oid>) -> Result<TypeCatalogue, WireError> {
+async fn type_catalogue(client: &Client, oids: BTreeSet<Oid>) -> Result<TypeCatalogue, WireError> {
     let mut types = TypeCatalogue::default();
-    let mut wanted = types.missing(oids.collect::<BTreeSet<_>>());
+    let mut wanted = types.missing(oids);
     while !wanted.is_empty() {
         let definitions = type_definitions(client, &wanted).await?;
         wanted = types.define(&wanted, definitions);
