@@ -57,12 +57,16 @@ async fn server_version(client: &Client) -> Result<i32, WireError> {
 
 /// One row a table. Columns come in the order of `attnum`, which is that of pgoutput.
 ///
-/// From Postgres 15 on the view names the published columns: it knows of column lists, and from 18 on of generated
-/// columns that are published. Postgres 14 publishes every column that is not generated.
+/// Postgres 15 has column lists, and the view names the columns. Up to 17 it names generated columns too, which are
+/// never published; from 18 on it names those that are.
 fn published_sql(version: i32) -> String {
     const POSTGRES_15: i32 = 150_000;
-    let is_published =
-        if version >= POSTGRES_15 { "a.attname = any(p.attnames)" } else { "a.attgenerated = ''::\"char\"" };
+    const POSTGRES_18: i32 = 180_000;
+    let is_published = match version {
+        POSTGRES_18.. => "a.attname = any(p.attnames)",
+        POSTGRES_15.. => "a.attname = any(p.attnames) and a.attgenerated = ''",
+        _ => "a.attgenerated = ''",
+    };
     format!(
         "\
 select c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relreplident::pg_catalog.text,

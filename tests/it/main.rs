@@ -2,6 +2,7 @@
 
 mod check;
 mod pgoutput;
+mod replication;
 mod routing;
 mod setup;
 mod support;

@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::command::StartReplication;
 use super::config::{ConnectionConfig, Endpoint};
-use super::connect::{check_session, establish};
+use super::connect::{Session, check_session, establish};
 use super::error::WireError;
 use super::framed::{Backend, Framed};
 use super::socket::Socket;
@@ -40,13 +40,25 @@ impl ReplicationClient {
     /// # Errors
     /// None can, or the first that can be refuses.
     pub async fn connect(config: &ConnectionConfig) -> Result<Self, WireError> {
-        let start = async |socket: Socket, endpoint: &Endpoint| {
-            let binding = socket.channel_binding();
-            let client = Self::start(socket, config, binding).await?;
-            check_session(config, endpoint, |name| client.parameter(name))?;
-            Ok(client)
-        };
-        establish(config, start).await
+        establish(config, &ReplicationSession).await
+    }
+}
+
+struct ReplicationSession;
+
+impl Session for ReplicationSession {
+    type Client = ReplicationClient;
+
+    async fn start(
+        &self,
+        config: &ConnectionConfig,
+        socket: Socket,
+        endpoint: &Endpoint,
+    ) -> Result<ReplicationClient, WireError> {
+        let binding = socket.channel_binding();
+        let client = ReplicationClient::start(socket, config, binding).await?;
+        check_session(config, endpoint, |name| client.parameter(name))?;
+        Ok(client)
     }
 }
 

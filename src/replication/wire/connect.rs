@@ -1,6 +1,7 @@
 //! From a connection string to a session: servers in turn, `sslmode`'s attempts in turn, within a time limit.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
@@ -27,7 +28,29 @@ use super::socket::{Encryption, Socket};
 /// # Errors
 /// No server of the connection string can be reached, or the first that can be refuses.
 pub async fn connect_sql(config: &ConnectionConfig) -> Result<Client, WireError> {
-    establish(config, async |socket: Socket, endpoint: &Endpoint| start_sql(config, socket, endpoint).await).await
+    establish(config, &SqlSession).await
+}
+
+/// How a session begins on a socket that is connected, and encrypted where it is to be.
+pub(super) trait Session {
+    type Client;
+
+    fn start(
+        &self,
+        config: &ConnectionConfig,
+        socket: Socket,
+        endpoint: &Endpoint,
+    ) -> impl Future<Output = Result<Self::Client, WireError>> + Send;
+}
+
+struct SqlSession;
+
+impl Session for SqlSession {
+    type Client = Client;
+
+    async fn start(&self, config: &ConnectionConfig, socket: Socket, endpoint: &Endpoint) -> Result<Client, WireError> {
+        start_sql(config, socket, endpoint).await
+    }
 }
 
 async fn start_sql(config: &ConnectionConfig, socket: Socket, endpoint: &Endpoint) -> Result<Client, WireError> {
@@ -38,7 +61,7 @@ async fn start_sql(config: &ConnectionConfig, socket: Socket, endpoint: &Endpoin
     } else {
         postgres.ssl_mode(BasicSslMode::Disable).ssl_negotiation(SslNegotiation::Postgres);
     }
-    let (client, connection) = postgres.connect_raw(socket, AlreadyEncrypted).await?;
+    let (client, connection) = postgres.connect_raw(socket, AlreadyEncrypted).await.map_err(startup_error)?;
     check_session(config, endpoint, |name| connection.parameter(name))?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
@@ -48,18 +71,38 @@ async fn start_sql(config: &ConnectionConfig, socket: Socket, endpoint: &Endpoin
     Ok(client)
 }
 
-/// Tries every server, each with what `sslmode` allows, until `start` has made a session of one.
+/// tokio-postgres tells its own refusals apart by their texts only.
+fn startup_error(error: tokio_postgres::Error) -> WireError {
+    let reason = || error.source().map(ToString::to_string).unwrap_or_default();
+    match error.to_string() {
+        text if text.starts_with("invalid configuration") => match reason().as_str() {
+            "password missing" => WireError::PasswordMissing,
+            _ => WireError::Query { error },
+        },
+        text if text.starts_with("authentication error") => match reason().as_str() {
+            "unsupported authentication method" => WireError::AuthenticationUnsupported("an unknown kind of"),
+            "unsupported SASL mechanism" => WireError::AuthenticationUnsupported("an unknown kind of SASL"),
+            "server did not use channel binding" => {
+                WireError::ChannelBinding("the connection has nothing to bind to, or the server does not offer it")
+            }
+            reason => WireError::Scram(reason.to_owned()),
+        },
+        _ => error.into(),
+    }
+}
+
+/// Tries every server, each with what `sslmode` allows, until a session has begun on one.
 ///
 /// As in libpq, a server that answers and refuses who we are ends the search.
-pub(super) async fn establish<T>(
-    config: &ConnectionConfig,
-    start: impl AsyncFn(Socket, &Endpoint) -> Result<T, WireError>,
-) -> Result<T, WireError> {
+pub(super) async fn establish<S: Session>(config: &ConnectionConfig, session: &S) -> Result<S::Client, WireError> {
     let mut failure = WireError::Config(ConfigError::NoHost);
     for endpoint in config.endpoints() {
         for encryption in Encryption::attempts(config.tls.mode, &endpoint.host) {
             let limit = config.connect_timeout();
-            let attempt = async { start(Socket::open(config, &endpoint, *encryption).await?, &endpoint).await };
+            let attempt = async {
+                let socket = Socket::open(config, &endpoint, *encryption).await?;
+                session.start(config, socket, &endpoint).await
+            };
             let late = |_| WireError::TimedOut { action: format!("connect to {endpoint}"), limit };
             match timeout(limit, attempt).await.unwrap_or_else(|elapsed| Err(late(elapsed))) {
                 Ok(session) => return Ok(session),

@@ -1,5 +1,6 @@
 //! What can go wrong between walcast and a Postgres server.
 
+use std::error::Error;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -85,8 +86,8 @@ pub enum WireError {
     Protocol { during: &'static str, problem: String },
     #[error("a message of {length} bytes, more than the {limit} that Postgres can send")]
     FrameTooLarge { length: u64, limit: u64 },
-    #[error("query: {0}")]
-    Query(tokio_postgres::Error),
+    #[error("query: {error}{}", cause(error))]
+    Query { error: tokio_postgres::Error },
 }
 
 impl WireError {
@@ -118,7 +119,20 @@ impl From<tokio_postgres::Error> for WireError {
                 hint: server.hint().map(str::to_owned),
             }),
             None if error.is_closed() => Self::Closed("querying"),
-            None => Self::Query(error),
+            None if is_io(&error) => match error.into_source().and_then(|source| source.downcast::<io::Error>().ok()) {
+                Some(source) => Self::io("talk to the server", *source),
+                None => Self::Closed("querying"),
+            },
+            None => Self::Query { error },
         }
     }
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    error.source().is_some_and(<dyn Error>::is::<io::Error>)
+}
+
+/// tokio-postgres' messages leave out what is behind them.
+fn cause(error: &tokio_postgres::Error) -> String {
+    error.source().map(|source| format!(": {source}")).unwrap_or_default()
 }

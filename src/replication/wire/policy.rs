@@ -54,7 +54,7 @@ pub fn classify(error: &WireError) -> Verdict {
         WireError::SessionAttributes { .. } => {
             retry("waiting for a server of the kind that target_session_attrs names")
         }
-        WireError::Protocol { .. } | WireError::FrameTooLarge { .. } | WireError::Query(_) => {
+        WireError::Protocol { .. } | WireError::FrameTooLarge { .. } | WireError::Query { .. } => {
             retry("check that host and port are those of a Postgres server")
         }
     }

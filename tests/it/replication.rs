@@ -1,0 +1,9 @@
+//! The replication client and the source against a real server: who may connect and how, what arrives, and what
+//! happens when the server, the slot or the reader does not do its part.
+
+mod connect;
+mod feed;
+mod outage;
+mod published;
+mod stream;
+mod tls;
