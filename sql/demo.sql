@@ -63,8 +63,11 @@ insert into orders (customer_id, customer, item, quantity, total, status, placed
 select c.id, c.name, o.item, o.quantity, o.quantity * o.price, o.status::order_status,
        now() - o.age, now() - o.age / 2
 from (values
+    (2, 'Cast-iron skillet', 1, 72.00, 'delivered', interval '68 minutes'),
+    (8, 'Beeswax candles', 3, 21.50, 'delivered', interval '61 minutes'),
     (3, 'Hand-thrown teapot', 1, 64.00, 'delivered', interval '52 minutes'),
     (7, 'Walnut cutting board', 2, 38.50, 'shipped', interval '41 minutes'),
+    (6, 'Garden secateurs', 1, 52.30, 'cancelled', interval '37 minutes'),
     (1, 'Field notebook, dotted', 6, 7.90, 'shipped', interval '33 minutes'),
     (5, 'Moka pot, 6 cups', 1, 34.00, 'packed', interval '24 minutes'),
     (8, 'Wool blanket', 1, 118.00, 'packed', interval '17 minutes'),
@@ -79,7 +82,7 @@ insert into matches (id, home, away, home_goals, away_goals, minute, phase, last
     (1, 'Harbour City', 'Northgate United', 1, 0, 38, 'first half', '31'' goal for Harbour City'),
     (2, 'Riverside Rovers', 'Old Mill Athletic', 2, 2, 67, 'second half', '64'' goal for Old Mill Athletic'),
     (3, 'Kingsbridge', 'Lakeland Town', 0, 0, 0, 'upcoming', null),
-    (4, 'Eastfield Wanderers', 'Saltmarsh', 0, 1, 45, 'half-time', '44'' goal for Saltmarsh');
+    (4, 'Eastfield', 'Saltmarsh', 0, 1, 45, 'half-time', '44'' goal for Saltmarsh');
 
 insert into articles (section, title, summary, author, published_at) values
     ('City', 'Night trams return to the harbour line',

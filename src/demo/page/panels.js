@@ -50,7 +50,7 @@ export function refreshAges() {
 
 export function ordersPanel() {
   return new RowList(document.getElementById("orders"), {
-    limit: 12,
+    limit: 15,
     compare: (left, right) => right.id - left.id,
     create() {
       const row = element("tr");
@@ -79,7 +79,7 @@ export function ordersPanel() {
 
 export function scoresPanel() {
   return new RowList(document.getElementById("scores"), {
-    limit: 6,
+    limit: 5,
     compare: (left, right) => left.id - right.id,
     create() {
       const match = element("li", "match");
@@ -106,7 +106,7 @@ export function scoresPanel() {
 
 export function articlesPanel() {
   return new RowList(document.getElementById("articles"), {
-    limit: 5,
+    limit: 4,
     compare: (left, right) => Date.parse(right.published_at) - Date.parse(left.published_at),
     create() {
       const article = element("li", "article");

@@ -118,7 +118,8 @@ export class RowList {
 function flash(element, { kind, columns }) {
   restart(element, kind === "insert" ? "inserted" : "updated");
   for (const column of columns) {
-    const cell = element.querySelector(`[data-column="${CSS.escape(column)}"]`);
+    // An age counts by itself; the change is in the other columns.
+    const cell = element.querySelector(`[data-column="${CSS.escape(column)}"]:not(time)`);
     if (cell) restart(cell, "changed");
   }
 }

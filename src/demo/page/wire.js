@@ -35,9 +35,10 @@ function entry({ topic, payload, latencyMs, at }) {
   for (const [operation, count] of tally(payload.updates)) {
     operations.append(element("b", operation, `${MARKS[operation] ?? "?"}${count}`));
   }
-  const tables = [...new Set(payload.updates.map((update) => update.table))].join(", ");
+  const [first] = payload.updates;
+  const preview = first ? JSON.stringify(first.record ?? first.old_record ?? { table: first.table }) : "";
   const latency = element("span", "latency", latencyMs === null ? "" : `${latencyMs} ms`);
-  summary.append(time, element("code", "", topic), operations, element("span", "table", tables), latency);
+  summary.append(time, element("code", "", topic), operations, element("code", "preview", preview), latency);
   details.append(summary);
   // Written out only for those who look.
   details.addEventListener("toggle", () => {

@@ -55,8 +55,8 @@ impl Match {
         match self.phase.as_str() {
             "first half" | "second half" => self.play(rng),
             _ if rng.u8(..PAUSE_TICKS) > 0 => self,
-            "upcoming" => self.enter("first half", "kick-off"),
-            "half-time" => self.enter("second half", "second half under way"),
+            "upcoming" => self.enter("first half"),
+            "half-time" => self.enter("second half"),
             _ => self.next_fixture(),
         }
     }
@@ -67,9 +67,9 @@ impl Match {
             self.score(rng.bool());
         }
         if self.minute == HALF_MINUTES {
-            self.enter("half-time", "half-time")
+            self.enter("half-time")
         } else if self.minute >= FULL_MINUTES {
-            self.enter("final", "full time")
+            self.enter("final")
         } else {
             self
         }
@@ -82,9 +82,8 @@ impl Match {
         self.last_event = Some(format!("{}' goal for {team}", self.minute));
     }
 
-    fn enter(mut self, phase: &str, event: &str) -> Self {
+    fn enter(mut self, phase: &str) -> Self {
         phase.clone_into(&mut self.phase);
-        self.last_event = Some(event.to_owned());
         self
     }
 

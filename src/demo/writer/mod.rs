@@ -17,16 +17,16 @@ use super::{DemoError, database};
 /// A few changes a second: one can follow them, and the page never looks still.
 const PAUSE_MS: std::ops::Range<u64> = 150..450;
 /// As many orders as a page shows without scrolling.
-const ORDERS_MAX: i64 = 12;
-const ARTICLES_MAX: i64 = 6;
+const ORDERS_MAX: i64 = 15;
+const ARTICLES_MAX: i64 = 4;
 
 /// What the writer does in one transaction. The numbers are how often, relative to one another: an order takes four
-/// steps from being placed to being delivered, so that there is one new order to four steps.
+/// steps from being placed to being delivered, and new ones are placed a little faster than they are delivered.
 const ACTIONS: [(Action, u32); 8] = [
     (Action::PlaceOrder, 5),
-    (Action::AdvanceOrder, 16),
+    (Action::AdvanceOrder, 14),
     (Action::CancelOrder, 1),
-    (Action::ArchiveOrder, 4),
+    (Action::ArchiveOrder, 6),
     (Action::PlayMinute, 8),
     (Action::PublishArticle, 2),
     (Action::EditArticle, 2),
@@ -109,7 +109,7 @@ const CANCEL_ORDER: &str = "
 
 /// The one that has been finished for longest, but not at once: people want to see it delivered.
 const ARCHIVE_ORDER: &str = "
-    delete from orders where id = (
+    delete from orders where (select count(*) from orders) > 12 and id = (
         select id from orders where status in ('delivered', 'cancelled') and updated_at < now() - interval '4 seconds'
         order by updated_at limit 1)";
 
