@@ -34,6 +34,12 @@ impl Gateway {
         Ok(Self { admin: tokio::spawn(serve(listener, pages)) })
     }
 
+    /// Returns when a part of it can't go on.
+    pub(super) async fn failed(&mut self) -> DemoError {
+        let reason = (&mut self.admin).await.err().map_or_else(|| "it ended".to_owned(), |panic| panic.to_string());
+        DemoError::Gateway(reason)
+    }
+
     pub(super) async fn stop(self) {
         self.admin.abort();
         let _aborted = self.admin.await;

@@ -46,7 +46,7 @@ pub enum DemoError {
     Database { action: &'static str, source: tokio_postgres::Error },
     #[error("{action}: {source}")]
     Io { action: &'static str, source: io::Error },
-    #[error("start the gateway: {0}")]
+    #[error("the gateway: {0}")]
     Gateway(String),
     #[error("the demo's {0} ended by a panic")]
     Panicked(&'static str),
@@ -99,7 +99,7 @@ async fn run_on(
     let admin = address(options.admin, ADMIN_PORT)?;
     let pages = pages::router(pages::State::connect(listen.port(), &url).await?);
     let config = gateway::config_text(&url, listen, admin);
-    let gateway = tokio::select! {
+    let mut gateway = tokio::select! {
         biased;
         () = stop.received() => return Ok(()),
         gateway = gateway::Gateway::start(&config, admin, pages) => gateway?,
@@ -112,6 +112,7 @@ async fn run_on(
     let outcome = tokio::select! {
         biased;
         () = stop.received() => Ok(()),
+        error = gateway.failed() => Err(error),
         ended = &mut writer => ended.unwrap_or(Err(DemoError::Panicked("writer"))),
     };
     writer.abort();

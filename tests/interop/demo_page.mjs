@@ -1,12 +1,14 @@
 // The demo's page in a real browser: rows appear and change, it says so, and it asks nobody else for anything.
 //
-// WALCAST_PAGE: its address. WALCAST_SCREENSHOT: where the picture goes. CHROMIUM: the browser, if not in a usual place.
+// WALCAST_PAGE: its address. WALCAST_SCREENSHOT: where the picture goes. CHROMIUM: the browser, where it is in none of
+// the usual places.
 
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
 
-const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/usr/bin/google-chrome-stable"];
+const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const PLACES = NAMES.map((name) => `/usr/bin/${name}`);
 const PATIENCE = { timeout: 20_000 };
 
 const executablePath = process.env.CHROMIUM ?? PLACES.find((path) => existsSync(path));

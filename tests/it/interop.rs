@@ -41,8 +41,8 @@ async fn every_kind_of_change_reaches_the_official_client() {
         script.until("joined").await;
         database.execute("insert into articles values (1, 'first')").await;
         database.execute("update articles set title = 'first, edited', body = 'text'").await;
-        let several = "begin; insert into articles values (2, 'second'); \
-                       insert into articles values (3, 'third \"quoted\" ✓'); delete from articles where id = 1; commit";
+        let several = "begin; insert into articles values (2, 'second'), (3, 'third \"quoted\" ✓'); \
+                       delete from articles where id = 1; commit";
         database.execute(several).await;
         database.execute("truncate articles").await;
         script.succeed().await;

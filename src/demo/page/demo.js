@@ -58,6 +58,7 @@ class Panel {
   switchTo(topic, belongs) {
     this.subscription.leave();
     this.rows.replace([]);
+    this.list.clear();
     Object.assign(this, { topic, belongs });
     this.join();
     renderSoon();
@@ -162,7 +163,8 @@ async function copy(code) {
 
 async function start() {
   const config = await getJson("config.json");
-  const endpoint = `${location.protocol === "https:" ? "wss" : "ws"}://${location.hostname}:${config.port}${config.path}`;
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const endpoint = `${scheme}://${location.hostname}:${config.port}${config.path}`;
   showCode(endpoint, config.database_url);
   const connection = new Connection(endpoint, showState);
   const orders = new Panel(connection, { table: "orders", topic: "orders", list: ordersPanel() });

@@ -111,7 +111,8 @@ export function articlesPanel() {
     create() {
       const article = element("li", "article");
       const head = element("p", "byline");
-      head.append(column("section", "b"), column("author", "span"), column("published_at", "time"), column("revision", "em"));
+      head.append(column("section", "b"), column("author", "span"));
+      head.append(column("published_at", "time"), column("revision", "em"));
       article.append(head, column("title", "h3"), column("summary", "p"));
       return article;
     },

@@ -86,6 +86,12 @@ export class RowList {
     return sorted.length - shown.length;
   }
 
+  /** Other rows come next: those shown were not deleted, they only go. */
+  clear() {
+    this.#elements.clear();
+    this.parent.replaceChildren();
+  }
+
   #elementFor(row, change) {
     let element = this.#elements.get(row.id);
     if (!element) {
