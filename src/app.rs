@@ -133,7 +133,8 @@ impl App {
         let stop = stop_requested(shutdown);
         let settings = source_settings(config);
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, state_sender, stop));
-        let accepting = accept_all([(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)], &shards, config);
+        let accepting =
+            accept_all([(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)], &shards, config);
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
         Ok(Self { public, admin, caught_up, trigger, source, hub, accepting, shards })
     }
@@ -198,7 +199,8 @@ async fn stop_requested(mut shutdown: Shutdown) {
 
 fn source_settings(config: &Config) -> SourceSettings {
     let postgres = &config.postgres;
-    let part_limits = PartLimits { changes: config.limits.part_changes as usize, bytes: bytes(config.limits.part_bytes) };
+    let part_limits =
+        PartLimits { changes: config.limits.part_changes as usize, bytes: bytes(config.limits.part_bytes) };
     SourceSettings {
         part_limits,
         ..SourceSettings::new(postgres.connection.clone(), postgres.slot.as_str(), postgres.publication.as_str())

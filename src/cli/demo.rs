@@ -1,11 +1,17 @@
 //! `walcast demo`: everything on a throwaway Postgres.
 
+use std::process::ExitCode;
+
+use tracing_subscriber::filter::LevelFilter;
+
 use super::Outcome;
+use crate::demo::{self, Options};
+use crate::telemetry::logging::{self, Format};
 
-/// Starts a throwaway Postgres with sample data and the gateway before it.
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
-
-pub(super) fn execute(_arguments: Arguments) -> Outcome {
-    Err("the demo is not part of this build".into())
+pub(super) fn execute(options: Options) -> Outcome {
+    // The demo says itself what it does.
+    logging::init(Format::Text, LevelFilter::WARN);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(demo::run(options))?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -50,7 +50,7 @@ enum Command {
     /// Create what the database needs: publication, slot and schema
     Setup(setup::Arguments),
     /// Start everything on a throwaway Postgres with sample data
-    Demo(demo::Arguments),
+    Demo(crate::demo::Options),
 }
 
 /// What a subcommand returns: an exit code, or an error that has not been printed yet.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::{FAILURE, Outcome, load, output};
 use crate::app;
@@ -43,7 +44,7 @@ pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
         return Ok(ExitCode::from(FAILURE));
     };
     output::findings(&findings, &loaded.source);
-    logging::init(arguments.log_format);
+    logging::init(arguments.log_format, LevelFilter::INFO);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(&config))
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// What is logged, in `tracing_subscriber`'s filter syntax: `info`, or `walcast::replication=debug,info`.
 pub const FILTER_VARIABLE: &str = "WALCAST_LOG";
@@ -17,9 +18,10 @@ pub enum Format {
     Json,
 }
 
-/// Installs the process' logger. A second call changes nothing.
-pub fn init(format: Format) {
-    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+/// Installs the process' logger; without [`FILTER_VARIABLE`] it lets `level` and what is worse through. A second call
+/// changes nothing.
+pub fn init(format: Format, level: LevelFilter) {
+    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level.to_string()));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let installed = match format {
         Format::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),

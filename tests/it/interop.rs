@@ -1,0 +1,96 @@
+//! The official `phoenix` client, unmodified, against the real binary. The scripts are in `tests/interop`; they print
+//! what they have seen, and the tests here commit what they wait for.
+
+use crate::support::database::Database;
+use crate::support::gateway::Gateway;
+use crate::support::node::Script;
+
+/// The newest 1.8, a 1.7, and the newest with the serializer that older clients speak.
+const CLIENTS: [(&str, &str); 3] = [("phoenix", "2.0.0"), ("phoenix-1-7", "2.0.0"), ("phoenix", "1.0.0")];
+
+const ARTICLES: &str = "create table articles (id int primary key, title text not null, body text)";
+
+/// Two topics from one table, so that a test can see one of them go quiet.
+const ROUTES: &str = r#"
+[[route]]
+table = "public.articles"
+topic = "updates:feed"
+
+[[route]]
+table = "public.articles"
+topic = "updates:all"
+"#;
+
+async fn start() -> (Database, Gateway) {
+    let database = Database::start().await;
+    database.execute(ARTICLES).await;
+    let gateway = Gateway::start(&database.url(), ROUTES).await;
+    (database, gateway)
+}
+
+fn script(name: &str, gateway: &Gateway, (client, vsn): (&str, &str)) -> Script {
+    let socket = gateway.socket_url();
+    Script::start(name, &[("WALCAST_SOCKET", &socket), ("WALCAST_CLIENT", client), ("WALCAST_VSN", vsn)])
+}
+
+#[tokio::test]
+async fn every_kind_of_change_reaches_the_official_client() {
+    let (database, gateway) = start().await;
+    for client in CLIENTS {
+        let mut script = script("feed.mjs", &gateway, client);
+        script.until("joined").await;
+        database.execute("insert into articles values (1, 'first')").await;
+        database.execute("update articles set title = 'first, edited', body = 'text'").await;
+        let several = "begin; insert into articles values (2, 'second'), (3, 'third \"quoted\" ✓'); \
+                       delete from articles where id = 1; commit";
+        database.execute(several).await;
+        database.execute("truncate articles").await;
+        script.succeed().await;
+    }
+}
+
+#[tokio::test]
+async fn channels_are_refused_joined_twice_left_and_kept_alive() {
+    let (database, gateway) = start().await;
+    for client in CLIENTS {
+        let mut script = script("channels.mjs", &gateway, client);
+        script.until("joined twice").await;
+        database.execute("insert into articles values (1, 'for the second')").await;
+        script.until("left").await;
+        database.execute("insert into articles values (2, 'for the other topic')").await;
+        script.succeed().await;
+        // Nobody is joined any more.
+        database.execute("delete from articles").await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_comes_back_after_the_gateway_was_restarted() {
+    let (database, mut gateway) = start().await;
+    for client in CLIENTS {
+        let mut script = script("restart.mjs", &gateway, client);
+        script.until("joined").await;
+        let status = gateway.terminate().await;
+        assert!(status.success(), "{status}\n{}", gateway.log());
+        script.until("closed").await;
+        gateway.spawn();
+        gateway.wait_until_ready().await;
+        script.until("joined again").await;
+        database
+            .execute("insert into articles select coalesce(max(id), 0) + 1, 'after the restart' from articles")
+            .await;
+        script.succeed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_may_come_as_a_subprotocol() {
+    let (_database, gateway) = start().await;
+    script("token.mjs", &gateway, ("phoenix", "2.0.0")).succeed().await;
+}
+
+#[tokio::test]
+async fn frames_are_as_phoenix_sends_them() {
+    let (_database, gateway) = start().await;
+    script("frames.mjs", &gateway, ("phoenix", "2.0.0")).succeed().await;
+}

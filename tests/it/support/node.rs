@@ -1,0 +1,67 @@
+//! Node scripts of `tests/interop`, which drive the binary as its users' programs do.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use super::{PATIENCE, repository};
+
+/// A running script. It prints a line for each thing it has seen, and the test reacts.
+#[derive(Debug)]
+pub(crate) struct Script {
+    name: String,
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Script {
+    /// `node tests/interop/<name>` with the environment `variables`.
+    pub(crate) fn start(name: &str, variables: &[(&str, &str)]) -> Self {
+        let folder = repository().join("tests/interop");
+        assert!(folder.join("node_modules").is_dir(), "the clients are not installed: run `make test`");
+        let mut command = Command::new("node");
+        command.arg(folder.join(name)).envs(variables.iter().copied()).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("start node (is it installed?)");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        Self { name: name.to_owned(), child, lines }
+    }
+
+    /// Until the script prints `line`; whatever comes before is skipped.
+    pub(crate) async fn until(&mut self, line: &str) {
+        let awaited = async {
+            while let Some(printed) = self.lines.next_line().await.expect("read the script's output") {
+                if printed == line {
+                    return true;
+                }
+            }
+            false
+        };
+        let seen = tokio::time::timeout(PATIENCE, awaited).await;
+        if seen != Ok(true) {
+            let _already_ended = self.child.start_kill();
+            let errors = self.errors().await;
+            panic!("{} did not say {line:?}:\n{errors}", self.name);
+        }
+    }
+
+    /// Waits for the end, which must be a good one.
+    pub(crate) async fn succeed(mut self) {
+        let drained = async { while let Ok(Some(_)) = self.lines.next_line().await {} };
+        if tokio::time::timeout(PATIENCE * 2, drained).await.is_err() {
+            let _already_ended = self.child.start_kill();
+        }
+        let errors = self.errors().await;
+        let status = self.child.wait().await.expect("wait for node");
+        assert!(status.success(), "{}: {status}\n{errors}", self.name);
+    }
+
+    async fn errors(&mut self) -> String {
+        let mut text = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            let _partial = stderr.read_to_string(&mut text).await;
+        }
+        text
+    }
+}
