@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn what_a_batch_completes_is_the_end_of_a_transaction() {
         let header = TransactionHeader { xid: 1, commit_lsn: Lsn::new(2), commit_timestamp: PgTimestamp::default() };
-        let part = |end_lsn| {
+        let part = |end_lsn: Option<Lsn>| {
             FeedEvent::Part(TransactionPart { header, changes: Vec::new(), first: end_lsn.is_some(), end_lsn })
         };
         let batch = [part(Some(Lsn::new(3))), part(None), FeedEvent::Progress(Lsn::new(9))];

@@ -13,7 +13,7 @@ use super::prerequisites::{self, Ready};
 use super::{Failure, Source, SourceState, deliver};
 use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
-use crate::change::{FeedEvent, Lsn, Oid, PgTimestamp};
+use crate::change::{FeedEvent, Lsn, Oid, PgTimestamp, TransactionPart};
 use crate::replication::catalogue;
 use crate::replication::pgoutput;
 use crate::replication::progress::Progress;
@@ -223,12 +223,19 @@ impl Streaming<'_> {
             assembled = self.source.assembler.define_types(definitions)?;
         }
         if let Assembled::Part(part) = assembled {
-            if let (Some(end), Some(position)) = (part.end_lsn, &mut self.source.position) {
-                position.end = position.end.max(end);
-            }
-            self.source.outbox.push(FeedEvent::Part(part));
+            self.hand_on(part);
         }
         Ok(())
+    }
+
+    fn hand_on(&mut self, part: TransactionPart) {
+        match (part.end_lsn, &mut self.source.position) {
+            // Of unpublished tables only (before Postgres 15), or of messages: there is nothing in it to be kept.
+            (Some(end), _) if part.first && part.changes.is_empty() => return self.passed(end, false),
+            (Some(end), Some(position)) => position.end = position.end.max(end),
+            _ => {}
+        }
+        self.source.outbox.push(FeedEvent::Part(part));
     }
 
     /// Asks the catalogue, on a connection of its own, because this one streams. Status updates go out meanwhile.
@@ -247,7 +254,8 @@ impl Streaming<'_> {
         }
     }
 
-    async fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) -> Result<(), Failure> {
+    /// The server has sent everything that committed before `wal_end`.
+    fn passed(&mut self, wal_end: Lsn, reply_requested: bool) {
         let Source { outbox, assembler, progress, position, .. } = &mut *self.source;
         let in_transaction = assembler.in_transaction();
         if let Some(progress) = progress {
@@ -257,6 +265,10 @@ impl Streaming<'_> {
             position.end = wal_end;
             outbox.push(FeedEvent::Progress(wal_end));
         }
+    }
+
+    async fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) -> Result<(), Failure> {
+        self.passed(wal_end, reply_requested);
         if !reply_requested {
             return Ok(());
         }

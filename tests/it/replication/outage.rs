@@ -73,7 +73,7 @@ async fn goes_on_after_its_walsender_was_terminated_again_and_again() {
         client.execute("select pg_terminate_backend(pid) from pg_stat_replication", &[]).await.unwrap();
         feed.read_until("a new connection", |feed| feed.connections() > round).await;
     }
-    let ids = feed.read_inserts(ROWS as usize).await;
+    let ids = feed.read_inserts(3000).await;
     assert!(ids.iter().copied().eq(1..=ROWS));
     feed.assert_order();
     writer.await.unwrap();

@@ -82,7 +82,7 @@ async fn a_type_that_was_made_while_streaming_is_looked_up() {
     client.batch_execute("create type late as (a int, b text); alter table t add column extra late[]").await.unwrap();
     client.batch_execute("insert into t values (1, 'n', array[row(1, 'x')::late])").await.unwrap();
     feed.read_inserts(1).await;
-    let relation = &feed.parts[0].changes[0].relation;
+    let relation = &feed.parts.iter().find_map(|part| part.changes.first()).unwrap().relation;
     let TypeKind::Array { element, .. } = &relation.columns[2].ty.kind else { panic!("{relation:?}") };
     assert!(matches!(&element.kind, TypeKind::Composite { fields } if fields.len() == 2));
     assert_eq!(feed.connections(), 1);
