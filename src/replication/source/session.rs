@@ -28,7 +28,7 @@ pub const SHUTDOWN_BOUNDARY: Duration = Duration::from_secs(2);
 /// How long a stop waits for Postgres to take its leave; without it nothing is lost but a tidy log.
 pub const FINISH_LIMIT: Duration = Duration::from_secs(1);
 /// A look-up of types takes milliseconds; while it lasts the stream stands still.
-pub const TYPE_LOOKUP_LIMIT: Duration = Duration::from_secs(30);
+pub const TYPE_LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
 impl Source {
     /// Connects and streams. `Ok`: it was asked to stop.
@@ -222,8 +222,10 @@ impl Streaming<'_> {
             let definitions = self.look_up(&oids).await?;
             assembled = self.source.assembler.define_types(definitions)?;
         }
-        if let Assembled::Part(part) = assembled {
-            self.hand_on(part);
+        match assembled {
+            Assembled::Part(part) => self.hand_on(part),
+            // A logical message has no place in the feed; that WAL was written is what a heartbeat is for.
+            Assembled::Message(_) | Assembled::NeedsTypes(_) | Assembled::Nothing => {}
         }
         Ok(())
     }
