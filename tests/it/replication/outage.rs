@@ -128,7 +128,7 @@ async fn a_dropped_slot_is_told_once_and_a_new_one_taken() {
     feed.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_was_replaced_meanwhile_is_a_loss() {
     let (cluster, client) = published_cluster(&[]).await;
     let mut feed = Feed::start(&cluster);
@@ -206,7 +206,7 @@ async fn a_publication_dropped_while_streaming_is_said_and_survived() {
     feed.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_timeline_that_kept_everything_is_a_continuation() {
     let (cluster, client) = published_cluster(&[("restore_command", "false")]).await;
     let mut feed = Feed::start(&cluster);
