@@ -13,7 +13,7 @@ use super::prerequisites::{self, Ready};
 use super::{Failure, Source, SourceState, deliver};
 use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
-use crate::change::{FeedEvent, Lsn, Oid, PgTimestamp};
+use crate::change::{FeedEvent, Lsn, Oid, PgTimestamp, TransactionPart};
 use crate::replication::catalogue;
 use crate::replication::pgoutput;
 use crate::replication::progress::Progress;
@@ -28,7 +28,7 @@ pub const SHUTDOWN_BOUNDARY: Duration = Duration::from_secs(2);
 /// How long a stop waits for Postgres to take its leave; without it nothing is lost but a tidy log.
 pub const FINISH_LIMIT: Duration = Duration::from_secs(1);
 /// A look-up of types takes milliseconds; while it lasts the stream stands still.
-pub const TYPE_LOOKUP_LIMIT: Duration = Duration::from_secs(30);
+pub const TYPE_LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
 impl Source {
     /// Connects and streams. `Ok`: it was asked to stop.
@@ -222,13 +222,22 @@ impl Streaming<'_> {
             let definitions = self.look_up(&oids).await?;
             assembled = self.source.assembler.define_types(definitions)?;
         }
-        if let Assembled::Part(part) = assembled {
-            if let (Some(end), Some(position)) = (part.end_lsn, &mut self.source.position) {
-                position.end = position.end.max(end);
-            }
-            self.source.outbox.push(FeedEvent::Part(part));
+        match assembled {
+            Assembled::Part(part) => self.hand_on(part),
+            // A logical message has no place in the feed; that WAL was written is what a heartbeat is for.
+            Assembled::Message(_) | Assembled::NeedsTypes(_) | Assembled::Nothing => {}
         }
         Ok(())
+    }
+
+    fn hand_on(&mut self, part: TransactionPart) {
+        match (part.end_lsn, &mut self.source.position) {
+            // Of unpublished tables only (before Postgres 15), or of messages: there is nothing in it to be kept.
+            (Some(end), _) if part.first && part.changes.is_empty() => return self.passed(end, false),
+            (Some(end), Some(position)) => position.end = position.end.max(end),
+            _ => {}
+        }
+        self.source.outbox.push(FeedEvent::Part(part));
     }
 
     /// Asks the catalogue, on a connection of its own, because this one streams. Status updates go out meanwhile.
@@ -247,7 +256,8 @@ impl Streaming<'_> {
         }
     }
 
-    async fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) -> Result<(), Failure> {
+    /// The server has sent everything that committed before `wal_end`.
+    fn passed(&mut self, wal_end: Lsn, reply_requested: bool) {
         let Source { outbox, assembler, progress, position, .. } = &mut *self.source;
         let in_transaction = assembler.in_transaction();
         if let Some(progress) = progress {
@@ -257,6 +267,10 @@ impl Streaming<'_> {
             position.end = wal_end;
             outbox.push(FeedEvent::Progress(wal_end));
         }
+    }
+
+    async fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) -> Result<(), Failure> {
+        self.passed(wal_end, reply_requested);
         if !reply_requested {
             return Ok(());
         }

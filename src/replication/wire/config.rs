@@ -40,7 +40,7 @@ pub enum SslMode {
     Disable,
     /// Without TLS first; with it where the server refuses that.
     Allow,
-    /// TLS where the server offers it; without where it does not or refuses.
+    /// TLS where the server offers it; without where it does not, the handshake fails or `pg_hba.conf` refuses.
     #[default]
     Prefer,
     /// TLS, whoever the server is; with a root certificate file as `verify-ca`.

@@ -97,18 +97,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
     /// The next message that is not just for information; an `ErrorResponse` is returned as the error that it is.
     pub(super) async fn message(&mut self, during: &'static str) -> Result<Backend, WireError> {
         loop {
-            match self.header()? {
-                Some((COPY_BOTH_RESPONSE, length)) if length <= self.read.len() => {
-                    self.read.advance(length);
-                    return Ok(Backend::CopyBoth);
-                }
-                _ => {}
+            let Some((tag, length)) = self.header()?.filter(|(_, length)| *length <= self.read.len()) else {
+                self.fill(during).await?;
+                continue;
+            };
+            if tag == COPY_BOTH_RESPONSE {
+                self.read.advance(length);
+                return Ok(Backend::CopyBoth);
             }
             match Message::parse(&mut self.read).map_err(|error| WireError::protocol(during, error))? {
                 Some(Message::ErrorResponse(body)) => return Err(WireError::Server(server_error(body.fields()))),
                 Some(Message::NoticeResponse(body)) => log_notice(&server_error(body.fields())),
                 Some(message) => return Ok(Backend::Message(message)),
-                None => self.fill(during).await?,
+                None => return Err(WireError::protocol(during, "a message without an end")),
             }
         }
     }

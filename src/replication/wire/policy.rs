@@ -61,6 +61,8 @@ pub fn classify(error: &WireError) -> Verdict {
 }
 
 fn classify_server(error: &ServerError) -> Verdict {
+    /// Starting up, shutting down, terminated by an administrator, after a crash.
+    const OPERATOR_INTERVENTION: &str = "57P";
     let says = |text: &str| error.message.contains(text);
     match &error.code {
         code if *code == SqlState::OBJECT_IN_USE => {
@@ -87,6 +89,9 @@ fn classify_server(error: &ServerError) -> Verdict {
             operator("run `alter role … replication` and grant SELECT on the published tables")
         }
         code if *code == SqlState::INVALID_CATALOG_NAME => operator("correct the database in the connection string"),
+        code if code.code().starts_with(OPERATOR_INTERVENTION) => {
+            retry("the server starts, stops or has ended the connection: walcast goes on when it is back")
+        }
         code if is_misfit(code) => {
             operator("walcast needs Postgres 14 or later and a slot of the plugin pgoutput in this database")
         }

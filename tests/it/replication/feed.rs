@@ -139,8 +139,11 @@ impl Feed {
     }
 
     pub(super) fn losses(&self) -> Vec<&str> {
-        let reason = |event| if let &FeedEvent::Lost { ref reason } = event { Some(reason.as_str()) } else { None };
-        self.others.iter().filter_map(reason).collect()
+        let losses = self.others.iter().filter_map(|event| match event {
+            FeedEvent::Lost { reason } => Some(reason.as_str()),
+            _ => None,
+        });
+        losses.collect()
     }
 
     pub(super) fn connections(&self) -> usize {

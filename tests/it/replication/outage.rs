@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use walcast::change::Lsn;
+use walcast::change::{FeedEvent, Lsn};
 use walcast::demo::cluster::StopMode;
 use walcast::replication::source::{SourceError, SourceSettings, SourceState};
 use walcast::replication::wire::connect_sql;
@@ -73,7 +73,7 @@ async fn goes_on_after_its_walsender_was_terminated_again_and_again() {
         client.execute("select pg_terminate_backend(pid) from pg_stat_replication", &[]).await.unwrap();
         feed.read_until("a new connection", |feed| feed.connections() > round).await;
     }
-    let ids = feed.read_inserts(ROWS as usize).await;
+    let ids = feed.read_inserts(3000).await;
     assert!(ids.iter().copied().eq(1..=ROWS));
     feed.assert_order();
     writer.await.unwrap();
@@ -128,7 +128,7 @@ async fn a_dropped_slot_is_told_once_and_a_new_one_taken() {
     feed.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_was_replaced_meanwhile_is_a_loss() {
     let (cluster, client) = published_cluster(&[]).await;
     let mut feed = Feed::start(&cluster);
@@ -202,6 +202,29 @@ async fn a_publication_dropped_while_streaming_is_said_and_survived() {
     until(&client, "select active from pg_replication_slots").await;
     client.batch_execute("insert into t values (1, 'n')").await.unwrap();
     assert_eq!(feed.read_inserts(1).await, [1]);
+    assert_eq!(feed.losses(), [""; 0]);
+    feed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_timeline_that_kept_everything_is_a_continuation() {
+    let (cluster, client) = published_cluster(&[("restore_command", "false")]).await;
+    let mut feed = Feed::start(&cluster);
+    feed.caught_up().await;
+    client.batch_execute("insert into t values (1, 'n')").await.unwrap();
+    feed.read_inserts(1).await;
+    drop(client);
+    cluster.stop(StopMode::Fast).unwrap();
+    // An archive recovery without an archive: to the end of what is there, and on as timeline 2.
+    std::fs::write(cluster.data_directory().join("recovery.signal"), "").unwrap();
+    cluster.resume().unwrap();
+    sql(&cluster).await.batch_execute("insert into t values (2, 'n')").await.unwrap();
+    assert_eq!(feed.read_inserts(2).await, [1, 2]);
+    let systems = feed.others.iter().filter_map(|event| match event {
+        FeedEvent::Connected { system, .. } => Some(system.timeline),
+        _ => None,
+    });
+    assert_eq!(systems.collect::<Vec<_>>(), [1, 2]);
     assert_eq!(feed.losses(), [""; 0]);
     feed.stop().await;
 }

@@ -22,6 +22,8 @@ create table generated (id int primary key, twice int generated always as (id * 
 create table measured (day date not null, id int not null, primary key (id, day)) partition by range (day);
 create table measured_2026 (id int not null, day date not null) ;
 alter table measured attach partition measured_2026 for values from ('2026-01-01') to ('2027-01-01');
+create table covering (id int, extra text, primary key (id) include (extra));
+create table late (id int primary key deferrable, a text);
 create schema \"Odd\"; create table \"Odd\".\"Täble\" (\"Id\" int primary key);
 ";
 
@@ -29,6 +31,7 @@ const ROWS: &str = "
 insert into plain values (1, 'happy', array[row(1, 'sad')::pair], 3); insert into whole values ('a', 1);
 insert into keyless values ('a'); insert into hidden values (1, 'a'); insert into indexed values (1, 'c', 'r');
 insert into generated (id, tail) values (1, 't'); insert into measured values ('2026-11-22', 1);
+insert into covering values (1, 'e'); insert into late values (1, 'a');
 insert into \"Odd\".\"Täble\" values (1);
 ";
 
@@ -82,7 +85,7 @@ async fn a_type_that_was_made_while_streaming_is_looked_up() {
     client.batch_execute("create type late as (a int, b text); alter table t add column extra late[]").await.unwrap();
     client.batch_execute("insert into t values (1, 'n', array[row(1, 'x')::late])").await.unwrap();
     feed.read_inserts(1).await;
-    let relation = &feed.parts[0].changes[0].relation;
+    let relation = &feed.parts.iter().find_map(|part| part.changes.first()).unwrap().relation;
     let TypeKind::Array { element, .. } = &relation.columns[2].ty.kind else { panic!("{relation:?}") };
     assert!(matches!(&element.kind, TypeKind::Composite { fields } if fields.len() == 2));
     assert_eq!(feed.connections(), 1);
