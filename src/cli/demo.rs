@@ -2,7 +2,7 @@
 
 use super::Outcome;
 
-/// Starts a throwaway Postgres with sample data and the gateway before it.
+/// Start everything on a throwaway Postgres with sample data
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {}
 

@@ -229,7 +229,8 @@ const PUBLISHED: &str = "\
                         where a.attrelid = c.oid and a.attname = any(p.attnames) and a.attnum > 0
                           and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000)) as columns
     from pg_publication_tables p
-    join pg_namespace n on n.nspname = p.schemaname join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
+    join pg_namespace n on n.nspname = p.schemaname
+    join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
     where p.pubname = $1";
 
 const PUBLISHED_14: &str = "\
@@ -237,5 +238,6 @@ const PUBLISHED_14: &str = "\
                         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '')
                   as columns
     from pg_publication_tables p
-    join pg_namespace n on n.nspname = p.schemaname join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
+    join pg_namespace n on n.nspname = p.schemaname
+    join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
     where p.pubname = $1";
