@@ -2,6 +2,8 @@
 //!
 //! Both go by the type under all domains. OIDs are those of `pg_type.dat`, which never change.
 
+use std::cmp::Reverse;
+
 use crate::change::{Oid, Type};
 
 const BOOL: Oid = 16;
@@ -16,6 +18,12 @@ const TIMESTAMP: Oid = 1114;
 const TIMESTAMPTZ: Oid = 1184;
 const NUMERIC: Oid = 1700;
 const UUID: Oid = 2950;
+
+/// Postgres' calendar: from 24 November 4714 BC …
+const FIRST_DATE_BC: (u32, Reverse<(u32, u32)>) = (4714, Reverse((11, 24)));
+/// … to the end of these years.
+const MAX_DATE_YEAR: u32 = 5_874_897;
+const MAX_TIMESTAMP_YEAR: u32 = 294_276;
 
 /// How a type's output (what the write-ahead log carries) becomes `value::text`.
 ///
@@ -67,9 +75,9 @@ pub(super) fn is_canonical(ty: &Type, text: &str) -> bool {
         OID => is_printed_by(text, text.parse::<u32>()),
         NUMERIC => is_numeric(text),
         UUID => is_uuid(text),
-        DATE => is_infinity(text) || is_date_and(text, |rest| rest.is_empty()),
-        TIMESTAMP => is_infinity(text) || is_date_and(text, is_time),
-        TIMESTAMPTZ => is_infinity(text) || is_date_and(text, |rest| rest.strip_suffix("+00").is_some_and(is_time)),
+        DATE => is_date_and(text, MAX_DATE_YEAR, str::is_empty),
+        TIMESTAMP => is_date_and(text, MAX_TIMESTAMP_YEAR, is_time),
+        TIMESTAMPTZ => is_date_and(text, MAX_TIMESTAMP_YEAR, |rest| rest.strip_suffix("+00").is_some_and(is_time)),
         BPCHAR => !text.ends_with(' '),
         _ => true,
     }
@@ -104,25 +112,27 @@ const fn is_lower_hex(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
-fn is_infinity(text: &str) -> bool {
-    matches!(text, "infinity" | "-infinity")
+/// An ISO date (`2026-11-22`, `0044-03-15 BC`) with `rest` between the date and the era, or an infinity.
+fn is_date_and(text: &str, max_year: u32, rest: impl Fn(&str) -> bool) -> bool {
+    if matches!(text, "infinity" | "-infinity") {
+        return true;
+    }
+    let (text, bc) = text.strip_suffix(" BC").map_or((text, false), |date| (date, true));
+    split_date(text).is_some_and(|(year, month, day, after)| {
+        // The astronomical year: 1 BC is 0, so that leap years are counted right.
+        let astronomical = if bc { 1 - i64::from(year) } else { i64::from(year) };
+        let in_range = if bc { (year, Reverse((month, day))) <= FIRST_DATE_BC } else { year <= max_year };
+        year > 0 && in_range && (1..=days_in(month, astronomical)).contains(&day) && rest(after)
+    })
 }
 
-/// An ISO date (`2026-11-22`, `0044-03-15 BC`) with `rest` between the date and the era.
-fn is_date_and(text: &str, rest: impl Fn(&str) -> bool) -> bool {
-    let (text, bc) = text.strip_suffix(" BC").map_or((text, false), |date| (date, true));
-    let parsed = || {
-        let (year, after) = text.split_once('-')?;
-        let (month, after) = after.split_once('-')?;
-        let (day, after) = after.split_at_checked(2)?;
-        let year = Some(year).filter(|y| y.len() == 4 || (y.len() > 4 && !y.starts_with('0'))).and_then(number)?;
-        Some((year, two_digits(month)?, two_digits(day)?, after))
-    };
-    // The astronomical year: 1 BC is 0, so that leap years are counted right.
-    parsed().is_some_and(|(year, month, day, after)| {
-        let astronomical = if bc { 1 - i64::from(year) } else { i64::from(year) };
-        year > 0 && (1..=days_in(month, astronomical)).contains(&day) && rest(after)
-    })
+/// Year, month, day, and what follows. A year has at least four digits, and more only where it needs them.
+fn split_date(text: &str) -> Option<(u32, u32, u32, &str)> {
+    let (year, after) = text.split_once('-')?;
+    let (month, after) = after.split_once('-')?;
+    let (day, after) = after.split_at_checked(2)?;
+    let year = Some(year).filter(|year| year.len() == 4 || (year.len() > 4 && !year.starts_with('0')))?;
+    Some((number(year)?, two_digits(month)?, two_digits(day)?, after))
 }
 
 const fn days_in(month: u32, year: i64) -> u32 {

@@ -46,8 +46,6 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct Step {
     pub route: RouteId,
-    /// The columns that clients see, as indexes in the order of the config; `None` for all.
-    pub columns: Option<Box<[usize]>>,
     ops: Ops,
     topics: Topics,
 }
@@ -72,17 +70,10 @@ impl Plan {
         &self.relation
     }
 
-    /// In config order; a route with a problem has its step, which gives only holes.
+    /// One step for each route that takes this relation, in config order; one with a problem gives only holes.
     #[must_use]
     pub const fn steps(&self) -> &[Step] {
         &self.steps
-    }
-
-    /// The step of a route that a [`Target`] named.
-    #[must_use]
-    pub fn step(&self, route: RouteId) -> Option<&Step> {
-        let found = self.steps.binary_search_by_key(&route, |step| step.route).ok()?;
-        self.steps.get(found)
     }
 
     /// Everything about these routes that doesn't fit the relation.
@@ -126,13 +117,13 @@ enum Outcome {
 impl Step {
     fn new(relation: &Relation, id: RouteId, route: &RouteSpec, problems: &mut Vec<PlanProblem>) -> Self {
         let before = problems.len();
-        let columns = route.columns.as_ref().map(|names| visible_columns(relation, id, names, problems));
+        find_columns(relation, id, route, problems);
         let topics = match route.topic.as_static() {
             Some(topic) => Topics::One(topic.into()),
             None => Topics::ByColumn(topic_parts(relation, id, route, problems)),
         };
         let topics = if problems.len() > before { Topics::Unknown } else { topics };
-        Self { route: id, columns, ops: route.ops, topics }
+        Self { route: id, ops: route.ops, topics }
     }
 
     /// Whether some row of this relation is in `topic` by this step's route.
@@ -200,20 +191,11 @@ impl Step {
     }
 }
 
-fn visible_columns(
-    relation: &Relation,
-    route: RouteId,
-    names: &[String],
-    problems: &mut Vec<PlanProblem>,
-) -> Box<[usize]> {
-    let resolve = |name: &String| {
-        let found = relation.column(name);
-        if found.is_none() {
-            problems.push(PlanProblem::NoColumn { route, table: relation.to_string(), column: name.clone() });
-        }
-        found
-    };
-    names.iter().filter_map(resolve).collect()
+fn find_columns(relation: &Relation, id: RouteId, route: &RouteSpec, problems: &mut Vec<PlanProblem>) {
+    let is_missing = |name: &&String| relation.column(name).is_none();
+    for column in route.columns.iter().flatten().filter(is_missing) {
+        problems.push(PlanProblem::NoColumn { route: id, table: relation.to_string(), column: column.clone() });
+    }
 }
 
 fn topic_parts(relation: &Relation, id: RouteId, route: &RouteSpec, problems: &mut Vec<PlanProblem>) -> Box<[Part]> {
