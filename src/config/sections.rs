@@ -240,7 +240,6 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
             default::TOPICS_PER_CONNECTION,
             default::TOPICS_PER_CONNECTION_ALLOWED,
         ),
-        joins_pending: reader.count(section, "joins_pending", default::JOINS_PENDING, default::JOINS_PENDING_ALLOWED),
         topic: reader.size(section, "topic", default::TOPIC, default::TOPIC_ALLOWED),
         frame: reader.size(section, "frame", default::FRAME, default::FRAME_ALLOWED),
         outbox: reader.size(section, "outbox", default::OUTBOX, default::OUTBOX_ALLOWED),
