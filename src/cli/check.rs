@@ -8,10 +8,11 @@ use crate::config::catalogue::{gather, judge};
 use crate::config::{Config, Finding};
 use crate::replication::wire::connect_sql;
 
-/// Reads the configuration file and prints every finding: what is wrong, where, and how to mend it.
+/// Say what is wrong with the configuration, and with the database
 ///
-/// Without --database nothing but the file is looked at. With it, the file is held against the running server: settings,
-/// role, slot, publication, tables, columns, replica identities. Nothing is changed.
+/// Every finding is printed at once: what is wrong, where, and how to mend it. Without --database nothing but the file
+/// is looked at. With it, the file is held against the running server: settings, role, slot, publication, tables,
+/// columns, replica identities. Nothing is changed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Look at the database too
@@ -25,9 +26,11 @@ pub(super) struct Arguments {
 pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
     let loaded = load(path)?;
     let mut findings = loaded.findings;
-    // A file with errors does not say reliably what the database should have.
-    if let (true, Some(config)) = (arguments.database, &loaded.config) {
-        findings.extend(runtime()?.block_on(database(config))?);
+    match (&loaded.config, arguments.database) {
+        (Some(config), true) => findings.extend(runtime()?.block_on(database(config))?),
+        // A file with errors does not say reliably what the database should have.
+        (None, true) => output::say("the database was not looked at: the file has errors\n"),
+        (_, false) => {}
     }
     output::report(&findings, &loaded.source, loaded.routes, arguments.format)
 }

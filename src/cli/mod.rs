@@ -43,11 +43,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve live updates until SIGTERM or Ctrl-C
     Run(run::Arguments),
-    /// Say what is wrong with the configuration, and with the database
     Check(check::Arguments),
-    /// Create what the database needs: publication, slot and schema
     Setup(setup::Arguments),
     /// Start everything on a throwaway Postgres with sample data
     Demo(crate::demo::Options),
@@ -88,4 +85,20 @@ fn load(path: Option<&Path>) -> Result<Loaded, Box<dyn Error>> {
 /// A runtime for the few queries of `check` and `setup`.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_explains_itself() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        for subcommand in command.get_subcommands() {
+            assert!(subcommand.get_about().is_some(), "{} has no help", subcommand.get_name());
+        }
+    }
 }

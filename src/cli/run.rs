@@ -23,7 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two attempts.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Serves live updates until SIGTERM or Ctrl-C; a second one ends it at once.
+/// Serve live updates until SIGTERM or Ctrl-C
+///
+/// It ends in order; a second signal ends it at once.
 ///
 /// The configuration and the database are checked first, as by `walcast check --database`: errors are printed and end
 /// the start, warnings are printed. A server that can't be reached yet is waited for.

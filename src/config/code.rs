@@ -46,7 +46,7 @@ codes! {
     File {
         Syntax = "syntax": "The file is not TOML.",
         UnknownKey = "unknown-key": "A key or section that walcast does not know.",
-        NotAvailable = "not-available": "A key of the design that this version does not carry out yet; ignoring it could open a door.",
+        NotAvailable = "not-available": "A key that this version does not carry out yet, and must not ignore.",
         MissingKey = "missing-key": "A key that must be written out.",
         WrongType = "wrong-type": "A value of another type than the key takes.",
         UnknownValue = "unknown-value": "A word that is not among those the key takes.",
@@ -59,7 +59,7 @@ codes! {
         BadName = "bad-name": "A publication or slot name that Postgres would refuse.",
         UnsetVariable = "unset-variable": "A `${VAR}` whose variable is not set and that has no default.",
         BadVariable = "bad-variable": "A `${…}` that can't be expanded.",
-        AuthModeUnavailable = "auth-mode-unavailable": "An auth mode that this version can't enforce, so that it refuses to serve.",
+        AuthModeUnavailable = "auth-mode-unavailable": "An auth mode that this version can't enforce.",
         AuthKeys = "auth-keys": "Not exactly one key to verify tokens with, or one where none is used.",
         NoRoutes = "no-routes": "No route, so that no change reaches anyone.",
         BadTable = "bad-table": "A table pattern that is not `schema.table`.",
@@ -69,7 +69,7 @@ codes! {
         EmptyList = "empty-list": "A list that would let nothing through.",
         DuplicateColumn = "duplicate-column": "A column listed twice.",
         DuplicateOp = "duplicate-op": "An op listed twice.",
-        DuplicateRoute = "duplicate-route": "A route that never gets a change, because an earlier one takes them all to the same topic.",
+        DuplicateRoute = "duplicate-route": "A route that never gets a change, because an earlier one has them all.",
         UnknownOp = "unknown-op": "An op that is none of insert, update, delete, truncate.",
     }
     Server {
@@ -78,7 +78,7 @@ codes! {
         WalLevel = "wal-level": "`wal_level` is not `logical`.",
         WalSendersFull = "wal-senders-full": "Every `max_wal_senders` place is taken.",
         SlotsFull = "slots-full": "Every `max_replication_slots` place is taken.",
-        WalKeepUnbounded = "wal-keep-unbounded": "Nothing bounds the WAL that the slot holds back while walcast is down.",
+        WalKeepUnbounded = "wal-keep-unbounded": "Nothing bounds the WAL that the slot holds back.",
         WalKeepTooSmall = "wal-keep-too-small": "The server gives up the slot before `replay.wal` is reached.",
         RoleReplication = "role-replication": "The role may not replicate.",
         RoleSelect = "role-select": "The role may not read a routed table.",
@@ -91,15 +91,15 @@ codes! {
         PublicationViaRoot = "publication-via-root": "A partitioned table is published partition by partition.",
         TableMissing = "table-missing": "A routed table does not exist.",
         NoTableMatches = "no-table-matches": "A table pattern matches no table.",
-        TableKind = "table-kind": "A relation whose changes are not in the WAL: a view, an unlogged, temporary or foreign table.",
+        TableKind = "table-kind": "A view, or another relation whose changes are not in the WAL.",
         PartitionRouted = "partition-routed": "A route for a partition whose changes are published as its root's.",
         TableNotPublished = "table-not-published": "A routed table is not in the publication.",
         OpNotPublished = "op-not-published": "A route wants an op that the publication leaves out.",
         ColumnMissing = "column-missing": "A column that the table does not have.",
         ColumnNotPublished = "column-not-published": "A column that the publication leaves out.",
         IdentityTooWeak = "identity-too-weak": "The replica identity lacks a column that the topic is made of.",
-        UpdatesRefused = "updates-refused": "A published table without a replica identity: Postgres refuses its updates and deletes.",
-        CastIgnored = "cast-ignored": "A type with a cast to json of its own, which `row_to_json` uses and the WAL can't.",
+        UpdatesRefused = "updates-refused": "A published table whose updates and deletes Postgres refuses.",
+        CastIgnored = "cast-ignored": "A type whose own cast to json the WAL can't use.",
     }
 }
 

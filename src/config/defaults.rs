@@ -48,9 +48,6 @@ pub const CONNECTIONS_ALLOWED: RangeInclusive<u32> = 1..=10_000_000;
 /// A busy dashboard joins tens; a thousand is a client in a loop.
 pub const TOPICS_PER_CONNECTION: u32 = 1_000;
 pub const TOPICS_PER_CONNECTION_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
-/// Joins that wait for an answer; phoenix.js rejoins all its topics at once after a reconnect.
-pub const JOINS_PENDING: u32 = 1_000;
-pub const JOINS_PENDING_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
 /// Phoenix' binary frames carry a topic's length in one byte.
 pub const TOPIC: u64 = 255;
 pub const TOPIC_ALLOWED: RangeInclusive<u64> = 1..=255;

@@ -200,8 +200,6 @@ pub struct Limits {
     pub connections: u32,
     /// Topics that one connection may have joined.
     pub topics_per_connection: u32,
-    /// Joins of one connection that wait for an answer.
-    pub joins_pending: u32,
     /// A topic's name, in bytes.
     pub topic: u64,
     /// The largest message from a client, in bytes.
@@ -225,7 +223,6 @@ impl Default for Limits {
         Self {
             connections: defaults::CONNECTIONS,
             topics_per_connection: defaults::TOPICS_PER_CONNECTION,
-            joins_pending: defaults::JOINS_PENDING,
             topic: defaults::TOPIC,
             frame: defaults::FRAME,
             outbox: defaults::OUTBOX,

@@ -51,14 +51,14 @@ pub(super) fn parse_size(text: &str) -> Result<u64, QuantityError> {
     Ok(bytes)
 }
 
-/// A duration as [`parse_duration`] reads it, in the largest unit that leaves no rest.
+/// A duration as `parse_duration` reads it, in the largest unit that leaves no rest.
 #[must_use]
 pub fn display_duration(duration: Duration) -> String {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     display(milliseconds, &DURATION_UNITS)
 }
 
-/// A size as [`parse_size`] reads it, in the largest unit that leaves no rest.
+/// A size as `parse_size` reads it, in the largest unit that leaves no rest.
 #[must_use]
 pub fn display_size(bytes: u64) -> String {
     display(bytes, &SIZE_UNITS)

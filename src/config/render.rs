@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
-use super::diagnostic::{Finding, Severity};
+use super::diagnostic::{Finding, Label, Severity, Span};
 use super::source::Source;
 
 /// Wide enough for a finding's longest line; the terminal wraps what it can't show.
@@ -50,18 +50,43 @@ fn group<'f>(finding: &'f Finding, name: &'f str, shown: &'f str) -> Group<'f> {
     let group = match finding.labels.split_first() {
         None => group.element(Origin::path(name)),
         Some((primary, others)) => {
-            let clamp = |span: &std::ops::Range<usize>| span.start.min(shown.len())..span.end.min(shown.len());
-            let snippet = Snippet::source(shown)
+            let window = Window::around(&finding.labels, shown);
+            let snippet = Snippet::source(window.text)
                 .path(name)
-                .annotation(AnnotationKind::Primary.span(clamp(&primary.span)).label(primary.text.as_str()));
+                .line_start(window.first_line)
+                .annotation(AnnotationKind::Primary.span(window.span(primary)).label(primary.text.as_str()));
             group.element(snippet.annotations(
-                others.iter().map(|label| AnnotationKind::Context.span(clamp(&label.span)).label(label.text.as_str())),
+                others.iter().map(|label| AnnotationKind::Context.span(window.span(label)).label(label.text.as_str())),
             ))
         }
     };
     let notes = finding.notes.iter().map(|note| Level::NOTE.message(note.as_str()));
     let help = finding.help.iter().map(|help| Level::HELP.message(help.as_str()));
     group.elements(notes.chain(help))
+}
+
+/// The lines that a finding is about: looking at the whole file for each of many findings would take its square.
+struct Window<'t> {
+    text: &'t str,
+    start: usize,
+    first_line: usize,
+}
+
+impl<'t> Window<'t> {
+    fn around(labels: &[Label], shown: &'t str) -> Self {
+        let first = labels.iter().map(|label| label.span.start).min().unwrap_or(0);
+        let last = labels.iter().map(|label| label.span.end).max().unwrap_or(0);
+        let (before, after) = (shown.get(..first).unwrap_or(shown), shown.get(last..).unwrap_or_default());
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let end = after.find('\n').map_or(shown.len(), |newline| shown.len() - after.len() + newline);
+        let first_line = shown[..start].matches('\n').count() + 1;
+        Self { text: shown.get(start..end).unwrap_or_default(), start, first_line }
+    }
+
+    fn span(&self, label: &Label) -> Span {
+        let within = |offset: usize| offset.saturating_sub(self.start).min(self.text.len());
+        within(label.span.start)..within(label.span.end)
+    }
 }
 
 /// How many there are of each, for the last line.
@@ -107,6 +132,8 @@ struct JsonReport<'f> {
 #[derive(Serialize)]
 struct JsonFinding<'f> {
     code: &'static str,
+    /// What the code means, whatever the case at hand.
+    description: &'static str,
     severity: &'static str,
     message: &'f str,
     labels: Vec<JsonLabel<'f>>,
@@ -135,6 +162,7 @@ impl<'f> JsonFinding<'f> {
         };
         Self {
             code: finding.code.name(),
+            description: finding.code.description(),
             severity: match finding.severity {
                 Severity::Error => "error",
                 Severity::Warning => "warning",

@@ -19,8 +19,8 @@ const EVENT_BYTES_MAX: usize = 255;
 const PHOENIX_TOPIC: &str = "phoenix";
 /// Events with these beginnings are answered by the protocol itself.
 const RESERVED_PREFIXES: [&str; 2] = ["phx_", "chan_reply_"];
-/// Events that clients or walcast give a meaning of their own.
-const RESERVED_EVENTS: [&str; 6] = ["heartbeat", "presence_state", "presence_diff", "access_token", "cursor", "close"];
+/// Events that clients, or walcast itself, give a meaning of their own.
+const RESERVED_EVENTS: [&str; 3] = ["presence_state", "presence_diff", "cursor"];
 
 /// The usable routes, and how many there are in all. `topic_bytes_max` is `limits.topic`.
 pub(super) fn read(reader: &mut Reader<'_>, root: &mut Section<'_>, topic_bytes_max: u64) -> (Vec<Route>, usize) {

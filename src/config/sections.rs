@@ -1,6 +1,7 @@
 //! Every section but the routes: which keys it has, what they default to, and what is wrong with their values.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use super::code::Code;
@@ -47,12 +48,15 @@ fn connection(reader: &mut Reader<'_>, text: &Text) -> Option<ConnectionConfig> 
     }
 }
 
+/// A part of a name and what is wrong with it.
+type Problem = (Range<usize>, String);
+
 fn name(
     reader: &mut Reader<'_>,
     text: Option<Text>,
     default: &str,
     key: &str,
-    problem: fn(&str) -> Option<(std::ops::Range<usize>, String)>,
+    problem: fn(&str) -> Option<Problem>,
 ) -> String {
     let Some(text) = text else { return default.to_owned() };
     if let Some((range, what)) = problem(&text.value) {
@@ -65,7 +69,7 @@ fn name(
     text.value
 }
 
-fn publication_problem(name: &str) -> Option<(std::ops::Range<usize>, String)> {
+fn publication_problem(name: &str) -> Option<Problem> {
     match name.len() {
         0 => Some((0..0, "empty".to_owned())),
         1..=NAME_BYTES_MAX => {
@@ -76,7 +80,7 @@ fn publication_problem(name: &str) -> Option<(std::ops::Range<usize>, String)> {
     }
 }
 
-fn slot_problem(name: &str) -> Option<(std::ops::Range<usize>, String)> {
+fn slot_problem(name: &str) -> Option<Problem> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     match name.char_indices().find(|(_, c)| !allowed(*c)) {
         Some((at, c)) => {
@@ -236,7 +240,6 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
             default::TOPICS_PER_CONNECTION,
             default::TOPICS_PER_CONNECTION_ALLOWED,
         ),
-        joins_pending: reader.count(section, "joins_pending", default::JOINS_PENDING, default::JOINS_PENDING_ALLOWED),
         topic: reader.size(section, "topic", default::TOPIC, default::TOPIC_ALLOWED),
         frame: reader.size(section, "frame", default::FRAME, default::FRAME_ALLOWED),
         outbox: reader.size(section, "outbox", default::OUTBOX, default::OUTBOX_ALLOWED),

@@ -29,19 +29,15 @@ impl Source {
 
     /// The text for people to see: secrets are starred out, byte for byte, so that every span still fits.
     ///
-    /// It works on lines, not on parsed values, because a file that can't be parsed is shown too.
+    /// It goes by the text, not by parsed values, because a file that can't be parsed is shown too.
     #[must_use]
     pub fn shown(&self) -> String {
-        let mut shown = String::with_capacity(self.text.len());
-        for line in self.text.split_inclusive('\n') {
-            let mut bytes = line.as_bytes().to_vec();
-            for secret in secrets(line) {
-                star_out(&mut bytes, secret);
-            }
-            // Stars replace whole characters, so that the line stays UTF-8; were it not, it is better not shown.
-            shown.push_str(&String::from_utf8(bytes).unwrap_or_else(|_| "\n".to_owned()));
+        let mut bytes = self.text.as_bytes().to_vec();
+        for secret in assigned_secrets(&self.text).chain(url_passwords(&self.text)) {
+            star_out(&mut bytes, secret);
         }
-        shown
+        // Stars replace whole characters, so that the text stays UTF-8; were it not, it is better not shown.
+        String::from_utf8(bytes).unwrap_or_default()
     }
 
     /// The 1-based line and column (in characters) of a byte offset.
@@ -59,47 +55,63 @@ impl fmt::Debug for Source {
     }
 }
 
-/// Where a line holds a secret: the value of `secret = …`, and passwords in connection strings of both forms.
-fn secrets(line: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    if let Some((key, value)) = line.split_once('=')
-        && key.trim().trim_matches(['"', '\'']).ends_with("secret")
-    {
-        found.push(line.len() - value.len()..line.len());
+/// The values of `secret = …` and `password=…`, as TOML keys and in connection strings.
+fn assigned_secrets(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let occurrences = ["secret", "password"]
+        .into_iter()
+        .flat_map(move |word| text.match_indices(word).map(move |(at, _)| &text[at + word.len()..]));
+    occurrences.filter_map(|after| {
+        let after = after.trim_start_matches(['"', '\'']).trim_start_matches([' ', '\t']);
+        let value = after.strip_prefix('=')?.trim_start_matches([' ', '\t']);
+        let start = text.len() - value.len();
+        Some(start..start + value_length(value))
+    })
+}
+
+/// Up to the closing quote, or without quotes to the end of the word.
+fn value_length(value: &str) -> usize {
+    let quotes = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quotes| value.starts_with(quotes));
+    let Some(quotes) = quotes else {
+        return value.find(['"', '\'', ' ', '&', '\n']).unwrap_or(value.len());
+    };
+    let mut at = quotes.len();
+    while let Some(next) = value[at..].chars().next() {
+        let rest = &value[at..];
+        if rest.starts_with(quotes) || (quotes.len() == 1 && next == '\n') {
+            return at;
+        }
+        at += next.len_utf8();
+        if next == '\\' && quotes.starts_with('"') {
+            at += value[at..].chars().next().map_or(0, char::len_utf8);
+        }
     }
-    if let Some(at) = line.find("://") {
-        let authority = at + 3;
-        let end = line[authority..].find(['"', '\'', ' ', '\n']).map_or(line.len(), |length| authority + length);
+    at
+}
+
+/// The passwords in `postgres://user:password@host`.
+fn url_passwords(text: &str) -> impl Iterator<Item = Range<usize>> {
+    text.match_indices("://").filter_map(|(at, separator)| {
+        let start = at + separator.len();
+        let authority = &text[start..];
+        let authority = &authority[..authority.find(['"', '\'', ' ', '\n']).unwrap_or(authority.len())];
         // The last `@`: a password that holds one unescaped is a mistake, and still a password.
-        if let Some(user_end) = line[authority..end].rfind('@').map(|length| authority + length)
-            && let Some(colon) = line[authority..user_end].find(':')
-        {
-            found.push(authority + colon + 1..user_end);
-        }
-    }
-    for (at, word) in line.match_indices("password") {
-        let rest = &line[at + word.len()..];
-        if let Some(value) = rest.trim_start().strip_prefix('=') {
-            let start = line.len() - value.len();
-            let end = value.trim_start().find(['"', ' ', '&', '\n']);
-            let blanks = value.len() - value.trim_start().len();
-            found.push(start..end.map_or(line.len(), |length| start + blanks + length));
-        }
-    }
-    found
+        let user_end = authority.rfind('@')?;
+        let colon = authority[..user_end].find(':')?;
+        Some(start + colon + 1..start + user_end)
+    })
 }
 
 /// Stars for every character but quotes, blanks and what stands in `${…}`, which names a secret without being one.
-fn star_out(line: &mut [u8], secret: Range<usize>) {
+fn star_out(text: &mut [u8], secret: Range<usize>) {
     let mut in_variable = false;
     for at in secret {
-        let next = line.get(at + 1).copied();
-        match line[at] {
+        let next = text.get(at + 1).copied();
+        match text[at] {
             b'$' if next == Some(b'{') => in_variable = true,
             b'}' if in_variable => in_variable = false,
             b'"' | b'\'' | b' ' | b'\n' | b'\r' => {}
             _ if in_variable => {}
-            _ => line[at] = b'*',
+            _ => text[at] = b'*',
         }
     }
 }
@@ -123,7 +135,11 @@ mod tests {
         assert_eq!(shown("url = \"postgres://app:p@ss@db/app\""), "url = \"postgres://app:****@db/app\"");
         assert_eq!(shown("url = \"postgres://app@db:5432/app\""), "url = \"postgres://app@db:5432/app\"");
         assert_eq!(shown("url = \"host=db password=x1 user=app\""), "url = \"host=db password=** user=app\"");
-        assert_eq!(shown("url = \"host=db password = 'x 1'\""), "url = \"host=db password = '* 1'\"");
+        assert_eq!(shown("url = \"host=db password = 'x 1' user=app\""), "url = \"host=db password = '* *' user=app\"");
+        assert_eq!(shown("auth = { secret = 'a', mode = 'jwt' }"), "auth = { secret = '*', mode = 'jwt' }");
+        assert_eq!(shown("secret = \"a\\\"b\" # c"), "secret = \"**\"*\" # c");
+        assert_eq!(shown("secret = \"\"\"\na\nb\"\"\"\nmode"), "secret = \"\"\"\n*\n*\"\"\"\nmode");
+        assert_eq!(shown("secret = \"open\nmode = 1"), "secret = \"****\nmode = 1");
     }
 
     #[test]

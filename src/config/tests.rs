@@ -136,6 +136,21 @@ fn secrets_are_not_in_debug_output() {
 }
 
 #[test]
+fn what_can_not_be_read_is_an_error_and_no_finding() {
+    let folder = std::env::temp_dir().join(format!("walcast-config-{:012x}", fastrand::u64(..) >> 16));
+    fs::create_dir(&folder).unwrap();
+    let path = folder.join("walcast.toml");
+    assert!(matches!(read(&path, &environment), Err(ReadError::Io { .. })));
+    fs::write(&path, b"\xff").unwrap();
+    assert!(matches!(read(&path, &environment), Err(ReadError::Io { .. })));
+    fs::File::create(&path).unwrap().set_len(defaults::FILE_BYTES_MAX + 1).unwrap();
+    assert!(matches!(read(&path, &environment), Err(ReadError::TooLarge { .. })));
+    fs::write(&path, MINIMAL).unwrap();
+    assert!(read(&path, &environment).unwrap().config.is_some());
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn json_has_the_same_findings() {
     let loaded = load("walcast.toml", "[auth]\nmode = 'nine'\n");
     let summary = Summary::new(loaded.routes, &loaded.findings);
@@ -144,14 +159,18 @@ fn json_has_the_same_findings() {
     assert_eq!(json["file"], "walcast.toml");
     assert_eq!(json["summary"], serde_json::json!({"routes": 0, "errors": 2, "warnings": 1}));
     assert_eq!(json["findings"][0]["code"], "unknown-value");
+    assert_eq!(json["findings"][0]["description"], Code::UnknownValue.description());
     assert_eq!(json["findings"][0]["severity"], "error");
     assert_eq!(json["findings"][0]["labels"][0]["start"], serde_json::json!({"line": 2, "column": 8}));
     assert_eq!(json["findings"][0]["help"][0], "did you mean `none`?");
 }
 
+/// Pieces of TOML in any order.
+const LIKELY_TEXT: &str = "([a-z\\[\\]=\"'{}$.:# \n]|\\[\\[route\\]\\]\n|table = \"|topic = \"|url = \"|\\$\\{){0,30}";
+
 proptest::proptest! {
     #[test]
-    fn any_text_is_judged(text in "([a-z\\[\\]=\"'{}$.:# \n]|\\[\\[route\\]\\]\n|table = \"|topic = \"|url = \"|\\$\\{){0,30}") {
+    fn any_text_is_judged(text in LIKELY_TEXT) {
         let loaded = load("walcast.toml", &text);
         let _shown = render::text(&loaded.findings, &loaded.source, Style::Plain);
         proptest::prop_assert!(loaded.config.is_some() || loaded.findings.iter().any(Finding::is_error));

@@ -285,7 +285,8 @@ fn a_type_with_a_cast_to_json_of_its_own_is_told() {
          create function price_to_json(price) returns json language sql as $$ select to_json($1.amount) $$;
          create cast (price as json) with function price_to_json(price);
          create domain fair_price as price;
-         alter table articles add column price fair_price",
+         create type offer as (prices fair_price[]);
+         alter table articles add column offers offer[]",
     );
     let outcome = shop.walcast(&config(ARTICLES), &["check", "--database"]);
     assert_eq!((outcome.code, outcome.codes()), (Some(0), vec!["cast-ignored"]), "{}", outcome.stderr);

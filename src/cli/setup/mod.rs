@@ -18,7 +18,9 @@ use crate::config::{Config, Finding};
 use crate::replication::wire::connect_sql;
 use plan::{Plan, Step};
 
-/// Creates what is missing in the database: the publication with every routed table, the replication slot, and the
+/// Create what the database needs: publication, slot and schema
+///
+/// Makes what is missing: the publication with every routed table, the replication slot, and the
 /// schema `walcast`. What is there already is left as it is, so that it can be run again after each change of routes.
 ///
 /// It refuses to publish a table whose updates and deletes Postgres would then refuse (one without a primary key or

@@ -120,7 +120,7 @@ fn slot(facts: &ServerFacts, config: &Config) -> Option<Step> {
     Some(Step {
         title: format!("create the replication slot {name}"),
         sql: format!(
-            "-- It waits until every transaction that is running now has ended, and gives up after {LOCK_TIMEOUT_SECONDS} s.\n\
+            "-- It waits for every transaction that is running now, and gives up after {LOCK_TIMEOUT_SECONDS} s.\n\
              set lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';\n\
              select pg_create_logical_replication_slot('{name}', 'pgoutput');\n\
              reset lock_timeout;\n"

@@ -155,7 +155,7 @@ pub struct Column {
     pub name: String,
     /// As `format_type` writes it.
     pub type_name: String,
-    /// Its type has a cast to `json` by a function, and is not `hstore`.
+    /// Its type, or one that it is made of, has a cast to `json` by a function, and is not `hstore`.
     pub json_cast: bool,
 }
 

@@ -185,17 +185,20 @@ fn table(row: &Row) -> (Oid, Table) {
     (row.get("oid"), table)
 }
 
-/// A domain's cast is that of the type under it.
+/// `row_to_json` uses the cast of the type under a domain, of an array's elements and of a composite's fields.
 const COLUMNS: &str = "\
-    with recursive base as (
-        select t.oid, t.oid as base, t.typtype, t.typbasetype from pg_type t
-        where t.oid in (select atttypid from pg_attribute where attrelid = any($1) and attnum > 0)
-        union all
-        select b.oid, t.oid, t.typtype, t.typbasetype from base b join pg_type t on t.oid = b.typbasetype
-        where b.typtype = 'd')
+    with recursive parts as (
+        select oid as whole, oid, typbasetype, typelem, typcategory, typrelid from pg_type
+        where oid in (select atttypid from pg_attribute where attrelid = any($1) and attnum > 0)
+        union
+        select p.whole, t.oid, t.typbasetype, t.typelem, t.typcategory, t.typrelid
+        from parts p join pg_type t
+          on t.oid = p.typbasetype or p.typcategory = 'A' and t.oid = p.typelem
+          or p.typrelid <> 0 and t.oid in (select atttypid from pg_attribute
+                                           where attrelid = p.typrelid and attnum > 0 and not attisdropped))
     select a.attrelid as oid, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type_name,
-           exists (select from base b join pg_type t on t.oid = b.base join pg_cast k on k.castsource = t.oid
-                   where b.oid = a.atttypid and k.casttarget = 'json'::regtype and k.castmethod = 'f'
+           exists (select from parts p join pg_type t on t.oid = p.oid join pg_cast k on k.castsource = t.oid
+                   where p.whole = a.atttypid and k.casttarget = 'json'::regtype and k.castmethod = 'f'
                      and t.typname <> 'hstore' and t.oid >= 16384) as json_cast
     from pg_attribute a where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
     order by a.attrelid, a.attnum";
@@ -229,7 +232,8 @@ const PUBLISHED: &str = "\
                         where a.attrelid = c.oid and a.attname = any(p.attnames) and a.attnum > 0
                           and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000)) as columns
     from pg_publication_tables p
-    join pg_namespace n on n.nspname = p.schemaname join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
+    join pg_namespace n on n.nspname = p.schemaname
+    join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
     where p.pubname = $1";
 
 const PUBLISHED_14: &str = "\
@@ -237,5 +241,6 @@ const PUBLISHED_14: &str = "\
                         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '')
                   as columns
     from pg_publication_tables p
-    join pg_namespace n on n.nspname = p.schemaname join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
+    join pg_namespace n on n.nspname = p.schemaname
+    join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
     where p.pubname = $1";

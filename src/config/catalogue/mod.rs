@@ -1,7 +1,7 @@
 //! The configuration against a running server: what would keep changes from flowing, and what would break the apps that
 //! write them.
 //!
-//! [`gather`] asks the server, [`judge`] thinks. Between them stand [`ServerFacts`], so that every verdict can be tried
+//! [`gather()`] asks the server, [`judge`] thinks. Between them stand [`ServerFacts`], so that every verdict can be tried
 //! without a server.
 
 mod facts;

@@ -60,7 +60,8 @@ fn wal_level(facts: &ServerFacts) -> Option<Finding> {
         let message = format!("the server's `wal_level` is `{}`, but must be `logical`", facts.wal_level);
         Finding::error(Code::WalLevel, message)
             .note("only with `logical` does the write-ahead log hold what is needed to read rows from it")
-            .help("run `alter system set wal_level = 'logical'` and restart Postgres; managed services have a setting for it")
+            .help("run `alter system set wal_level = 'logical'` and restart Postgres")
+            .help("or turn logical replication on in the settings of the managed service")
     })
 }
 

@@ -239,5 +239,5 @@ fn updates_refused(table: &Table, route: Option<&Route>, without: &[&Identity]) 
     }
     .note("the apps that write to it would fail: the table has no primary key, and no other replica identity")
     .help("give it a primary key")
-    .help(format!("or {}", replica_identity_full(without)))
+    .help(format!("or {}; where rows are only inserted, it costs nothing", replica_identity_full(without)))
 }
