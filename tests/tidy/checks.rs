@@ -21,8 +21,8 @@ const IMPURITIES: [&str; 8] = [
     "std::time::SystemTime",
 ];
 
-/// Who may know whom, the left one may use the right ones, and what those may use. `telemetry` tells how replication is doing,
-/// hence knows it and not the other way round.
+/// Who may know whom: the left one may use the right ones, and what those may use. `telemetry` tells how replication is
+/// doing, hence knows it and not the other way round.
 const ACQUAINTANCES: &[(&str, &[&str])] = &[
     ("change", &[]),
     ("phoenix", &[]),
