@@ -52,7 +52,12 @@ fn relative(path: &Path) -> String {
 
 fn source_files() -> Vec<SourceFile> {
     let rust = files().into_iter().filter(|(path, _)| path.ends_with(".rs"));
-    rust.map(|(path, text)| SourceFile::new(&path, &text)).collect()
+    let mut files: Vec<SourceFile> = rust.map(|(path, text)| SourceFile::new(&path, &text)).collect();
+    let tests: Vec<String> = files.iter().flat_map(SourceFile::test_files).collect();
+    for file in files.iter_mut().filter(|file| tests.contains(&file.path)) {
+        file.production.clear();
+    }
+    files
 }
 
 fn library_files() -> Vec<SourceFile> {

@@ -20,6 +20,19 @@ impl SourceFile {
         let production = if all_tests { String::new() } else { blank_test_modules(&code) };
         Self { path: path.to_owned(), code, production }
     }
+
+    /// The files that this one declares as `#[cfg(test)] mod name;`.
+    pub(crate) fn test_files(&self) -> Vec<String> {
+        let folder = ["/mod.rs", "/lib.rs", "/main.rs", ".rs"].iter().find_map(|end| self.path.strip_suffix(end));
+        let declared = self.code.split("#[cfg(test)]").skip(1).filter_map(|after| {
+            let item = after.split(['{', ';']).next()?;
+            after[item.len()..].starts_with(';').then_some(())?;
+            item.trim().rsplit_once("mod ").map(|(_, name)| name.trim())
+        });
+        let paths =
+            |name| [format!("{}/{name}.rs", folder.unwrap_or("")), format!("{}/{name}/mod.rs", folder.unwrap_or(""))];
+        declared.flat_map(paths).collect()
+    }
 }
 
 /// The line, counted from 1, at a byte of the text.
@@ -225,6 +238,12 @@ mod tests {
     fn a_test_module_in_a_file_of_its_own_takes_nothing_with_it() {
         let file = SourceFile::new("src/a.rs", "#[cfg(test)]\nmod tests;\nfn f() { x.unwrap() }");
         assert!(file.production.contains("unwrap"));
+    }
+
+    #[test]
+    fn files_of_test_modules_are_known() {
+        let parent = SourceFile::new("src/a/mod.rs", "mod b;\n#[cfg(test)]\nmod c;\n#[cfg(test)]\nmod d {}\nmod e;");
+        assert_eq!(parent.test_files(), ["src/a/c.rs", "src/a/c/mod.rs"]);
     }
 
     #[test]

@@ -1,0 +1,25 @@
+# Each target does its own set-up and says so. They need a Rust toolchain (https://rustup.rs); the rest is found or
+# installed by scripts/.
+
+.PHONY: help demo test bench
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    see rows change live: a throwaway Postgres, sample data, the gateway and a page"
+	@echo "make test    every test: units, real Postgres, the official clients, the page in a browser"
+	@echo "make bench   what decoding, encoding and fan-out cost on this machine"
+
+demo:
+	@scripts/ensure-postgres
+	@echo "walcast: building"
+	@cargo build --quiet
+	@exec cargo run --quiet -- demo
+
+test:
+	@scripts/ensure-postgres
+	@scripts/ensure-clients
+	cargo test
+
+bench:
+	@scripts/ensure-postgres
+	cargo bench
