@@ -46,7 +46,6 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Setup(setup::Arguments),
-    /// Start everything on a throwaway Postgres with sample data
     Demo(crate::demo::Options),
 }
 

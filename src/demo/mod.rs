@@ -23,7 +23,7 @@ use steps::Steps;
 const LISTEN_PORT: u16 = 4000;
 const ADMIN_PORT: u16 = 4001;
 
-/// The flags of `walcast demo`.
+/// Start everything on a throwaway Postgres with sample data
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Options {
     /// Where clients connect [default: 127.0.0.1:4000, or a free port where that is taken]
