@@ -69,7 +69,8 @@ pub enum TypeKind {
 pub enum Inexact {
     /// It has a function that casts it to `json`, and only Postgres can run that.
     JsonCast,
-    /// A composite type inside itself (through an array): the inner one's values are written as their text.
+    /// A type inside itself: the inner one's values are written as their text. Postgres refuses to make such types; a
+    /// catalogue that is altered between two look-ups can look like it.
     Recursive,
     /// Absurdly deep or large: what lies beyond the limit is written as its text.
     TooLarge,

@@ -20,7 +20,9 @@ use fastrand::Rng;
 use samples::{Kind, TYPES};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use walcast::change::catalogue::{CatalogueRow, DEFINITIONS_SQL, Inexact};
-use walcast::change::json::{ChangeEncoder, EncodeOptions, Int8Format, SESSION_SETTINGS, Shown, write_timestamp};
+use walcast::change::json::{
+    ChangeEncoder, EncodeOptions, Int8Format, MalformedValue, SESSION_SETTINGS, Shown, ValueError, write_timestamp,
+};
 use walcast::change::{Column, Oid, Operation, PgTimestamp, Relation, RelationId, ReplicaIdentity, Row, TypeCatalogue};
 use walcast::demo::cluster::{Binaries, Cluster};
 
@@ -51,6 +53,7 @@ async fn values_are_what_row_to_json_gives() {
     let values = every_type(&client, &mut rng).await;
     timestamps(&client, &mut rng).await;
     a_cast_to_json_is_reported(&client).await;
+    an_altered_type_is_reported(&client).await;
     println!("{values} values compared in {:?}", started.elapsed());
     drop(client);
     tokio::task::spawn_blocking(move || drop(cluster)).await.unwrap();
@@ -146,6 +149,25 @@ async fn a_cast_to_json_is_reported(client: &Client) {
     let relation = load_relation(client, "painted").await;
     let (ty, reason) = relation.columns[1].ty.inexact().unwrap();
     assert_eq!((&*ty.name, reason), ("colour", Inexact::JsonCast));
+}
+
+/// A composite type that got another attribute under the same OID: no wrong value goes out, and a new look-up mends it.
+async fn an_altered_type_is_reported(client: &Client) {
+    let sql = "create type size as (width int); create table shapes (id int, size size, sizes size[]);
+               insert into shapes values (1, row(2), array[row(3)::size])";
+    client.batch_execute(sql).await.unwrap();
+    let stale = load_relation(client, "shapes").await;
+    client.batch_execute("alter type size add attribute height int").await.unwrap();
+    let encoder = ChangeEncoder::new(&stale, None::<&[&str]>, OPTIONS);
+    let mut encoded = Vec::new();
+    let new = tuple_data(&[Some("1"), Some("(2,)"), Some("{\"(3,)\"}")]);
+    let malformed = encoder.encode(&mut encoded, &Operation::Insert { new }, Shown::AsIs);
+    let error = ValueError::FieldCount { expected: 1 };
+    let expected = ["size", "sizes"].map(|column| MalformedValue { column: column.into(), error });
+    assert_eq!(malformed, expected);
+    let expected = r#"{"op":"insert","schema":"public","table":"shapes","record":{"id":1},"omitted":["size","sizes"]}"#;
+    assert_same(str::from_utf8(&encoded).unwrap(), expected);
+    assert_eq!(compare_with_row_to_json(client, "shapes").await, 1);
 }
 
 /// The kinds that not every installation has; says which are missing.

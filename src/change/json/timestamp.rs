@@ -1,6 +1,6 @@
 //! Dates and times, in the form of XML Schema in which `row_to_json` writes them.
 
-use super::escape::write_quoted;
+use super::escape::write_escaped;
 use crate::change::PgTimestamp;
 
 /// Appends what `to_json(timestamptz)` gives under `TimeZone=UTC`, quotes included:
@@ -61,32 +61,34 @@ fn write_padded(out: &mut Vec<u8>, number: i64, width: u32) {
 
 /// `2026-11-22 03:40:00 BC`, or an infinity.
 pub(super) fn write_timestamp_text(out: &mut Vec<u8>, text: &[u8]) {
-    let start = out.len();
-    write_quoted(out, text);
-    join_date_and_time(out, start);
+    out.push(b'"');
+    write_joined(out, text);
+    out.push(b'"');
 }
 
-/// `2026-11-22 03:40:00+00 BC`: an offset of whole hours gets its minutes.
+/// `2026-11-22 03:40:00+00 BC`, or an infinity: an offset of whole hours gets its minutes.
 pub(super) fn write_timestamp_tz_text(out: &mut Vec<u8>, text: &[u8]) {
-    let start = out.len();
-    write_quoted(out, text);
-    let Some(time) = join_date_and_time(out, start) else { return };
-    let written = out.get(time..).unwrap_or_default();
-    let Some(sign) = written.iter().position(|byte| matches!(byte, b'+' | b'-')) else { return };
-    let offset = written.get(sign + 1..).unwrap_or_default();
-    let digits = offset.iter().position(|byte| matches!(byte, b' ' | b'"')).unwrap_or(offset.len());
-    if digits == 2 {
-        let end = time + sign + 1 + digits;
-        out.splice(end..end, *b":00");
+    let (text, era): (_, &[u8]) = text.strip_suffix(b" BC").map_or((text, b""), |text| (text, b" BC"));
+    out.push(b'"');
+    write_joined(out, text);
+    if let [.., b'+' | b'-', b'0'..=b'9', b'0'..=b'9'] = text {
+        out.extend_from_slice(b":00");
     }
+    out.extend_from_slice(era);
+    out.push(b'"');
 }
 
-/// Puts a `T` for the first blank after `start`, and says where the time begins.
-fn join_date_and_time(out: &mut [u8], start: usize) -> Option<usize> {
-    let written = out.get_mut(start..)?;
-    let blank = written.iter().position(|byte| *byte == b' ')?;
-    *written.get_mut(blank)? = b'T';
-    Some(start + blank + 1)
+/// Date and time with a `T` for the blank between them.
+fn write_joined(out: &mut Vec<u8>, text: &[u8]) {
+    let blank = text.iter().position(|byte| *byte == b' ');
+    match blank.and_then(|blank| text.split_at_checked(blank)) {
+        Some((date, [_, time @ ..])) => {
+            write_escaped(out, date);
+            out.push(b'T');
+            write_escaped(out, time);
+        }
+        _ => write_escaped(out, text),
+    }
 }
 
 #[cfg(test)]

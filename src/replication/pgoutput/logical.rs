@@ -18,7 +18,8 @@ pub struct LogicalMessage {
     /// Comes between [`Begin`](super::Begin) and [`Commit`](super::Commit), if the transaction commits. Others come
     /// as soon as they are decoded, whatever becomes of the transaction.
     pub transactional: bool,
-    /// Where the message is in the log; below the LSNs of transactions that came before where it is transactional.
+    /// Where the message is in the log. A transactional one comes with its commit, so that this can be below the LSNs
+    /// of transactions that came earlier.
     pub lsn: Lsn,
     pub prefix: Arc<str>,
     pub content: Bytes,

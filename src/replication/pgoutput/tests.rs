@@ -117,6 +117,8 @@ fn announced_counts_are_compared_with_what_follows() {
     };
     let truncate = Bytes::from_static(b"T\xff\xff\xff\xff\0\0\0\0\x01");
     assert_eq!(decode(truncate), too_many('T', 10, 0xFFFF_FFFF, "relations", 4));
+    let one_short = Bytes::from_static(b"T\0\0\0\x02\0\0\0\0\x01");
+    assert_eq!(decode(one_short), too_many('T', 10, 2, "relations", 4));
     let relation = Bytes::from_static(b"R\0\0\0\x01s\0t\0d\xff\xff");
     assert_eq!(decode(relation), too_many('R', 12, 0xFFFF, "columns", 0));
     let content = Bytes::from_static(b"M\x0112345678p\0\xff\xff\xff\xff");

@@ -152,8 +152,8 @@ fn the_bytes_of_rows_cut_too() {
     let old = Some(OldRow::Full(row(&["0123456789"])));
     let update = Message::Update(Update { relation: RelationId(1), old, new: row(&["0123456789"]) });
     let messages = [relation(1, &[TEXT]), begin(10), insert(1, &["0123456789"]), insert(1, &["0123456789"])];
-    let messages = messages.into_iter().chain([update, insert(1, &["x"]), commit(10)]);
-    let expected = [(Some(1), Some(2), true, false), (Some(3), Some(3), false, false), (Some(4), Some(4), false, true)];
+    let messages = messages.into_iter().chain([update, insert(1, &["x"]), insert(1, &["x"]), commit(10)]);
+    let expected = [(Some(1), Some(2), true, false), (Some(3), Some(3), false, false), (Some(4), Some(5), false, true)];
     assert_eq!(shape(&parts(&mut assembler, messages)), expected);
 }
 
@@ -397,12 +397,19 @@ fn all(history: &[Sent]) -> impl Iterator<Item = Message> {
     history.iter().flat_map(|sent| sent.messages.clone())
 }
 
-/// What the one message brought that made a part full, or came before the part was.
+fn row_bytes(changes: &[Change]) -> usize {
+    changes.iter().map(|change| open::row_bytes(&change.operation)).sum()
+}
+
+/// Nothing was added to the part after it was full; only a truncate of several tables goes past a limit of changes.
 fn is_within(part: &TransactionPart, limits: PartLimits) -> bool {
     let rows = part.changes.iter().filter(|change| change.operation != Operation::Truncate).count();
-    let mut bytes: Vec<usize> = part.changes.iter().map(|change| open::row_bytes(&change.operation)).collect();
-    bytes.pop();
-    rows <= limits.changes.max(1) && bytes.iter().sum::<usize>() < limits.bytes
+    let before_last = part.changes.split_last().map_or(0, |(_, before)| row_bytes(before));
+    rows <= limits.changes.max(1) && before_last < limits.bytes
+}
+
+fn is_full(part: &TransactionPart, limits: PartLimits) -> bool {
+    part.changes.len() >= limits.changes || row_bytes(&part.changes) >= limits.bytes
 }
 
 proptest! {
@@ -420,6 +427,7 @@ proptest! {
             prop_assert_eq!(last.end_lsn, Some(Lsn::new(sent.lsn + 1)));
             prop_assert!(!last.changes.is_empty() || sent.changes == 0);
             prop_assert!(own.iter().all(|part| is_within(part, limits)));
+            prop_assert!(others.iter().all(|part| is_full(part, limits)));
         }
     }
 

@@ -228,3 +228,27 @@ async fn a_new_timeline_that_kept_everything_is_a_continuation() {
     assert_eq!(feed.losses(), [""; 0]);
     feed.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_transaction_goes_on_where_it_was_cut_off() {
+    const ROWS: usize = 60_000;
+    let (cluster, client) = published_cluster(&[]).await;
+    let mut feed = Feed::start(&cluster);
+    feed.caught_up().await;
+    let insert = format!("insert into t select i, repeat('x', 100) from generate_series(1, {ROWS}) i");
+    client.batch_execute(&insert).await.unwrap();
+    feed.read_inserts(1).await;
+    // More is on its way than the channel, the outbox and the sockets hold: the walsender is in the middle of it.
+    let cut: bool =
+        client.query_one("select pg_terminate_backend(pid) from pg_stat_replication", &[]).await.unwrap().get(0);
+    assert!(cut);
+    assert!(feed.inserted().len() < ROWS);
+    let ids = feed.read_inserts(ROWS).await;
+    assert!(ids.iter().copied().eq(1..=60_000));
+    feed.read_until("the end", |feed| feed.parts.last().is_some_and(|part| part.end_lsn.is_some())).await;
+    feed.assert_order();
+    assert_eq!(feed.connections(), 2);
+    assert_eq!(feed.parts.iter().filter(|part| part.first).count(), 1);
+    assert_eq!(feed.losses(), [""; 0]);
+    feed.stop().await;
+}
