@@ -55,3 +55,13 @@ async fn rows_change_before_ones_eyes() {
 async fn nothing_is_left_behind_after_sigterm() {
     Demo::start().await.stop("TERM").await;
 }
+
+#[tokio::test]
+async fn the_page_keeps_its_rows_as_the_updates_say() {
+    Script::start("page_rows.mjs", &[]).succeed().await;
+}
+
+#[tokio::test]
+async fn the_pages_client_comes_back_from_everything() {
+    Script::start("page_client.mjs", &[]).succeed().await;
+}

@@ -23,14 +23,14 @@ const ARTICLES_MAX: i64 = 4;
 /// What the writer does in one transaction. The numbers are how often, relative to one another: an order takes four
 /// steps from being placed to being delivered, and new ones are placed a little faster than they are delivered.
 const ACTIONS: [(Action, u32); 8] = [
-    (Action::PlaceOrder, 5),
-    (Action::AdvanceOrder, 14),
+    (Action::PlaceOrder, 10),
+    (Action::AdvanceOrder, 22),
     (Action::CancelOrder, 1),
-    (Action::ArchiveOrder, 6),
-    (Action::PlayMinute, 8),
-    (Action::PublishArticle, 2),
-    (Action::EditArticle, 2),
-    (Action::WithdrawArticle, 1),
+    (Action::ArchiveOrder, 12),
+    (Action::PlayMinute, 14),
+    (Action::PublishArticle, 4),
+    (Action::EditArticle, 4),
+    (Action::WithdrawArticle, 2),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
