@@ -33,7 +33,8 @@ const SHARD_QUEUE: usize = 256;
 const CONTROL_QUEUE: usize = 256;
 /// About how much payload one read of the log gives: under a millisecond of encoding, and a quarter of an outbox.
 const READ_BYTES: usize = 256 * 1024;
-/// Connections that a shard closes at a time when stopping: clients reconnect within milliseconds, all of a batch at once.
+/// Connections that a shard closes at a time when stopping: clients reconnect within milliseconds, all of a batch
+/// at once.
 const DRAIN_BATCH: usize = 1000;
 /// From one batch to the next.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(250);

@@ -39,9 +39,9 @@ mod tests {
 
     #[test]
     fn the_demos_config_is_valid() {
-        let address: SocketAddr = "127.0.0.1:4000".parse().unwrap();
-        let config = config("postgres://postgres@127.0.0.1:5432/postgres", address, address).unwrap();
-        assert_eq!(config.server.listen, address);
+        let [listen, admin] = ["127.0.0.1:4000", "127.0.0.1:4001"].map(|address| address.parse().unwrap());
+        let config = config("postgres://postgres@127.0.0.1:5432/postgres", listen, admin).unwrap();
+        assert_eq!((config.server.listen, config.server.admin), (listen, admin));
         assert_eq!(config.routes.len(), 4);
     }
 }
