@@ -156,7 +156,8 @@ impl Refusal {
         }
     }
 
-    /// Whether the same request can succeed later. (The npm client repeats a refused join for ever, whatever this says.)
+    /// Whether the same request can succeed later. (The npm client repeats a refused join for ever, whatever this
+    /// says.)
     #[must_use]
     pub const fn retry(&self) -> bool {
         match self {

@@ -74,7 +74,9 @@ fn published_sql(version: i32) -> String {
 select c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relreplident::pg_catalog.text,
        coalesce(array_agg(a.attname::pg_catalog.text order by a.attnum) filter (where a.attnum is not null), '{{}}'),
        coalesce(array_agg(a.atttypid order by a.attnum) filter (where a.attnum is not null), '{{}}'),
-       coalesce(array_agg(c.relreplident = 'f' or coalesce(a.attnum = any((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]), false) order by a.attnum)
+       coalesce(array_agg(c.relreplident = 'f'
+                          or coalesce(a.attnum = any((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]), false)
+                          order by a.attnum)
                 filter (where a.attnum is not null), '{{}}')
   from pg_catalog.pg_publication_tables p
   join pg_catalog.pg_namespace n on n.nspname = p.schemaname

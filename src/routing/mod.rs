@@ -21,7 +21,8 @@
 //! - **Holes.** What a route must take but can't place is told as [`Target::Hole`], never dropped in silence: a route
 //!   that doesn't fit the table ([`PlanProblem`]), or a value that Postgres did not send (unchanged TOAST).
 //! - **Joined topics** are parsed back with the columns' types and must be in canonical form, the one spelling that
-//!   Postgres prints: `orders:07` is no topic of an integer column. Types whose spelling isn't known here take any text.
+//!   Postgres prints: `orders:07` is no topic of an integer column. Types whose spelling isn't known here take any
+//!   text.
 //! - **Ambiguity.** With several columns, a topic that can be split in more than one canonical way belongs to no route
 //!   (`{a}:{b}` of two texts, joined as `x:y:z`): the rows behind it may belong to different people.
 #![deny(clippy::indexing_slicing)]

@@ -1,8 +1,8 @@
 //! Values as `row_to_json` writes them, straight into the output buffer.
 //!
 //! A value comes as its type's text output and leaves as JSON, without a tree in between and, on the common path,
-//! without an allocation. [`ChangeEncoder`] writes a whole change, [`write_value`] a single value. The oracle is Postgres
-//! itself: `tests/it/values.rs` compares byte for byte.
+//! without an allocation. [`ChangeEncoder`] writes a whole change, [`write_value`] a single value. The oracle is
+//! Postgres itself: `tests/it/values.rs` compares byte for byte.
 //!
 //! Deliberately unknown here: topics, messages, and what a client asked for beyond a set of columns.
 #![deny(clippy::indexing_slicing)]

@@ -1,8 +1,8 @@
 //! The configuration against a running server: what would keep changes from flowing, and what would break the apps that
 //! write them.
 //!
-//! [`gather()`] asks the server, [`judge`] thinks. Between them stand [`ServerFacts`], so that every verdict can be tried
-//! without a server.
+//! [`gather()`] asks the server, [`judge`] thinks. Between them stand [`ServerFacts`], so that every verdict can be
+//! tried without a server.
 
 mod facts;
 mod gather;
