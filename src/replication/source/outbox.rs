@@ -45,9 +45,10 @@ impl Outbox {
     }
 }
 
-/// The end of the last transaction in a batch that is complete with it.
+/// The end of the last transaction in a batch that is complete with it. Positions before a loss are of other WAL.
 pub(super) fn last_end(batch: &[FeedEvent]) -> Option<Lsn> {
-    batch.iter().rev().find_map(|event| match event {
+    let same_wal = batch.iter().rev().take_while(|event| !matches!(event, FeedEvent::Lost { .. }));
+    same_wal.into_iter().find_map(|event| match event {
         FeedEvent::Part(part) => part.end_lsn,
         FeedEvent::Progress(_) | FeedEvent::Connected { .. } | FeedEvent::Lost { .. } => None,
     })
@@ -95,6 +96,7 @@ mod tests {
         };
         let batch = [part(Some(Lsn::new(3))), part(None), FeedEvent::Progress(Lsn::new(9))];
         assert_eq!(last_end(&batch), Some(Lsn::new(3)));
+        assert_eq!(last_end(&[part(Some(Lsn::new(3))), FeedEvent::Lost { reason: String::new() }]), None);
         assert!(is_new(&batch) && !is_new(&[FeedEvent::Lost { reason: String::new() }]));
     }
 }

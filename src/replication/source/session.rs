@@ -143,7 +143,7 @@ impl Streaming<'_> {
             }
             match self.step(shutdown.as_mut(), deadline).await {
                 Step::Shutdown if stopping => {
-                    tracing::warn!("stopping inside a transaction: it comes again whole after the next start");
+                    tracing::warn!("stopping with a transaction under way: it comes again after the next start");
                     return Ok(());
                 }
                 Step::Shutdown => deadline = Some(Instant::now() + SHUTDOWN_BOUNDARY),

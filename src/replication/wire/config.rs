@@ -107,6 +107,9 @@ impl ConnectionConfig {
         }
         let direct = postgres.get_ssl_negotiation() == SslNegotiation::Direct;
         let tls = TlsSettings { direct, ..own.tls()? };
+        if direct && matches!(tls.mode, SslMode::Disable | SslMode::Allow | SslMode::Prefer) {
+            return Err(ConfigError::DirectNeedsTls.into());
+        }
         check_hosts(&postgres)?;
         complete(&mut postgres)?;
         Ok(Self { postgres, tls })
@@ -330,6 +333,8 @@ mod tests {
         assert!(refusal("host=h sslmode=verify-full").contains("sslrootcert=system"));
         assert!(refusal("host=h sslmode=verify-ca").contains("sslrootcert=PATH"));
         assert!(refusal("host=h sslmode=require sslrootcert=system").contains("verify-full"));
+        assert!(refusal("host=h sslnegotiation=direct").contains("sslmode=require"));
+        assert!(parse("host=h sslnegotiation=direct sslmode=require").tls.direct);
     }
 
     #[test]

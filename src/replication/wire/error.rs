@@ -20,6 +20,8 @@ pub enum ConfigError {
     NoRootCertificate { mode: &'static str, system: &'static str },
     #[error("sslrootcert=system trusts every public authority, so that only sslmode=verify-full makes sense with it")]
     SystemRootsNeedFullVerification,
+    #[error("sslnegotiation=direct begins with TLS: it needs sslmode=require, verify-ca or verify-full")]
+    DirectNeedsTls,
     #[error("`{0}` is not supported: take it out of the connection string")]
     Unsupported(&'static str),
     #[error("the connection string names no host: add one (a folder, as in host=/var/run/postgresql, for a socket)")]

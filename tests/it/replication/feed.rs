@@ -169,6 +169,12 @@ impl Feed {
         timeout(PATIENCE, self.task).await.unwrap().unwrap()
     }
 
+    /// How the task ends when the hub is gone.
+    pub(super) async fn outcome_unread(self) -> Result<(), SourceError> {
+        drop(self.events);
+        timeout(PATIENCE, self.task).await.unwrap().unwrap()
+    }
+
     pub(super) async fn stop(mut self) {
         self.stop.send(()).unwrap();
         let drain = async { while self.events.recv().await.is_some() {} };

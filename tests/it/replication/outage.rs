@@ -179,6 +179,14 @@ async fn a_first_start_names_a_wal_level_that_will_not_do() {
 }
 
 #[tokio::test]
+async fn a_feed_that_nobody_reads_is_an_error() {
+    let (cluster, _client) = published_cluster(&[]).await;
+    let mut feed = Feed::start(&cluster);
+    feed.caught_up().await;
+    assert!(matches!(feed.outcome_unread().await, Err(SourceError::FeedClosed)));
+}
+
+#[tokio::test]
 async fn a_stop_interrupts_waiting() {
     let (cluster, client) = published_cluster(&[]).await;
     drop(client);

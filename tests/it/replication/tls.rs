@@ -99,6 +99,16 @@ async fn sslmodes() {
     assert!(is_encrypted(&url("127.0.0.1", &format!("sslmode=verify-ca&{root}"))).await);
     assert!(is_encrypted(&url("localhost", &format!("sslmode=verify-full&{root}"))).await);
 
+    let admin = sql(&cluster).await;
+    let version: i32 = admin.query_one("select current_setting('server_version_num')::int", &[]).await.unwrap().get(0);
+    let direct = url("localhost", &format!("sslmode=verify-full&sslnegotiation=direct&{root}"));
+    // Postgres before 17 takes a TLS handshake for a broken startup packet.
+    if version >= 170_000 {
+        assert!(is_encrypted(&direct).await);
+    } else {
+        assert!(matches!(connect(&direct).await.unwrap_err(), WireError::Tls { .. }));
+    }
+
     for refused in [
         url("127.0.0.1", &format!("sslmode=require&{other}")),
         url("127.0.0.1", &format!("sslmode=verify-ca&{other}")),
