@@ -30,20 +30,27 @@ impl Script {
 
     /// Until the script prints `line`; whatever comes before is skipped.
     pub(crate) async fn until(&mut self, line: &str) {
+        let rest = self.until_prefix(line).await;
+        assert_eq!(rest, "", "more than {line:?}");
+    }
+
+    /// Until the script prints a line that begins with `prefix`; gives the rest of it.
+    pub(crate) async fn until_prefix(&mut self, prefix: &str) -> String {
         let awaited = async {
             while let Some(printed) = self.lines.next_line().await.expect("read the script's output") {
-                if printed == line {
-                    return true;
+                if let Some(rest) = printed.strip_prefix(prefix) {
+                    return Some(rest.to_owned());
                 }
             }
-            false
+            None
         };
         let seen = tokio::time::timeout(PATIENCE, awaited).await;
-        if seen != Ok(true) {
-            let _already_ended = self.child.start_kill();
-            let errors = self.errors().await;
-            panic!("{} did not say {line:?}:\n{errors}", self.name);
+        if let Ok(Some(rest)) = seen {
+            return rest;
         }
+        let _already_ended = self.child.start_kill();
+        let errors = self.errors().await;
+        panic!("{} did not say {prefix:?}:\n{errors}", self.name);
     }
 
     /// Waits for the end, which must be a good one.
