@@ -83,6 +83,24 @@ async fn a_client_comes_back_after_the_gateway_was_restarted() {
     }
 }
 
+#[tokio::test]
+async fn a_client_that_went_away_gets_what_it_missed() {
+    let (database, gateway) = start().await;
+    for client in CLIENTS {
+        let mut script = script("resume.mjs", &gateway, client);
+        script.until("joined").await;
+        database.execute("insert into articles values (1, 'seen')").await;
+        script.until("away").await;
+        database.execute("insert into articles values (2, 'missed')").await;
+        database.execute("insert into articles values (3, 'missed too')").await;
+        script.go_on().await;
+        script.until("caught up").await;
+        database.execute("insert into articles values (4, 'live')").await;
+        script.succeed().await;
+        database.execute("delete from articles").await;
+    }
+}
+
 /// As many rows as no gateway holds in memory without noticing.
 const BULK_ROWS: u32 = 100_000;
 const WRITERS: i32 = 50;

@@ -53,7 +53,7 @@ const LINE_WIDTH_MAX: usize = 120;
 
 pub(crate) fn impurities(file: &SourceFile) -> Vec<String> {
     let under = |folder: &&str| file.path.starts_with(&format!("{folder}/")) || file.path == format!("{folder}.rs");
-    let pure = PURE.iter().any(|folder| under(&folder)) || PURE_FILES.contains(&file.path.as_str());
+    let pure = PURE.iter().any(under) || PURE_FILES.contains(&file.path.as_str());
     if !pure || IMPURE_WITHIN.iter().any(|path| file.path.starts_with(path)) {
         return vec![];
     }
