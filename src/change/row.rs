@@ -43,6 +43,8 @@ pub enum RowError {
     UnknownKind { column: u16, kind: u8 },
     #[error("column {column} is in binary format, which was not asked for")]
     Binary { column: u16 },
+    #[error("column {column} or its value is beyond what a row can hold")]
+    TooLarge { column: u16 },
 }
 
 /// A row as Postgres sent it: a checked slice of the WAL message, not copied and not parsed further.
@@ -76,6 +78,27 @@ impl Row {
         let mut data = message.split_to(message.len() - rest.len());
         let _count = data.split_to(2);
         Ok(Self { data, columns })
+    }
+
+    /// A row of these values, which a query gave in text format; `None` is null.
+    ///
+    /// # Errors
+    /// More columns than a table can have, or a value of 4 GiB: Postgres gives neither.
+    pub fn from_text<'v>(values: impl IntoIterator<Item = Option<&'v str>>) -> Result<Self, RowError> {
+        let (mut data, mut columns) = (Vec::new(), 0_u16);
+        for value in values {
+            match value {
+                None => data.push(NULL),
+                Some(text) => {
+                    let length = u32::try_from(text.len()).map_err(|_| RowError::TooLarge { column: columns })?;
+                    data.push(TEXT);
+                    data.extend_from_slice(&length.to_be_bytes());
+                    data.extend_from_slice(text.as_bytes());
+                }
+            }
+            columns = columns.checked_add(1).ok_or(RowError::TooLarge { column: columns })?;
+        }
+        Ok(Self { data: data.into(), columns })
     }
 
     /// How many columns the row has.

@@ -97,11 +97,11 @@ impl Entry {
     /// A message's payload: `{"cursor", "commit_timestamp", "xid", ["part", "more",] "updates"}`.
     ///
     /// A value that its type does not write is named in `omitted`, and in `malformed` for the operator.
-    pub(super) fn encode(&self, batch: &Batch, cursor: Cursor, malformed: &mut Vec<Malformed>) -> Bytes {
+    pub(super) fn encode(&self, batch: &Batch, cursor: &Cursor, malformed: &mut Vec<Malformed>) -> Bytes {
         let mut out = Vec::with_capacity(PAYLOAD_SIZE_GUESS);
-        out.extend_from_slice(b"{\"cursor\":\"");
-        out.extend_from_slice(cursor.to_string().as_bytes());
-        out.extend_from_slice(b"\",\"commit_timestamp\":");
+        out.extend_from_slice(b"{\"cursor\":");
+        cursor.write_json(&mut out);
+        out.extend_from_slice(b",\"commit_timestamp\":");
         write_timestamp(&mut out, self.header.commit_timestamp);
         out.extend_from_slice(format!(",\"xid\":{}", self.header.xid).as_bytes());
         if batch.part > 0 || batch.more {
