@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::change::{FeedSystem, Lsn, Visibility};
+use crate::change::{Ancestor, FeedSystem, Lsn, Visibility};
 
 use super::Splice;
 
@@ -34,6 +34,32 @@ pub struct Cursor {
     pub position: Position,
     /// What a snapshot gave beside that, where the feed has not passed it yet.
     pub splice: Option<Arc<Splice>>,
+}
+
+/// Which cursors mean something: those of the present timeline, and of older ones up to where they were left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lineage {
+    pub(super) system: FeedSystem,
+    pub(super) ancestry: Vec<Ancestor>,
+}
+
+impl Lineage {
+    pub(super) fn holds(&self, cursor: &Cursor) -> bool {
+        let FeedSystem { system_id, timeline } = cursor.system;
+        system_id == self.system.system_id
+            && self.has_up_to(timeline, cursor.position.lsn)
+            && cursor.splice.as_ref().is_none_or(|splice| self.has(splice))
+    }
+
+    /// Nothing that the snapshot may have seen was abandoned.
+    pub(super) fn has(&self, splice: &Splice) -> bool {
+        self.has_up_to(splice.timeline, splice.until)
+    }
+
+    fn has_up_to(&self, timeline: u32, lsn: Lsn) -> bool {
+        let is_before = |ancestor: &Ancestor| ancestor.timeline == timeline && lsn <= ancestor.end;
+        timeline == self.system.timeline || self.ancestry.iter().any(is_before)
+    }
 }
 
 /// The first byte of a cursor's bytes; another layout gets another number.
@@ -97,22 +123,23 @@ impl FromStr for Cursor {
         let (layout, rest) = bytes.split_first().ok_or(ParseCursorError)?;
         let (system_id, rest) = take(rest)?;
         let (timeline, rest) = take(rest)?;
+        let timeline = u32::from_be_bytes(timeline);
         let (lsn, rest) = take(rest)?;
         let (ordinal, rest) = take(rest)?;
         let splice = match (*layout, rest) {
             (LAYOUT, []) => None,
-            (LAYOUT_WITH_SPLICE, rest) => Some(Arc::new(splice(rest)?)),
+            (LAYOUT_WITH_SPLICE, rest) => Some(Arc::new(splice(timeline, rest)?)),
             _ => return Err(ParseCursorError),
         };
         Ok(Self {
-            system: FeedSystem { system_id: u64::from_be_bytes(system_id), timeline: u32::from_be_bytes(timeline) },
+            system: FeedSystem { system_id: u64::from_be_bytes(system_id), timeline },
             position: Position { lsn: Lsn::new(u64::from_be_bytes(lsn)), ordinal: u64::from_be_bytes(ordinal) },
             splice,
         })
     }
 }
 
-fn splice(bytes: &[u8]) -> Result<Splice, ParseCursorError> {
+fn splice(timeline: u32, bytes: &[u8]) -> Result<Splice, ParseCursorError> {
     let (until, rest) = take(bytes)?;
     let (xmax, rest) = take(rest)?;
     let (ids, []) = rest.as_chunks::<4>() else { return Err(ParseCursorError) };
@@ -121,7 +148,7 @@ fn splice(bytes: &[u8]) -> Result<Splice, ParseCursorError> {
     let visibility = Visibility::new(beyond.xmax(), in_progress.iter().copied());
     // Ours are in order and below xmax; others would be another cursor once they are.
     let is_ours = visibility.in_progress() == in_progress;
-    is_ours.then(|| Splice { visibility, until: Lsn::new(u64::from_be_bytes(until)) }).ok_or(ParseCursorError)
+    is_ours.then(|| Splice { visibility, until: Lsn::new(u64::from_be_bytes(until)), timeline }).ok_or(ParseCursorError)
 }
 
 fn take<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), ParseCursorError> {
@@ -142,7 +169,7 @@ mod tests {
         ) {
             let splice = splice.map(|(until, xmax, behind)| {
                 let visibility = Visibility::new(xmax, behind.into_iter().map(|behind| xmax - behind));
-                Arc::new(Splice { visibility, until: Lsn::new(until) })
+                Arc::new(Splice { visibility, until: Lsn::new(until), timeline })
             });
             let cursor = Cursor {
                 system: FeedSystem { system_id, timeline },
@@ -179,7 +206,7 @@ mod tests {
         let with = |count: u64| Cursor {
             system: FeedSystem { system_id: 1, timeline: 1 },
             position: Position::default(),
-            splice: Some(Arc::new(Splice { visibility: Visibility::new(9000, 1..=count), until: Lsn::ZERO })),
+            splice: Some(Arc::new(Splice { visibility: Visibility::new(9000, 1..=count), until: Lsn::ZERO, timeline: 1 })),
         };
         let json = |count| {
             let mut out = Vec::new();

@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::change::FeedSystem;
+use crate::change::{Lsn, Visibility};
 use crate::routing::RouteId;
 
+use super::cursor::Lineage;
 use super::entry::{Entry, Malformed};
+use super::evicted::Evicted;
 use super::topics::{BatchRef, OpenTopic, TopicState, Topics};
-use super::{Cursor, Position, Publication, ReadOutcome, ShapeId};
+use super::{Cursor, Position, Publication, ShapeId, Splice};
 
 /// How much the log keeps; what is older can no longer be resumed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct LogLimits {
     pub window: Duration,
     /// Bytes.
     pub memory: usize,
+    /// Bytes of WAL that the slot may hold back for the log; 0: none, and nothing is resumed over a restart.
+    pub wal: u64,
 }
 
 /// A truncate of a table whose route feeds many topics: topics that come to be known later need it too.
@@ -38,7 +42,7 @@ pub(super) struct Hole {
 #[derive(Debug)]
 pub(super) struct Log {
     limits: LogLimits,
-    pub(super) system: FeedSystem,
+    pub(super) lineage: Lineage,
     entries: VecDeque<Entry>,
     /// The number of the front entry; numbers are never reused.
     first: u64,
@@ -46,6 +50,10 @@ pub(super) struct Log {
     pub(super) head: Position,
     /// Everything after this, up to the head, is in the log.
     tail: Position,
+    /// Where the last transaction that is complete ends, or nothing is pending.
+    pub(super) reached: Lsn,
+    /// What was in the log once.
+    pub(super) evicted: Evicted,
     size: usize,
     pub(super) topics: Topics,
     pub(super) truncates: VecDeque<Truncate>,
@@ -58,14 +66,16 @@ pub(super) struct Log {
 
 impl Log {
     /// An empty log of everything that commits at `start` or later.
-    pub(super) fn new(limits: LogLimits, system: FeedSystem, start: Position) -> Self {
+    pub(super) fn new(limits: LogLimits, lineage: Lineage, start: Lsn) -> Self {
         Self {
             limits,
-            system,
+            lineage,
             entries: VecDeque::new(),
             first: 0,
-            head: start,
-            tail: start,
+            head: Position::before(start),
+            tail: Position::before(start),
+            reached: start,
+            evicted: Evicted::default(),
             size: 0,
             topics: Topics::default(),
             truncates: VecDeque::new(),
@@ -112,10 +122,21 @@ impl Log {
     pub(super) fn evict(&mut self, now: Duration) {
         while let Some(front) = self.entries.front() {
             let expired = now.saturating_sub(front.arrived) > self.limits.window;
-            if !expired && self.size <= self.limits.memory {
+            let held_back = self.reached.bytes_since(front.header.commit_lsn);
+            let wal_spent = self.limits.wal > 0 && held_back > self.limits.wal;
+            if !expired && !wal_spent && self.size <= self.limits.memory {
                 return;
             }
             self.evict_front();
+        }
+    }
+
+    /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
+    /// after a crash the log is rebuilt as it was.
+    pub(super) fn acknowledgeable(&self) -> Lsn {
+        match self.entries.front() {
+            Some(front) if self.limits.wal > 0 => front.header.commit_lsn.min(self.reached),
+            _ => self.reached,
         }
     }
 
@@ -123,6 +144,7 @@ impl Log {
         let Some(entry) = self.entries.pop_front() else { return };
         self.size = self.size.saturating_sub(entry.size);
         self.tail = entry.span.end;
+        self.evicted.add(entry.header.xid);
         for batch in &entry.batches {
             if let Some(state) = self.topics.get_mut(batch.topic.as_str()) {
                 while state.batches.front().is_some_and(|reference| reference.entry <= self.first) {
@@ -147,30 +169,47 @@ impl Log {
         within && !hole
     }
 
-    /// What a topic got after a position, as messages of `shape`: about `budget` bytes of payload at a time.
+    /// Where someone who has the rows that a snapshot saw goes on: just before the first transaction that it did not
+    /// see. None where the log has let go of such a transaction.
+    pub(super) fn unseen_from(&self, visibility: &Visibility) -> Option<Position> {
+        let unseen = self.entries.iter().find(|entry| !visibility.sees(entry.header.xid));
+        let from = unseen.map_or(self.head, |entry| entry.span.start);
+        self.evicted.all_seen(visibility).then_some(from)
+    }
+
+    /// What a topic got after a position, as messages of `shape`: about `budget` bytes of payload at a time. With a
+    /// `splice`, without what its snapshot saw.
     pub(super) fn read(
         &mut self,
         topic: &str,
         shape: ShapeId,
         after: Position,
+        splice: Option<&Arc<Splice>>,
         budget: usize,
-    ) -> (Vec<Arc<Publication>>, ReadOutcome) {
-        let Some((_, state)) = self.topics.get(topic) else { return (Vec::new(), ReadOutcome::Lost) };
+    ) -> (Vec<Arc<Publication>>, Stretch) {
+        let Some((_, state)) = self.topics.get(topic) else { return (Vec::new(), Stretch::Lost) };
         if !self.can_resume(after, &state.routes) {
-            return (Vec::new(), ReadOutcome::Lost);
+            return (Vec::new(), Stretch::Lost);
         }
         let references: Vec<BatchRef> = self.after(state, after).collect();
         let (mut publications, mut bytes) = (Vec::new(), 0);
         for reference in references {
-            let Some(publication) = self.publication(reference, shape, Keep::InLog) else { continue };
+            if splice.is_some_and(|splice| self.is_seen(reference, &splice.visibility)) {
+                continue;
+            }
+            let publication = match self.rest_of(reference, shape, after, splice) {
+                Some(rest) => Some(rest),
+                None => self.publication(reference, shape, splice, Keep::InLog),
+            };
+            let Some(publication) = publication else { continue };
             bytes += publication.payload.len();
             let position = publication.position;
             publications.push(publication);
             if bytes >= budget {
-                return (publications, ReadOutcome::More(position));
+                return (publications, Stretch::Full(position));
             }
         }
-        (publications, ReadOutcome::AtHead)
+        (publications, Stretch::ToHead)
     }
 
     /// A topic's batches that end after a position.
@@ -183,28 +222,80 @@ impl Log {
         state.batches.range(from..).copied()
     }
 
+    /// What is left of a batch for a reader who has part of it: transactions were cut elsewhere when it got that, by a
+    /// gateway with other limits or other routes.
+    fn rest_of(
+        &mut self,
+        at: BatchRef,
+        shape: ShapeId,
+        after: Position,
+        splice: Option<&Arc<Splice>>,
+    ) -> Option<Arc<Publication>> {
+        let place = self.place(at.entry)?;
+        let entry = self.entries.get(place)?;
+        let batch = entry.batches.get(at.batch)?;
+        if after <= batch.span.start || after.lsn != entry.header.commit_lsn {
+            return None;
+        }
+        let rest = batch.after(after.ordinal, &entry.changes);
+        let cursor = self.cursor(rest.span.end, splice);
+        let payload = entry.encode(&rest, &cursor, &mut self.malformed);
+        let publication = Publication::new(shape, rest.topic, rest.event, rest.span, payload);
+        Some(Arc::new(publication.with_splice(cursor.splice)))
+    }
+
     /// A batch as a message, encoded unless it is at hand.
-    pub(super) fn publication(&mut self, at: BatchRef, shape: ShapeId, keep: Keep) -> Option<Arc<Publication>> {
-        let system = self.system;
+    pub(super) fn publication(
+        &mut self,
+        at: BatchRef,
+        shape: ShapeId,
+        splice: Option<&Arc<Splice>>,
+        keep: Keep,
+    ) -> Option<Arc<Publication>> {
+        let end = self.entry(at.entry)?.batches.get(at.batch)?.span.end;
+        let cursor = self.cursor(end, splice);
         let place = self.place(at.entry)?;
         let entry = self.entries.get_mut(place)?;
         let batch = entry.batches.get(at.batch)?;
-        if let Some(publication) = batch.publication.as_ref().filter(|publication| publication.shape == shape) {
+        if let Some(publication) = batch.publication.as_ref().filter(|it| it.is_for(shape, cursor.splice.as_ref())) {
             return Some(Arc::clone(publication));
         }
-        let payload = entry.encode(batch, Cursor { system, position: batch.span.end }, &mut self.malformed);
+        let payload = entry.encode(batch, &cursor, &mut self.malformed);
         let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
-        let publication = Arc::new(Publication::new(shape, topic, event, batch.span.clone(), payload));
+        let publication = Publication::new(shape, topic, event, batch.span.clone(), payload);
+        let publication = Arc::new(publication.with_splice(cursor.splice));
         if keep == Keep::InLog {
-            let size = publication.payload.len() + size_of::<Publication>();
-            entry.size += size;
+            let size = |publication: &Publication| publication.payload.len() + size_of::<Publication>();
+            let replaced = batch.publication.as_deref().map_or(0, size);
+            let size = size(&publication);
+            entry.size = entry.size + size - replaced;
             if let Some(batch) = entry.batches.get_mut(at.batch) {
                 batch.publication = Some(Arc::clone(&publication));
             }
-            self.size += size;
+            self.size = self.size + size - replaced;
         }
         Some(publication)
     }
+
+    /// A reader's cursor at a position: what a snapshot saw is told until the feed has passed it.
+    pub(super) fn cursor(&self, position: Position, splice: Option<&Arc<Splice>>) -> Cursor {
+        let splice = splice.filter(|splice| !splice.is_over(position)).map(Arc::clone);
+        Cursor { system: self.lineage.system, position, splice }
+    }
+
+    fn is_seen(&self, at: BatchRef, visibility: &Visibility) -> bool {
+        self.entry(at.entry).is_some_and(|entry| visibility.sees(entry.header.xid))
+    }
+}
+
+/// How far a read of the log came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stretch {
+    ToHead,
+    /// There is more after this than the budget allows.
+    Full(Position),
+    /// The log no longer has the position.
+    Lost,
 }
 
 /// What becomes of a message's encoding once it is sent.

@@ -31,8 +31,8 @@ pub enum After {
     Log(Position),
     /// The same, without what a snapshot gave already.
     Splice(Position, Arc<Splice>),
-    /// A snapshot's rows, from this part on.
-    Snapshot { id: SnapshotId, part: u32 },
+    /// A snapshot's next rows.
+    Snapshot(SnapshotId),
 }
 
 /// A shard's request. Each is answered in order with what is published, over the same channel.

@@ -39,6 +39,16 @@ impl Publication {
         Self { shape, topic, event, position: span.end, before: span.start, payload, splice: None, encoded }
     }
 
+    #[must_use]
+    pub(super) fn with_splice(self, splice: Option<Arc<Splice>>) -> Self {
+        Self { splice, ..self }
+    }
+
+    /// Whether it is what such a reader is to be sent.
+    pub(super) fn is_for(&self, shape: ShapeId, splice: Option<&Arc<Splice>>) -> bool {
+        self.shape == shape && self.splice.as_ref() == splice
+    }
+
     /// The wire form with this number, made by `encode` when it is first asked for, whichever shard asks.
     pub fn encoded(&self, encoding: usize, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
         match self.encoded.get(encoding) {

@@ -14,6 +14,8 @@ pub struct Splice {
     pub visibility: Visibility,
     /// Everything that the snapshot sees has committed before this.
     pub until: Lsn,
+    /// The one on which the snapshot was taken.
+    pub timeline: u32,
 }
 
 impl Splice {

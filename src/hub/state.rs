@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::change::{FeedEvent, FeedSystem, Lsn, Relation, TransactionPart};
+use crate::change::{FeedEvent, Lsn, Relation, TransactionPart};
 use crate::routing::{PlanProblem, RouteId, RouteTable, Scratch, Topic};
 
 use super::append::{Tables, append, meet};
+use super::cursor::Lineage;
 use super::entry::Malformed;
 use super::log::{Keep, Log};
+use super::reading::{Question, Readers};
 use super::shape::Shape;
+use super::snapshot::Reader;
 use super::topics::BatchRef;
-use super::{
-    Command, Cursor, JoinToken, LogLimits, Position, ReadOutcome, Refusal, ShapeId, ShardId, Subscribed, ToShard,
-};
+use super::{After, Command, Cursor, LogLimits, Position, Refusal, ShapeId, ShardId, Subscribed, ToShard};
 
 /// The hub's bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +30,17 @@ pub struct HubLimits {
 /// Who is subscribed to what, and the log that they read.
 #[derive(Debug)]
 pub struct Hub {
-    limits: HubLimits,
+    pub(super) limits: HubLimits,
     tables: Tables,
     scratch: Scratch,
     /// None until the feed has begun, and again when it was lost.
-    log: Option<Log>,
-    shapes: HashMap<ShapeId, Shape>,
+    pub(super) log: Option<Log>,
+    pub(super) shapes: HashMap<ShapeId, Shape>,
     next_shape: u64,
     /// The flush position seen at connect: the log has caught up once it has passed it.
     target: Lsn,
-    reached: Lsn,
+    caught_up: bool,
+    pub(super) readers: Readers,
     outgoing: Vec<Vec<ToShard>>,
 }
 
@@ -53,21 +55,22 @@ impl Hub {
             shapes: HashMap::new(),
             next_shape: 0,
             target: Lsn::ZERO,
-            reached: Lsn::ZERO,
+            caught_up: false,
+            readers: Readers::default(),
             outgoing: vec![Vec::new(); shards],
         }
     }
 
-    /// Everything up to here is in the log, and may be acknowledged to Postgres.
+    /// What may be acknowledged to Postgres: the log's tail, since the slot is the log's durable copy.
     #[must_use]
-    pub const fn reached(&self) -> Lsn {
-        self.reached
+    pub fn acknowledgeable(&self) -> Lsn {
+        self.log.as_ref().map_or(Lsn::ZERO, Log::acknowledgeable)
     }
 
-    /// The log has passed the flush position that the server had at connect.
+    /// The log has passed the flush position that the server had when the feed began: clients can resume.
     #[must_use]
-    pub fn caught_up(&self) -> bool {
-        self.log.is_some() && self.reached >= self.target
+    pub const fn caught_up(&self) -> bool {
+        self.caught_up
     }
 
     /// What the shards are to be told since the last call, in order for each shard.
@@ -91,53 +94,71 @@ impl Hub {
     /// Takes what replication says, `now` after the process began.
     pub fn feed(&mut self, event: FeedEvent, now: Duration) {
         match event {
-            FeedEvent::Connected { system, start, flush, relations } => {
-                self.connected(system, start, flush, &relations);
+            FeedEvent::Connected { system, ancestry, start, flush, relations } => {
+                self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part, now),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
                     log.advance(Position::before(lsn));
-                    self.reached = self.reached.max(lsn);
+                    log.reached = log.reached.max(lsn);
+                    log.evict(now);
                 }
             }
             FeedEvent::Lost { .. } => self.lose(),
         }
+        self.answer_waiting();
+        self.caught_up |= self.log.as_ref().is_some_and(|log| log.reached >= self.target);
     }
 
-    /// Lets go of what is older than the window.
+    /// Lets go of what is older than the window, and of who is too slow.
     pub fn tick(&mut self, now: Duration) {
         if let Some(log) = &mut self.log {
             log.evict(now);
         }
+        self.look_at_readers(now);
     }
 
     /// Takes what a shard asks.
     pub fn command(&mut self, command: Command) {
         match command {
-            Command::Subscribe { shard, join, topic, cursor } => {
-                let message = match self.subscribe(shard, &topic, cursor.as_deref()) {
+            Command::Subscribe { shard, join, topic, cursor, snapshot } => {
+                let message = match self.subscribe(Reader { shard, join }, &topic, cursor.as_deref(), snapshot) {
                     Ok(subscribed) => ToShard::Subscribed { join, subscribed },
                     Err(refusal) => ToShard::Refused { join, refusal },
                 };
                 self.tell(shard, message);
             }
-            Command::Unsubscribe { shard, shape } => self.unsubscribe(shard, shape),
-            Command::Read { shard, join, shape, after } => self.read(shard, join, shape, after),
+            Command::Unsubscribe { shard, join, shape } => {
+                self.forget_reader(Reader { shard, join });
+                self.unsubscribe(shard, shape);
+            }
+            Command::Read { shard, join, shape, number, after } => {
+                self.read(Question { reader: Reader { shard, join }, number, shape }, after);
+            }
+            Command::Fetch { shard, join, shape, number } => {
+                self.fetch(Question { reader: Reader { shard, join }, number, shape });
+            }
         }
     }
 
-    fn connected(&mut self, system: FeedSystem, start: Lsn, flush: Lsn, relations: &[Arc<Relation>]) {
-        if self.log.as_ref().is_some_and(|log| log.system != system) {
+    fn connected(&mut self, lineage: Lineage, start: Lsn, flush: Lsn, relations: &[Arc<Relation>]) {
+        let system_id = lineage.system.system_id;
+        if self.log.as_ref().is_some_and(|log| log.lineage.system.system_id != system_id) {
             self.lose();
         }
         for relation in relations {
             self.tables.table(relation);
         }
-        let limits = self.limits.log;
-        self.log.get_or_insert_with(|| Log::new(limits, system, Position::before(start)));
         self.target = flush;
-        self.reached = self.reached.max(start);
+        if self.log.as_ref().is_some_and(|log| log.lineage.system != lineage.system) {
+            self.abandon_snapshots();
+        }
+        match &mut self.log {
+            // Replication says Lost before it connects to a timeline that abandoned what it sent.
+            Some(log) => log.lineage = lineage,
+            None => self.log = Some(Log::new(self.limits.log, lineage, start)),
+        }
     }
 
     fn append(&mut self, part: TransactionPart, now: Duration) {
@@ -153,8 +174,8 @@ impl Hub {
         for route in appended.holes {
             self.reset_topics_of(route);
         }
-        if let Some(end) = end_lsn {
-            self.reached = self.reached.max(end);
+        if let (Some(end), Some(log)) = (end_lsn, &mut self.log) {
+            log.reached = log.reached.max(end);
         }
         self.tick(now);
     }
@@ -170,7 +191,7 @@ impl Hub {
             };
             let Some(id) = log.topics.get(topic.as_str()).and_then(|(_, state)| state.shape) else { continue };
             let Some(shape) = self.shapes.get(&id) else { continue };
-            let Some(publication) = log.publication(BatchRef { entry: number, batch }, id, Keep::No) else { continue };
+            let Some(publication) = log.publication(BatchRef { entry: number, batch }, id, None, Keep::No) else { continue };
             for shard in shape.shards() {
                 if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
                     outgoing.push(ToShard::Publish(Arc::clone(&publication)));
@@ -179,25 +200,51 @@ impl Hub {
         }
     }
 
-    fn subscribe(&mut self, shard: ShardId, name: &str, cursor: Option<&str>) -> Result<Subscribed, Refusal> {
-        let log = self.log.as_mut().ok_or(Refusal::NotReady)?;
+    fn subscribe(
+        &mut self,
+        reader: Reader,
+        name: &str,
+        cursor: Option<&str>,
+        snapshot: bool,
+    ) -> Result<Subscribed, Refusal> {
+        // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
+        let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
         let topic = Topic::parse(name).map_err(|_| Refusal::UnmatchedTopic)?;
         let known = log.topics.get(name).map(|(_, state)| state.routes.clone());
         let routes = known.clone().unwrap_or_else(|| self.tables.routes_for_topic(name));
         if routes.is_empty() {
             return Err(Refusal::UnmatchedTopic);
         }
-        let resume_after = cursor.map(|text| resume_position(log, &routes, text)).transpose()?;
+        let resume = cursor.map(|text| resumable(log, &routes, text)).transpose();
+        // The current rows are what a client needs whose cursor is too old.
+        let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
         if known.is_none() {
             meet(log, &self.tables, &topic, routes);
         }
-        let position = resume_after.unwrap_or(log.head);
-        let cursor = Cursor { system: log.system, position }.to_string();
+        let cursor = match &resume {
+            Some(cursor) => Some(cursor.clone()),
+            None => (!snapshot).then(|| log.cursor(log.head, None)),
+        };
         let shape = self.shape_of(&topic);
+        let read_after = match resume.map(|Cursor { position, splice, .. }| (position, splice)) {
+            Some((position, None)) => Some(After::Log(position)),
+            Some((position, Some(splice))) => Some(After::Splice(position, splice)),
+            None if snapshot => Some(self.begin_snapshot(shape, &topic, reader)?),
+            None => None,
+        };
         if let Some(shape) = self.shapes.get_mut(&shape) {
-            shape.add(shard);
+            shape.add(reader.shard);
         }
-        Ok(Subscribed { shape, cursor, resume_after })
+        let (cursor, resumed) = (cursor.map(|cursor| cursor.to_string()), matches!(read_after, Some(After::Log(_) | After::Splice(..))));
+        Ok(Subscribed { shape, cursor, resumed, read_after })
+    }
+
+    fn begin_snapshot(&mut self, shape: ShapeId, topic: &Topic, reader: Reader) -> Result<After, Refusal> {
+        if let Some(id) = self.readers.snapshots.join(shape, topic, reader) {
+            return Ok(After::Snapshot(id));
+        }
+        self.remove_if_empty(shape);
+        Err(Refusal::NotReady)
     }
 
     /// The topic's shape, made if it has none.
@@ -214,12 +261,16 @@ impl Hub {
     }
 
     fn unsubscribe(&mut self, shard: ShardId, id: ShapeId) {
-        let Some(shape) = self.shapes.get_mut(&id) else { return };
-        shape.remove(shard);
-        if !shape.is_empty() {
-            return;
+        if let Some(shape) = self.shapes.get_mut(&id) {
+            shape.remove(shard);
+            self.remove_if_empty(id);
         }
-        if let Some(shape) = self.shapes.remove(&id) {
+    }
+
+    fn remove_if_empty(&mut self, id: ShapeId) {
+        if self.shapes.get(&id).is_some_and(Shape::is_empty)
+            && let Some(shape) = self.shapes.remove(&id)
+        {
             self.forget_shape(&shape.topic);
         }
     }
@@ -232,22 +283,13 @@ impl Hub {
         log.topics.remove_if_idle(topic.as_str());
     }
 
-    fn read(&mut self, shard: ShardId, join: JoinToken, id: ShapeId, after: Position) {
-        let (log, shape) = (self.log.as_mut(), self.shapes.get(&id));
-        let (publications, outcome) = match log.zip(shape) {
-            Some((log, shape)) => log.read(shape.topic.as_str(), id, after, self.limits.read),
-            None => (Vec::new(), ReadOutcome::Lost),
-        };
-        self.tell(shard, ToShard::Read { join, publications, outcome });
-    }
-
     /// Continuity is lost: everyone begins afresh, and the log too.
     fn lose(&mut self) {
         for id in self.shapes.keys().copied().collect::<Vec<_>>() {
             self.reset(id);
         }
         self.log = None;
-        self.reached = Lsn::ZERO;
+        self.caught_up = false;
     }
 
     fn reset_topics_of(&mut self, route: RouteId) {
@@ -260,6 +302,7 @@ impl Hub {
 
     fn reset(&mut self, id: ShapeId) {
         let Some(shape) = self.shapes.remove(&id) else { return };
+        self.readers.drop_shape(id);
         for shard in shape.shards() {
             if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
                 outgoing.push(ToShard::Reset { shape: id });
@@ -268,15 +311,15 @@ impl Hub {
         self.forget_shape(&shape.topic);
     }
 
-    fn tell(&mut self, shard: ShardId, message: ToShard) {
+    pub(super) fn tell(&mut self, shard: ShardId, message: ToShard) {
         if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
             outgoing.push(message);
         }
     }
 }
 
-fn resume_position(log: &Log, routes: &[RouteId], text: &str) -> Result<Position, Refusal> {
+fn resumable(log: &Log, routes: &[RouteId], text: &str) -> Result<Cursor, Refusal> {
     let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
-    let valid = cursor.system == log.system && log.can_resume(cursor.position, routes);
-    valid.then_some(cursor.position).ok_or(Refusal::ResyncRequired)
+    let valid = log.lineage.holds(&cursor) && log.can_resume(cursor.position, routes);
+    valid.then_some(cursor).ok_or(Refusal::ResyncRequired)
 }
