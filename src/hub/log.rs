@@ -10,8 +10,9 @@ use crate::routing::RouteId;
 use super::cursor::Lineage;
 use super::entry::{Entry, Malformed};
 use super::evicted::Evicted;
+use super::shape::Shape;
 use super::topics::{BatchRef, OpenTopic, TopicState, Topics};
-use super::{Cursor, Position, Publication, ShapeId, Splice};
+use super::{Cursor, Position, Publication, Splice};
 
 /// How much the log keeps; what is older can no longer be resumed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,17 +178,16 @@ impl Log {
         self.evicted.all_seen(visibility).then_some(from)
     }
 
-    /// What a topic got after a position, as messages of `shape`: about `budget` bytes of payload at a time. With a
-    /// `splice`, without what its snapshot saw.
+    /// What a shape's topic got after a position: about `budget` bytes of payload at a time. With a `splice`, without
+    /// what its snapshot saw.
     pub(super) fn read(
         &mut self,
-        topic: &str,
-        shape: ShapeId,
+        shape: &mut Shape,
         after: Position,
         splice: Option<&Arc<Splice>>,
         budget: usize,
     ) -> (Vec<Arc<Publication>>, Stretch) {
-        let Some((_, state)) = self.topics.get(topic) else { return (Vec::new(), Stretch::Lost) };
+        let Some((_, state)) = self.topics.get(shape.topic.as_str()) else { return (Vec::new(), Stretch::Lost) };
         if !self.can_resume(after, &state.routes) {
             return (Vec::new(), Stretch::Lost);
         }
@@ -197,9 +197,10 @@ impl Log {
             if splice.is_some_and(|splice| self.is_seen(reference, &splice.visibility)) {
                 continue;
             }
-            let publication = match self.rest_of(reference, shape, after, splice) {
-                Some(rest) => Some(rest),
-                None => self.publication(reference, shape, splice, Keep::InLog),
+            let publication = if self.is_within(reference, after) {
+                self.rest_of(reference, shape, after, splice)
+            } else {
+                self.publication(reference, shape, splice, Keep::InLog)
             };
             let Some(publication) = publication else { continue };
             bytes += publication.payload.len();
@@ -222,33 +223,35 @@ impl Log {
         state.batches.range(from..).copied()
     }
 
-    /// What is left of a batch for a reader who has part of it: transactions were cut elsewhere when it got that, by a
-    /// gateway with other limits or other routes.
+    /// Whether a reader has part of a batch: transactions were cut elsewhere when it got that, by a gateway with other
+    /// limits or other routes.
+    fn is_within(&self, at: BatchRef, after: Position) -> bool {
+        let Some(entry) = self.entry(at.entry) else { return false };
+        let begins_before = entry.batches.get(at.batch).is_some_and(|batch| batch.span.start < after);
+        begins_before && after.lsn == entry.header.commit_lsn
+    }
+
+    /// What is left of such a batch.
     fn rest_of(
         &mut self,
         at: BatchRef,
-        shape: ShapeId,
+        shape: &mut Shape,
         after: Position,
         splice: Option<&Arc<Splice>>,
     ) -> Option<Arc<Publication>> {
-        let place = self.place(at.entry)?;
-        let entry = self.entries.get(place)?;
-        let batch = entry.batches.get(at.batch)?;
-        if after <= batch.span.start || after.lsn != entry.header.commit_lsn {
-            return None;
-        }
-        let rest = batch.after(after.ordinal, &entry.changes);
+        let entry = self.entries.get(self.place(at.entry)?)?;
+        let rest = entry.batches.get(at.batch)?.after(after.ordinal, &entry.changes);
         let cursor = self.cursor(rest.span.end, splice);
-        let payload = entry.encode(&rest, &cursor, &mut self.malformed);
-        let publication = Publication::new(shape, rest.topic, rest.event, rest.span, payload);
+        let payload = entry.encode(&rest, shape, &cursor, &mut self.malformed)?;
+        let publication = Publication::new(shape.id, rest.topic, rest.event, rest.span, payload);
         Some(Arc::new(publication.with_splice(cursor.splice)))
     }
 
-    /// A batch as a message, encoded unless it is at hand.
+    /// A batch as a message, encoded unless it is at hand; none where the shape shows nothing of it.
     pub(super) fn publication(
         &mut self,
         at: BatchRef,
-        shape: ShapeId,
+        shape: &mut Shape,
         splice: Option<&Arc<Splice>>,
         keep: Keep,
     ) -> Option<Arc<Publication>> {
@@ -257,12 +260,12 @@ impl Log {
         let place = self.place(at.entry)?;
         let entry = self.entries.get_mut(place)?;
         let batch = entry.batches.get(at.batch)?;
-        if let Some(publication) = batch.publication.as_ref().filter(|it| it.is_for(shape, cursor.splice.as_ref())) {
+        if let Some(publication) = batch.publication.as_ref().filter(|it| it.is_for(shape.id, cursor.splice.as_ref())) {
             return Some(Arc::clone(publication));
         }
-        let payload = entry.encode(batch, &cursor, &mut self.malformed);
+        let payload = entry.encode(batch, shape, &cursor, &mut self.malformed)?;
         let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
-        let publication = Publication::new(shape, topic, event, batch.span.clone(), payload);
+        let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
         let publication = Arc::new(publication.with_splice(cursor.splice));
         if keep == Keep::InLog {
             let size = |publication: &Publication| publication.payload.len() + size_of::<Publication>();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::shape::View;
 use super::snapshot::{SnapshotFailure, SnapshotId};
 use super::{Position, Publication, ShapeId, Splice};
 
@@ -40,7 +41,7 @@ pub enum After {
 pub enum Command {
     /// Answered by [`ToShard::Subscribed`] or [`ToShard::Refused`]. With `snapshot`, the current rows come first,
     /// unless the cursor can be resumed from.
-    Subscribe { shard: ShardId, join: JoinToken, topic: String, cursor: Option<String>, snapshot: bool },
+    Subscribe { shard: ShardId, join: JoinToken, topic: String, view: View, cursor: Option<String>, snapshot: bool },
     /// One subscriber of this shape is gone. Not answered, and neither is what it has asked before.
     Unsubscribe { shard: ShardId, join: JoinToken, shape: ShapeId },
     /// What comes next for a subscriber that is not live. Answered by [`ToShard::Read`] with the same `number`, once
@@ -62,10 +63,12 @@ pub struct Subscribed {
 }
 
 /// Why a join was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// No route feeds such a topic.
     UnmatchedTopic,
+    /// The view asks for a column that no route of the topic lets out.
+    UnknownColumn(String),
     /// A cursor was given from which the log can't go on.
     ResyncRequired,
     /// The feed has not begun yet, so that nothing is known of the tables.

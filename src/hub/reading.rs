@@ -98,8 +98,8 @@ impl Hub {
     pub(super) fn fetch(&mut self, question: Question) {
         let Question { reader, number, shape } = question;
         self.forget_reader(reader);
-        let topic = self.shapes.get(&shape).map(|shape| shape.topic.clone());
-        let id = topic.and_then(|topic| self.readers.snapshots.join(shape, &topic, reader));
+        let known = self.shapes.get(&shape);
+        let id = known.and_then(|shape| self.readers.snapshots.join(shape, reader));
         let outcome = id.map_or(ReadOutcome::Lost, |id| ReadOutcome::More(After::Snapshot(id)));
         self.tell_one(Answer { reader, number, publications: Vec::new(), outcome });
     }
@@ -157,8 +157,8 @@ impl Hub {
         splice: Option<&Arc<Splice>>,
     ) -> (Vec<Arc<super::Publication>>, Stretch) {
         let log = self.log.as_mut().filter(|log| splice.is_none_or(|splice| log.lineage.has(splice)));
-        match log.zip(self.shapes.get(&id)) {
-            Some((log, shape)) => log.read(shape.topic.as_str(), id, after, splice, self.limits.read),
+        match log.zip(self.shapes.get_mut(&id)) {
+            Some((log, shape)) => log.read(shape, after, splice, self.limits.read),
             None => (Vec::new(), Stretch::Lost),
         }
     }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use crate::change::{Lsn, Visibility};
 use crate::routing::Topic;
 
+use super::shape::Shape;
 use super::message::{After, JoinToken, ReadOutcome, ShardId};
 use super::{Cursor, Position, Publication, ShapeId};
 
@@ -31,11 +32,20 @@ const STALL_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SnapshotId(pub u64);
 
+/// Which rows, and what of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRequest {
+    pub id: SnapshotId,
+    pub topic: Topic,
+    /// Of the routes' columns; `None` for all.
+    pub columns: Option<Box<[String]>>,
+}
+
 /// What the hub asks of those who read the rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SnapshotCommand {
     /// Read the topic's rows, and send up to [`LEAD_PARTS`] parts.
-    Begin { id: SnapshotId, topic: Topic },
+    Begin(SnapshotRequest),
     /// Another part may be sent.
     More(SnapshotId),
     /// Nobody waits for it any longer.
@@ -111,6 +121,7 @@ pub(super) struct Snapshots {
 struct Snapshot {
     shape: ShapeId,
     topic: Topic,
+    columns: Option<Box<[String]>>,
     open: bool,
     /// Those that somebody has not read yet.
     parts: VecDeque<Arc<Publication>>,
@@ -141,12 +152,12 @@ impl Snapshots {
     }
 
     /// The snapshot that a subscriber of this shape reads from its part 0 on; none where too many wait.
-    pub(super) fn join(&mut self, shape: ShapeId, topic: &Topic, reader: Reader) -> Option<SnapshotId> {
+    pub(super) fn join(&mut self, shape: &Shape, reader: Reader) -> Option<SnapshotId> {
         self.leave(reader);
-        let shared = self.newest.get(&shape).filter(|id| self.by_id.get(id).is_some_and(Snapshot::can_be_shared));
+        let shared = self.newest.get(&shape.id).filter(|id| self.by_id.get(id).is_some_and(Snapshot::can_be_shared));
         let id = match shared {
             Some(id) => *id,
-            None => self.begin(shape, topic)?,
+            None => self.begin(shape)?,
         };
         let snapshot = self.by_id.get_mut(&id)?;
         snapshot.readers.insert(reader, Waiting { next: snapshot.first, asked: None });
@@ -232,14 +243,14 @@ impl Snapshots {
         self.by_id.contains_key(&id)
     }
 
-    fn begin(&mut self, shape: ShapeId, topic: &Topic) -> Option<SnapshotId> {
+    fn begin(&mut self, shape: &Shape) -> Option<SnapshotId> {
         if self.waiting.len() >= WAITING_MAX {
             return None;
         }
         let id = SnapshotId(self.next);
         self.next += 1;
-        self.by_id.insert(id, Snapshot::new(shape, topic.clone()));
-        self.newest.insert(shape, id);
+        self.by_id.insert(id, Snapshot::new(shape));
+        self.newest.insert(shape.id, id);
         self.waiting.push_back(id);
         self.open_next();
         Some(id)
@@ -252,7 +263,8 @@ impl Snapshots {
             let Some(snapshot) = self.by_id.get_mut(&id) else { continue };
             snapshot.open = true;
             self.open += 1;
-            self.commands.push(SnapshotCommand::Begin { id, topic: snapshot.topic.clone() });
+            let (topic, columns) = (snapshot.topic.clone(), snapshot.columns.clone());
+            self.commands.push(SnapshotCommand::Begin(SnapshotRequest { id, topic, columns }));
         }
     }
 
@@ -308,10 +320,11 @@ impl Snapshots {
 }
 
 impl Snapshot {
-    fn new(shape: ShapeId, topic: Topic) -> Self {
+    fn new(shape: &Shape) -> Self {
         Self {
-            shape,
-            topic,
+            shape: shape.id,
+            topic: shape.topic.clone(),
+            columns: shape.view.columns.clone(),
             open: false,
             parts: VecDeque::new(),
             first: 0,

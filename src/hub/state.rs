@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::change::{FeedEvent, Lsn, Relation, TransactionPart};
 use crate::routing::{PlanProblem, RouteId, RouteTable, Scratch, Topic};
 
@@ -15,7 +17,14 @@ use super::reading::{Question, Readers};
 use super::shape::Shape;
 use super::snapshot::Reader;
 use super::topics::BatchRef;
-use super::{After, Command, Cursor, LogLimits, Position, Refusal, ShapeId, ShardId, Subscribed, ToShard};
+use super::{
+    After, Command, Cursor, LogLimits, Position, Publication, Refusal, ShapeId, ShardId, Subscribed, ToShard, View,
+};
+
+/// The event by which subscribers of a quiet topic are told how far the feed has come.
+const CURSOR_EVENT: &str = "cursor";
+/// They are told after this fraction of the window: three of these events can be missed.
+const QUIET_FRACTION: u32 = 4;
 
 /// The hub's bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +50,8 @@ pub struct Hub {
     target: Lsn,
     caught_up: bool,
     pub(super) readers: Readers,
+    /// Since the process began, as last told.
+    now: Duration,
     outgoing: Vec<Vec<ToShard>>,
 }
 
@@ -57,6 +68,7 @@ impl Hub {
             target: Lsn::ZERO,
             caught_up: false,
             readers: Readers::default(),
+            now: Duration::ZERO,
             outgoing: vec![Vec::new(); shards],
         }
     }
@@ -93,11 +105,12 @@ impl Hub {
 
     /// Takes what replication says, `now` after the process began.
     pub fn feed(&mut self, event: FeedEvent, now: Duration) {
+        self.now = now;
         match event {
             FeedEvent::Connected { system, ancestry, start, flush, relations } => {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
-            FeedEvent::Part(part) => self.append(part, now),
+            FeedEvent::Part(part) => self.append(part),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
                     log.advance(Position::before(lsn));
@@ -111,19 +124,22 @@ impl Hub {
         self.caught_up |= self.log.as_ref().is_some_and(|log| log.reached >= self.target);
     }
 
-    /// Lets go of what is older than the window, and of who is too slow.
+    /// Lets go of what is older than the window and of who is too slow, and tells quiet topics where the feed is.
     pub fn tick(&mut self, now: Duration) {
+        self.now = now;
         if let Some(log) = &mut self.log {
             log.evict(now);
         }
         self.look_at_readers(now);
+        self.refresh_cursors();
     }
 
     /// Takes what a shard asks.
     pub fn command(&mut self, command: Command) {
         match command {
-            Command::Subscribe { shard, join, topic, cursor, snapshot } => {
-                let message = match self.subscribe(Reader { shard, join }, &topic, cursor.as_deref(), snapshot) {
+            Command::Subscribe { shard, join, topic, view, cursor, snapshot } => {
+                let reader = Reader { shard, join };
+                let message = match self.subscribe(reader, &topic, view, cursor.as_deref(), snapshot) {
                     Ok(subscribed) => ToShard::Subscribed { join, subscribed },
                     Err(refusal) => ToShard::Refused { join, refusal },
                 };
@@ -161,13 +177,13 @@ impl Hub {
         }
     }
 
-    fn append(&mut self, part: TransactionPart, now: Duration) {
+    fn append(&mut self, part: TransactionPart) {
         let Some(log) = &mut self.log else {
             debug_assert!(false, "replication says Connected before it sends parts");
             return;
         };
         let end_lsn = part.end_lsn;
-        let appended = append(log, &mut self.tables, &mut self.scratch, part, now);
+        let appended = append(log, &mut self.tables, &mut self.scratch, part, self.now);
         if let Some(entry) = appended.entry {
             self.publish(entry);
         }
@@ -177,7 +193,9 @@ impl Hub {
         if let (Some(end), Some(log)) = (end_lsn, &mut self.log) {
             log.reached = log.reached.max(end);
         }
-        self.tick(now);
+        if let Some(log) = &mut self.log {
+            log.evict(self.now);
+        }
     }
 
     /// Encodes what has subscribers, once for each shape, and hands each shard one message for it.
@@ -189,14 +207,32 @@ impl Hub {
             else {
                 continue;
             };
-            let Some(id) = log.topics.get(topic.as_str()).and_then(|(_, state)| state.shape) else { continue };
-            let Some(shape) = self.shapes.get(&id) else { continue };
-            let Some(publication) = log.publication(BatchRef { entry: number, batch }, id, None, Keep::No) else { continue };
-            for shard in shape.shards() {
-                if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
-                    outgoing.push(ToShard::Publish(Arc::clone(&publication)));
-                }
+            let Some((_, state)) = log.topics.get(topic.as_str()) else { continue };
+            for id in state.shapes.clone() {
+                let Some(shape) = self.shapes.get_mut(&id) else { continue };
+                let at = BatchRef { entry: number, batch };
+                let Some(publication) = log.publication(at, shape, None, Keep::No) else { continue };
+                shape.told = (self.now, publication.position);
+                publish(&mut self.outgoing, shape, &publication);
             }
+        }
+    }
+
+    /// A quiet topic's cursor must not grow old: it would fall out of the log while its subscribers are connected.
+    fn refresh_cursors(&mut self) {
+        let Some(log) = &self.log else { return };
+        for shape in self.shapes.values_mut() {
+            let (when, position) = shape.told;
+            let is_quiet = self.now.saturating_sub(when) >= self.limits.log.window / QUIET_FRACTION;
+            if !is_quiet || log.head <= position {
+                continue;
+            }
+            let cursor = log.cursor(log.head, None);
+            let payload = Bytes::from(format!(r#"{{"cursor":"{cursor}"}}"#));
+            let (topic, event) = (shape.topic.clone(), Arc::from(CURSOR_EVENT));
+            let publication = Arc::new(Publication::new(shape.id, topic, event, log.head..log.head, payload));
+            shape.told = (self.now, log.head);
+            publish(&mut self.outgoing, shape, &publication);
         }
     }
 
@@ -204,6 +240,7 @@ impl Hub {
         &mut self,
         reader: Reader,
         name: &str,
+        view: View,
         cursor: Option<&str>,
         snapshot: bool,
     ) -> Result<Subscribed, Refusal> {
@@ -215,6 +252,7 @@ impl Hub {
         if routes.is_empty() {
             return Err(Refusal::UnmatchedTopic);
         }
+        self.tables.check_view(&routes, &view)?;
         let resume = cursor.map(|text| resumable(log, &routes, text)).transpose();
         // The current rows are what a client needs whose cursor is too old.
         let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
@@ -222,42 +260,46 @@ impl Hub {
             meet(log, &self.tables, &topic, routes);
         }
         let cursor = match &resume {
-            Some(cursor) => Some(cursor.clone()),
-            None => (!snapshot).then(|| log.cursor(log.head, None)),
+            Some(cursor) => Some(cursor.to_string()),
+            None => (!snapshot).then(|| log.cursor(log.head, None).to_string()),
         };
-        let shape = self.shape_of(&topic);
-        let read_after = match resume.map(|Cursor { position, splice, .. }| (position, splice)) {
-            Some((position, None)) => Some(After::Log(position)),
-            Some((position, Some(splice))) => Some(After::Splice(position, splice)),
-            None if snapshot => Some(self.begin_snapshot(shape, &topic, reader)?),
+        let position = resume.as_ref().map_or(log.head, |cursor| cursor.position);
+        let shape = self.shape_of(&topic, view, position);
+        let resumed = resume.is_some();
+        let read_after = match resume {
+            Some(Cursor { position, splice: None, .. }) => Some(After::Log(position)),
+            Some(Cursor { position, splice: Some(splice), .. }) => Some(After::Splice(position, splice)),
+            None if snapshot => Some(self.begin_snapshot(shape, reader)?),
             None => None,
         };
         if let Some(shape) = self.shapes.get_mut(&shape) {
             shape.add(reader.shard);
         }
-        let (cursor, resumed) = (cursor.map(|cursor| cursor.to_string()), matches!(read_after, Some(After::Log(_) | After::Splice(..))));
         Ok(Subscribed { shape, cursor, resumed, read_after })
     }
 
-    fn begin_snapshot(&mut self, shape: ShapeId, topic: &Topic, reader: Reader) -> Result<After, Refusal> {
-        if let Some(id) = self.readers.snapshots.join(shape, topic, reader) {
+    fn begin_snapshot(&mut self, shape: ShapeId, reader: Reader) -> Result<After, Refusal> {
+        let known = self.shapes.get(&shape);
+        if let Some(id) = known.and_then(|shape| self.readers.snapshots.join(shape, reader)) {
             return Ok(After::Snapshot(id));
         }
         self.remove_if_empty(shape);
         Err(Refusal::NotReady)
     }
 
-    /// The topic's shape, made if it has none.
-    fn shape_of(&mut self, topic: &Topic) -> ShapeId {
+    /// The topic's shape with this view, made if it has none.
+    fn shape_of(&mut self, topic: &Topic, view: View, position: Position) -> ShapeId {
         let next = ShapeId(self.next_shape);
         let state = self.log.as_mut().and_then(|log| log.topics.get_mut(topic.as_str()));
         let Some(state) = state else { return next };
-        let shape = *state.shape.get_or_insert(next);
-        if shape == next {
-            self.next_shape += 1;
-            self.shapes.insert(next, Shape::new(topic.clone()));
+        let has_view = |id: &&ShapeId| self.shapes.get(id).is_some_and(|shape| shape.view == view);
+        if let Some(known) = state.shapes.iter().find(has_view) {
+            return *known;
         }
-        shape
+        state.shapes.push(next);
+        self.next_shape += 1;
+        self.shapes.insert(next, Shape::new(next, topic.clone(), view, (self.now, position)));
+        next
     }
 
     fn unsubscribe(&mut self, shard: ShardId, id: ShapeId) {
@@ -271,16 +313,16 @@ impl Hub {
         if self.shapes.get(&id).is_some_and(Shape::is_empty)
             && let Some(shape) = self.shapes.remove(&id)
         {
-            self.forget_shape(&shape.topic);
+            self.forget_shape(&shape);
         }
     }
 
-    fn forget_shape(&mut self, topic: &Topic) {
+    fn forget_shape(&mut self, shape: &Shape) {
         let Some(log) = &mut self.log else { return };
-        if let Some(state) = log.topics.get_mut(topic.as_str()) {
-            state.shape = None;
+        if let Some(state) = log.topics.get_mut(shape.topic.as_str()) {
+            state.shapes.retain(|id| *id != shape.id);
         }
-        log.topics.remove_if_idle(topic.as_str());
+        log.topics.remove_if_idle(shape.topic.as_str());
     }
 
     /// Continuity is lost: everyone begins afresh, and the log too.
@@ -294,8 +336,8 @@ impl Hub {
 
     fn reset_topics_of(&mut self, route: RouteId) {
         let Some(log) = &self.log else { return };
-        let shape = |topic: &Topic| log.topics.get(topic.as_str()).and_then(|(_, state)| state.shape);
-        for id in log.topics.of_route(route).filter_map(shape).collect::<Vec<_>>() {
+        let shapes = |topic: &Topic| log.topics.get(topic.as_str()).map(|(_, state)| state.shapes.clone());
+        for id in log.topics.of_route(route).filter_map(shapes).flatten().collect::<Vec<_>>() {
             self.reset(id);
         }
     }
@@ -308,12 +350,20 @@ impl Hub {
                 outgoing.push(ToShard::Reset { shape: id });
             }
         }
-        self.forget_shape(&shape.topic);
+        self.forget_shape(&shape);
     }
 
     pub(super) fn tell(&mut self, shard: ShardId, message: ToShard) {
         if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
             outgoing.push(message);
+        }
+    }
+}
+
+fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publication>) {
+    for shard in shape.shards() {
+        if let Some(outgoing) = outgoing.get_mut(shard.0) {
+            outgoing.push(ToShard::Publish(Arc::clone(publication)));
         }
     }
 }

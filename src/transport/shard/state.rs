@@ -23,7 +23,7 @@ use crate::transport::websocket::{
 
 use super::connection::{Connection, Phase, Subscription};
 use super::group::{Feed, Groups, Member};
-use super::join::{self, Begin};
+use super::join::{self, Request};
 use super::outbox::Outbox;
 
 pub(super) struct State {
@@ -220,7 +220,7 @@ impl State {
 
     fn refused(&mut self, token: JoinToken, refusal: hub::Refusal, now: Duration) {
         if let Some((slot, _)) = self.connection(token) {
-            self.refuse(slot, JoinId(token.join), &join::refusal(refusal), now);
+            self.refuse(slot, JoinId(token.join), &join::refusal(&refusal), now);
         }
     }
 
@@ -367,10 +367,10 @@ impl State {
         if topic.len() > self.limits.topic {
             return self.refuse(slot, join, &Refusal::UnmatchedTopic, now);
         }
-        match join::begin(params.get()) {
-            Ok(Begin { cursor, snapshot }) => {
-                let topic = topic.to_owned();
-                self.commands.push_back(Command::Subscribe { shard: self.id, join: token, topic, cursor, snapshot });
+        match join::request(params.get()) {
+            Ok(Request { cursor, view, snapshot }) => {
+                let (shard, topic) = (self.id, topic.to_owned());
+                self.commands.push_back(Command::Subscribe { shard, join: token, topic, view, cursor, snapshot });
             }
             Err(refusal) => self.refuse(slot, join, &refusal, now),
         }
