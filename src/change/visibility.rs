@@ -91,9 +91,15 @@ mod tests {
     fn ids_wrap() {
         let epoch = 5_u64 << 32;
         let visibility = Visibility::new(epoch + 3, [epoch - 2, epoch + 1]);
-        for (xid, seen) in
-            [(0, true), (1, false), (2, true), (3, false), (u32::MAX, true), (u32::MAX - 1, false), (u32::MAX - 2, true)]
-        {
+        for (xid, seen) in [
+            (0, true),
+            (1, false),
+            (2, true),
+            (3, false),
+            (u32::MAX, true),
+            (u32::MAX - 1, false),
+            (u32::MAX - 2, true),
+        ] {
             assert_eq!(visibility.sees(xid), seen, "{xid}");
         }
         assert_eq!(visibility.widen(u32::MAX), epoch - 1);

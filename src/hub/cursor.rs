@@ -206,7 +206,11 @@ mod tests {
         let with = |count: u64| Cursor {
             system: FeedSystem { system_id: 1, timeline: 1 },
             position: Position::default(),
-            splice: Some(Arc::new(Splice { visibility: Visibility::new(9000, 1..=count), until: Lsn::ZERO, timeline: 1 })),
+            splice: Some(Arc::new(Splice {
+                visibility: Visibility::new(9000, 1..=count),
+                until: Lsn::ZERO,
+                timeline: 1,
+            })),
         };
         let json = |count| {
             let mut out = Vec::new();

@@ -31,6 +31,8 @@ pub use log::LogLimits;
 pub use message::{After, Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribed, ToShard};
 pub use publication::{ENCODINGS, Publication};
 pub use shape::{ShapeId, View};
-pub use snapshot::{LEAD_PARTS, SnapshotCommand, SnapshotEvent, SnapshotFailure, SnapshotId, SnapshotPart, SnapshotRequest};
+pub use snapshot::{
+    LEAD_PARTS, SnapshotCommand, SnapshotEvent, SnapshotFailure, SnapshotId, SnapshotPart, SnapshotRequest,
+};
 pub use splice::Splice;
 pub use state::{Hub, HubLimits};

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use crate::change::{Lsn, Visibility};
 use crate::routing::Topic;
 
-use super::shape::Shape;
 use super::message::{After, JoinToken, ReadOutcome, ShardId};
+use super::shape::Shape;
 use super::{Cursor, Position, Publication, ShapeId};
 
 /// Parts that wait for their slowest reader: enough for the reading of rows and the sending to overlap.
