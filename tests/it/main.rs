@@ -9,5 +9,6 @@ mod pgoutput;
 mod replication;
 mod routing;
 mod setup;
+mod snapshot;
 mod support;
 mod values;

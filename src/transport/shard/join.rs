@@ -145,7 +145,7 @@ mod tests {
     fn refuses_what_it_would_have_to_ignore() {
         for payload in [
             r#"{"filter":"a=eq.1"}"#,
-            r#"{"snapshot":true}"#,
+            r#"{"snapshot":1}"#,
             r#"{"columns":[]}"#,
             r#"{"columns":"a"}"#,
             r#"{"columns":[1]}"#,
@@ -153,6 +153,24 @@ mod tests {
             r#"{"ops":["upsert"]}"#,
         ] {
             assert!(matches!(request(payload), Err(Refusal::InvalidFilter { .. })), "{payload}");
+        }
+    }
+
+    #[test]
+    fn reads_whether_a_snapshot_is_wanted() {
+        for (payload, wanted) in [("{}", false), (r#"{"snapshot":true}"#, true), (r#"{"snapshot":null}"#, false)] {
+            assert_eq!(request(payload).map(|request| request.snapshot), Ok(wanted), "{payload}");
+        }
+    }
+
+    #[test]
+    fn a_fetch_has_the_view_of_its_join() {
+        let json = |text: &str| Payload::Json(RawValue::from_string(text.to_owned()).unwrap());
+        for payload in ["{}", "null", "7", r#"{"cursor":"x","snapshot":true}"#] {
+            assert_eq!(fetch(&json(payload)), Ok(()), "{payload}");
+        }
+        for payload in [r#"{"columns":["id"]}"#, r#"{"filter":"id=eq.1"}"#, r#"{"ops":[]}"#] {
+            assert!(matches!(fetch(&json(payload)), Err(Refusal::InvalidFilter { .. })), "{payload}");
         }
     }
 }
