@@ -308,16 +308,22 @@ async fn fetch_updates_gives_the_rows_anew_to_one_client() {
     assert_eq!(client.next().await[4]["response"]["reason"], "invalid_filter");
 }
 
+async fn set_standby(database: &Database, name: &str) {
+    database.execute(&format!("alter system set synchronous_standby_names = '{name}'")).await;
+    database.execute("select pg_reload_conf()").await;
+    let shown = "select current_setting('synchronous_standby_names')";
+    eventually("the setting is read", || async { (database.value::<String>(shown).await == name).then_some(()) }).await;
+}
+
 /// A commit that waits for a standby is in the write-ahead log, and decoded, before anybody can see its rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_waits_for_a_standby_is_neither_lost_nor_doubled() {
-    let database = Database::start_with(&[("synchronous_standby_names", "'nobody'")]).await;
-    let local = "set synchronous_commit = local;";
-    database.execute(&format!("{local} {TABLE}")).await;
+    let database = Database::start().await;
+    database.execute(&format!("set synchronous_commit = local; {TABLE}")).await;
     database.execute("insert into items values (1, 1, 0, 'seen')").await;
-    let url = format!("{}?options=-csynchronous_commit%3Dlocal", database.url());
-    let gateway = Gateway::start(&url, ROUTES).await;
+    let gateway = Gateway::start(&database.url(), ROUTES).await;
     let mut live = Client::joined(&gateway, "items").await;
+    set_standby(&database, "nobody").await;
     let waiting = database.connect().await;
     let hanging = tokio::spawn(async move {
         waiting
@@ -344,8 +350,7 @@ async fn a_commit_that_waits_for_a_standby_is_neither_lost_nor_doubled() {
     assert_eq!(reply["response"]["resumed"], true);
     let mut again = before;
     again.follow_until(&mut resumed, 2).await;
-    database.execute("alter system set synchronous_standby_names = ''").await;
-    database.execute("select pg_reload_conf()").await;
+    set_standby(&database, "").await;
     hanging.await.unwrap().unwrap();
     database.execute("insert into items values (4, 1, 0, 'end')").await;
     for (client, replica) in [(&mut client, &mut replica), (&mut resumed, &mut again)] {
