@@ -15,6 +15,8 @@ use crate::routing::{Int8Format, Op, Ops, RouteSpec, RouteTable, TablePattern, T
 
 use super::*;
 
+mod splice;
+
 const SYSTEM: FeedSystem = FeedSystem { system_id: 7, timeline: 1 };
 const SHARD: ShardId = ShardId(0);
 const INT4: u32 = 23;
