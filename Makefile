@@ -11,8 +11,7 @@ help:
 
 demo:
 	@scripts/ensure-postgres
-	@echo "walcast: building"
-	@cargo build --quiet
+	@cargo build
 	@exec cargo run --quiet -- demo
 
 test:

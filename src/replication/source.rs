@@ -39,8 +39,9 @@ use super::wire::{ConnectionConfig, Disposition};
 use crate::change::{FeedEvent, Lsn};
 use outbox::Outbox;
 
-/// How often Postgres is told how far we are, unless the server's `wal_sender_timeout` asks for more.
-pub const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// How often Postgres is told how far we are, unless the server's `wal_sender_timeout` asks for more. A message of 34
+/// bytes; a server that is stopped or checkpointed does not hold WAL for what we have long had.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where the feed comes from.
 #[derive(Debug, Clone)]

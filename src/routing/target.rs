@@ -29,7 +29,7 @@ pub(super) enum Part {
     Column { index: usize, form: TextForm, ty: Arc<Type> },
 }
 
-/// Buffers that [`Plan::route`] uses again and again.
+/// Buffers that [`super::Plan::route`] uses again and again.
 #[derive(Debug, Default)]
 pub struct Scratch {
     text: String,

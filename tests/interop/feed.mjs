@@ -28,6 +28,7 @@ for (const updates of transactions) {
   assert.deepEqual(payload.updates, updates);
   assert.match(payload.commit_timestamp, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00$/);
   assert.ok(Math.abs(Date.now() - Date.parse(payload.commit_timestamp)) < 60_000, payload.commit_timestamp);
+  assert.equal(typeof payload.cursor, "string");
   assert.ok(Number.isInteger(payload.xid) && payload.xid > 0, `xid ${payload.xid}`);
   assert.ok(!payload.more, "a small transaction comes whole");
 }

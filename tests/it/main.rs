@@ -4,6 +4,7 @@
 mod check;
 mod demo_page;
 mod interop;
+mod live;
 mod pgoutput;
 mod replication;
 mod routing;

@@ -144,6 +144,8 @@ impl Shell {
                 _ => return Poll::Ready(()),
             }
             if let Poll::Ready(End) = self.poll_read(slot, context) {
+                // It may still listen, having only said its last word: our answer to that is due.
+                self.flush_dirty();
                 self.remove(slot);
                 return Poll::Ready(());
             }

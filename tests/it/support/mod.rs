@@ -5,6 +5,7 @@
 pub(crate) mod database;
 pub(crate) mod gateway;
 pub(crate) mod node;
+pub(crate) mod phoenix;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use super::{PATIENCE, repository};
@@ -22,7 +22,7 @@ impl Script {
         assert!(folder.join("node_modules").is_dir(), "the clients are not installed: run `make test`");
         let mut command = Command::new("node");
         command.arg(folder.join(name)).envs(variables.iter().copied()).kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("start node (is it installed?)");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         Self { name: name.to_owned(), child, lines }
@@ -30,20 +30,33 @@ impl Script {
 
     /// Until the script prints `line`; whatever comes before is skipped.
     pub(crate) async fn until(&mut self, line: &str) {
+        let rest = self.until_prefix(line).await;
+        assert_eq!(rest, "", "more than {line:?}");
+    }
+
+    /// Until the script prints a line that begins with `prefix`; gives the rest of it.
+    pub(crate) async fn until_prefix(&mut self, prefix: &str) -> String {
         let awaited = async {
             while let Some(printed) = self.lines.next_line().await.expect("read the script's output") {
-                if printed == line {
-                    return true;
+                if let Some(rest) = printed.strip_prefix(prefix) {
+                    return Some(rest.to_owned());
                 }
             }
-            false
+            None
         };
         let seen = tokio::time::timeout(PATIENCE, awaited).await;
-        if seen != Ok(true) {
-            let _already_ended = self.child.start_kill();
-            let errors = self.errors().await;
-            panic!("{} did not say {line:?}:\n{errors}", self.name);
+        if let Ok(Some(rest)) = seen {
+            return rest;
         }
+        let _already_ended = self.child.start_kill();
+        let errors = self.errors().await;
+        panic!("{} did not say {prefix:?}:\n{errors}", self.name);
+    }
+
+    /// Lets a script go on that waits for its standard input.
+    pub(crate) async fn go_on(&mut self) {
+        let input = self.child.stdin.as_mut().expect("piped");
+        input.write_all(b"go on\n").await.expect("write to the script");
     }
 
     /// Waits for the end, which must be a good one.
