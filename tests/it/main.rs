@@ -10,4 +10,5 @@ mod replication;
 mod routing;
 mod setup;
 mod support;
+mod tail;
 mod values;
