@@ -69,7 +69,7 @@ impl Client {
         }
     }
 
-    /// Until the join is answered; the reply's text.
+    /// Until the join is answered; the reply's text. Updates that come right behind it are not looked at.
     pub(crate) async fn joined(&mut self) -> io::Result<String> {
         let mut reply = None;
         while reply.is_none() {

@@ -1,4 +1,5 @@
 //! What the benches with real parts share: subscribers that cost little, a publisher, and a look at the gateway's cost.
+#![allow(dead_code, reason = "each bench uses a part of this")]
 
 pub(crate) mod client;
 pub(crate) mod cost;
@@ -67,7 +68,19 @@ impl Bed {
         self.database.execute(&format!("call publish('{table}', {first}, {transactions}, {topics})")).await;
     }
 
-    /// The same, one topic, at a steady pace.
+    /// Writes to one topic at a steady pace, for ever, over a connection of its own.
+    pub(crate) async fn writer(&self, table: &'static str, pace: Duration) -> impl Future<Output = ()> + use<> {
+        let client = self.database.connect().await;
+        async move {
+            let mut due = tokio::time::interval(pace);
+            for n in 0_u64.. {
+                due.tick().await;
+                client.batch_execute(&format!("call publish('{table}', {n}, 1, 1)")).await.expect("write a row");
+            }
+        }
+    }
+
+    /// The same as [`Bed::publish`], one topic, at a steady pace.
     pub(crate) async fn publish_paced(&self, table: &str, first: u64, transactions: u64, pace: Duration) {
         let mut due = tokio::time::interval(pace);
         for n in first..first + transactions {
@@ -75,6 +88,13 @@ impl Bed {
             self.publish(table, n, 1, 1).await;
         }
     }
+}
+
+/// The value that so large a share of the sorted values does not exceed.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank is between 0 and the length")]
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
 /// The value in the middle.

@@ -122,26 +122,33 @@ async fn follow(plan: Rc<Plan>, number: u64, buffer: SharedBuffer, room: Rc<Sema
     let permit = room.acquire().await.expect("never closed");
     let joining = Client::join(plan.port, &topic, plan.cursor.as_deref(), buffer).await;
     let mut client = joining.unwrap_or_else(|error| panic!("subscriber {number} does not get in: {error}"));
-    let reply = client.joined().await.expect("an answer to the join");
-    let resumed = format!("\"resumed\":{}", plan.cursor.is_some());
-    assert!(reply.contains(r#""status":"ok""#) && reply.contains(&resumed), "the join of {topic}: {reply}");
-    drop(permit);
-    counts.joined.fetch_add(1, Ordering::Relaxed);
-    let mut expected = plan.first;
+    let (mut permit, mut expected) = (Some(permit), plan.first);
     loop {
         let mut received = 0;
-        let taken = client.read(|seen| {
-            let Seen::Update { sent, n } = seen else { panic!("{topic}: not an update: {seen:?}") };
-            assert_eq!(n, expected, "{topic}: a gap or a repeat");
-            expected += 1;
-            received += 1;
-            if plan.latencies {
-                counts.latencies.lock().expect("no subscriber has panicked").push(since(sent));
+        let taken = client.read(|seen| match seen {
+            Seen::Update { sent, n } => {
+                assert_eq!(n, expected, "{topic}: a gap or a repeat");
+                expected += 1;
+                received += 1;
+                if plan.latencies {
+                    counts.latencies.lock().expect("no subscriber has panicked").push(since(sent));
+                }
+            }
+            Seen::Other(reply) => {
+                accepted(&topic, plan.cursor.is_some(), reply);
+                drop(permit.take().expect("one answer to the join"));
+                counts.joined.fetch_add(1, Ordering::Relaxed);
             }
         });
         taken.await.expect("the connection stays");
         counts.received.fetch_add(received, Ordering::Relaxed);
     }
+}
+
+fn accepted(topic: &str, resumed: bool, reply: &[u8]) {
+    let reply = String::from_utf8_lossy(reply);
+    let resumed = format!("\"resumed\":{resumed}");
+    assert!(reply.contains(r#""status":"ok""#) && reply.contains(&resumed), "the join of {topic}: {reply}");
 }
 
 /// Microseconds since a row's `sent`.
