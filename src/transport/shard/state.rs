@@ -2,7 +2,6 @@
 //!
 //! Pure: handed bytes and time; the sockets are [`super::shell`]'s.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::transport::websocket::{
     FrameError, Incoming, MessageReader, OpCode, bare_close_frame, begin_frame, close_frame, finish_frame, pong_frame,
 };
 
+use super::commands::Commands;
 use super::connection::{Connection, Phase, Subscription};
 use super::group::{Feed, Groups, Member};
 use super::join::{self, Request};
@@ -32,7 +32,7 @@ pub(super) struct State {
     groups: Groups,
     /// Connections with something to send that the shell has not been told of.
     dirty: Vec<usize>,
-    commands: VecDeque<Command>,
+    commands: Commands,
     /// Reused between calls.
     effects: Vec<Effect>,
 }
@@ -46,7 +46,7 @@ impl State {
             next_generation: 0,
             groups: Groups::default(),
             dirty: Vec::new(),
-            commands: VecDeque::new(),
+            commands: Commands::default(),
             effects: Vec::new(),
         }
     }
@@ -112,7 +112,7 @@ impl State {
             if let Feed::Behind(after) = member.feed {
                 member.feed = Feed::Reading;
                 let join = JoinToken { connection: key, join };
-                self.commands.push_back(Command::Read { shard: self.id, join, shape, after });
+                self.commands.push(Command::Read { shard: self.id, join, shape, after });
             }
         }
     }
@@ -128,10 +128,10 @@ impl State {
     }
 
     pub(super) fn next_command(&mut self) -> Option<Command> {
-        self.commands.pop_front()
+        self.commands.next()
     }
 
-    /// Commands that wait for the hub.
+    /// Commands that the hub may have now.
     pub(super) fn waiting_commands(&self) -> usize {
         self.commands.len()
     }
@@ -168,7 +168,10 @@ impl State {
             ToShard::Publish(publication) => self.fan_out(&publication),
             ToShard::Subscribed { join, subscribed } => self.subscribed(join, &subscribed, now),
             ToShard::Refused { join, refusal } => self.refused(join, refusal, now),
-            ToShard::Read { join, publications, outcome } => self.read(join, &publications, outcome, now),
+            ToShard::Read { join, publications, outcome } => {
+                self.commands.read_answered();
+                self.read(join, &publications, outcome, now);
+            }
             ToShard::Reset { shape } => self.reset(shape, now),
         }
     }
@@ -196,7 +199,7 @@ impl State {
     fn subscribed(&mut self, token: JoinToken, subscribed: &Subscribed, now: Duration) {
         let shape = subscribed.shape;
         let Some((slot, connection)) = self.connection(token) else {
-            self.commands.push_back(Command::Unsubscribe { shard: self.id, shape });
+            self.commands.push(Command::Unsubscribe { shard: self.id, shape });
             return;
         };
         let feed = subscribed.resume_after.map_or(Feed::Live, Feed::Behind);
@@ -328,7 +331,7 @@ impl State {
         match join::request(params.get()) {
             Ok(Request { cursor, view }) => {
                 let topic = topic.to_owned();
-                self.commands.push_back(Command::Subscribe { shard: self.id, join: token, topic, view, cursor });
+                self.commands.push(Command::Subscribe { shard: self.id, join: token, topic, view, cursor });
             }
             Err(refusal) => self.refuse(slot, join, &refusal, now),
         }
@@ -400,7 +403,7 @@ impl State {
         {
             connection.moved(moved.join, place);
         }
-        self.commands.push_back(Command::Unsubscribe { shard: self.id, shape });
+        self.commands.push(Command::Unsubscribe { shard: self.id, shape });
     }
 
     fn mark_dirty(&mut self, slot: usize) {
