@@ -401,3 +401,6 @@ impl Snapshot {
 
 /// What stands around a part's rows, about.
 const ENVELOPE_SIZE_GUESS: usize = 256;
+
+#[cfg(test)]
+mod tests;

@@ -11,4 +11,5 @@ mod routing;
 mod setup;
 mod snapshot;
 mod support;
+mod tail;
 mod values;

@@ -108,25 +108,19 @@ async fn join(gateway: &Gateway, topic: &str, params: Value) -> Client {
 }
 
 /// Inserts, updates, moves and deletes rows of its own until it is told to end.
-fn write(
-    sql: tokio_postgres::Client,
-    writer: i32,
-    mut ended: tokio::sync::watch::Receiver<bool>,
-) -> impl Future<Output = ()> {
-    async move {
-        let mut round = 0;
-        while !*ended.borrow_and_update() {
-            let id = writer * 1_000_000 + fastrand::i32(0..40);
-            round += 1;
-            let statement = match fastrand::u8(0..4) {
+async fn write(sql: tokio_postgres::Client, writer: i32, mut ended: tokio::sync::watch::Receiver<bool>) {
+    let mut round = 0;
+    while !*ended.borrow_and_update() {
+        let id = writer * 1_000_000 + fastrand::i32(0..40);
+        round += 1;
+        let statement = match fastrand::u8(0..4) {
                 0 => format!("delete from items where id = {id}"),
                 1 => format!("begin; insert into items values ({id}, {writer}, {round}, repeat('x', {round} % 50)) on conflict do nothing;
                               savepoint s; update items set version = version + 1 where id = {id}; release s; commit"),
                 2 => format!("begin; update items set owner = (owner + 1) % 8, version = {round} where id = {id}; select pg_sleep(0.002); commit"),
                 _ => format!("insert into items values ({id}, {writer}, {round}, null) on conflict (id) do update set version = excluded.version"),
             };
-            sql.batch_execute(&statement).await.expect("a commit");
-        }
+        sql.batch_execute(&statement).await.expect("a commit");
     }
 }
 
@@ -282,6 +276,31 @@ async fn too_many_rows_are_refused_with_a_reason_and_others_go_on() {
     client.try_join("items:7", json!({"snapshot": true})).await;
     let empty = client.next_updates().await;
     assert_eq!(empty["updates"], json!([]), "no table of that name has rows now");
+}
+
+/// The server cuts the snapshot short: the client is told, and its next join starts over.
+#[tokio::test]
+async fn a_snapshot_that_is_cut_short_is_told() {
+    let database = Database::start().await;
+    database.execute(TABLE).await;
+    database.execute("insert into items values (1, 1, 1, 'one')").await;
+    let gateway = Gateway::start(&database.url(), ROUTES).await;
+    let mut altering = database.connect().await;
+    let alteration = altering.transaction().await.unwrap();
+    alteration.batch_execute("lock table items in access exclusive mode").await.unwrap();
+    let mut client = join(&gateway, "items", json!({"snapshot": true})).await;
+    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                where query like 'lock table%access share mode' and wait_event_type = 'Lock'";
+    let ended = || async { (database.value::<i64>(end).await == 1).then_some(()) };
+    eventually("the snapshot waits for the table", ended).await;
+    let failed = client.next().await;
+    assert_eq!((&failed[3], &failed[4]), (&json!("phx_error"), &json!({"reason": "snapshot_failed"})));
+    // What the table is rewritten to is what the next snapshot has.
+    alteration.batch_execute("alter table items alter note type text using upper(note)").await.unwrap();
+    alteration.commit().await.unwrap();
+    let reply = client.try_join("items", json!({"snapshot": true})).await;
+    assert_eq!(reply["status"], "ok");
+    assert_eq!(Replica::load(&mut client).await.rows, table(&database, "true").await);
 }
 
 #[tokio::test]

@@ -43,11 +43,14 @@ struct Transaction {
     lsn: Option<u64>,
 }
 
+/// The rows, what they are of, and the end of the log then.
+type Moment = (VecDeque<(u32, u32)>, Visibility, Lsn);
+
 /// Rows that wait to be sent.
 #[derive(Debug)]
 struct Taken {
     request: SnapshotRequest,
-    moment: Option<(VecDeque<(u32, u32)>, Visibility, Lsn)>,
+    moment: Option<Moment>,
 }
 
 #[derive(Debug, Default)]
@@ -182,7 +185,7 @@ impl World {
         let note = |version: u32| row(key, Some(&version.to_string()));
         let (operation, version) = match self.table.get(&key) {
             None => (Operation::Insert { new: note(1) }, Some(1)),
-            Some(old) if xid % 3 == 0 => (Operation::Delete { old: OldRow::Full(note(*old)) }, None),
+            Some(old) if xid.is_multiple_of(3) => (Operation::Delete { old: OldRow::Full(note(*old)) }, None),
             Some(old) => {
                 let new = old + 1;
                 (Operation::Update { old: Some(OldRow::Full(note(*old))), new: note(new) }, Some(new))

@@ -2,7 +2,6 @@
 //!
 //! Pure: handed bytes and time; the sockets are [`super::shell`]'s.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use crate::transport::websocket::{
     FrameError, Incoming, MessageReader, OpCode, bare_close_frame, begin_frame, close_frame, finish_frame, pong_frame,
 };
 
+use super::commands::Commands;
 use super::connection::{Connection, Phase, Subscription};
 use super::group::{Feed, Groups, Member};
 use super::join::{self, Request};
@@ -36,7 +36,7 @@ pub(super) struct State {
     groups: Groups,
     /// Connections with something to send that the shell has not been told of.
     dirty: Vec<usize>,
-    commands: VecDeque<Command>,
+    commands: Commands,
     /// Reused between calls.
     effects: Vec<Effect>,
 }
@@ -51,7 +51,7 @@ impl State {
             next_read: 0,
             groups: Groups::default(),
             dirty: Vec::new(),
-            commands: VecDeque::new(),
+            commands: Commands::default(),
             effects: Vec::new(),
         }
     }
@@ -119,7 +119,7 @@ impl State {
             self.next_read = self.next_read.wrapping_add(1);
             member.feed = Feed::Reading { number, snapshot };
             let join = JoinToken { connection: key, join };
-            self.commands.push_back(Command::Read { shard: self.id, join, shape, number, after });
+            self.commands.push(Command::Read { shard: self.id, join, shape, number, after });
         }
     }
 
@@ -134,10 +134,10 @@ impl State {
     }
 
     pub(super) fn next_command(&mut self) -> Option<Command> {
-        self.commands.pop_front()
+        self.commands.next()
     }
 
-    /// Commands that wait for the hub.
+    /// Commands that the hub may have now.
     pub(super) fn waiting_commands(&self) -> usize {
         self.commands.len()
     }
@@ -175,6 +175,7 @@ impl State {
             ToShard::Subscribed { join, subscribed } => self.subscribed(join, &subscribed, now),
             ToShard::Refused { join, refusal } => self.refused(join, refusal, now),
             ToShard::Read { join, number, publications, outcome } => {
+                self.commands.read_answered(number);
                 self.read(join, number, &publications, outcome, now);
             }
             ToShard::Reset { shape } => self.reset(shape, now),
@@ -204,7 +205,7 @@ impl State {
     fn subscribed(&mut self, token: JoinToken, subscribed: &Subscribed, now: Duration) {
         let shape = subscribed.shape;
         let Some((slot, connection)) = self.connection(token) else {
-            self.commands.push_back(Command::Unsubscribe { shard: self.id, join: token, shape });
+            self.commands.push(Command::Unsubscribe { shard: self.id, join: token, shape });
             return;
         };
         let feed = subscribed.read_after.clone().map_or(Feed::Live, Feed::Behind);
@@ -358,7 +359,7 @@ impl State {
         connection.behind += usize::from(member.feed.is_live());
         member.feed = Feed::Reading { number, snapshot: true };
         let join = JoinToken { connection: ConnectionKey { slot, generation: connection.generation }, join };
-        self.commands.push_back(Command::Fetch { shard: self.id, join, shape, number });
+        self.commands.push(Command::Fetch { shard: self.id, join, shape, number });
     }
 
     fn join(&mut self, slot: usize, join: JoinId, topic: &str, params: &RawValue, now: Duration) {
@@ -370,7 +371,7 @@ impl State {
         match join::request(params.get()) {
             Ok(Request { cursor, view, snapshot }) => {
                 let (shard, topic) = (self.id, topic.to_owned());
-                self.commands.push_back(Command::Subscribe { shard, join: token, topic, view, cursor, snapshot });
+                self.commands.push(Command::Subscribe { shard, join: token, topic, view, cursor, snapshot });
             }
             Err(refusal) => self.refuse(slot, join, &refusal, now),
         }
@@ -444,7 +445,7 @@ impl State {
             connection.moved(moved.join, place);
         }
         let join = JoinToken { connection: key, join };
-        self.commands.push_back(Command::Unsubscribe { shard: self.id, join, shape });
+        self.commands.push(Command::Unsubscribe { shard: self.id, join, shape });
     }
 
     fn mark_dirty(&mut self, slot: usize) {
