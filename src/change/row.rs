@@ -166,3 +166,18 @@ fn split_value(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     rest.split_at_checked(length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_texts_is_a_row_as_the_log_carries_it() {
+        let row = Row::from_text([Some("1"), None, Some("")]).unwrap();
+        let values: Vec<_> = row.iter().collect();
+        assert_eq!(values, [Datum::Text(b"1"), Datum::Null, Datum::Text(b"")]);
+        let mut message = [&3_u16.to_be_bytes()[..], row.data()].concat().into();
+        assert_eq!(Row::parse(&mut message), Ok(row));
+        assert_eq!(Row::from_text(vec![None; 65_536]), Err(RowError::TooLarge { column: u16::MAX }));
+    }
+}
