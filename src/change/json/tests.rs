@@ -389,3 +389,13 @@ proptest! {
         prop_assert_eq!(pair["t"].as_str(), Some(texts[0].as_deref().unwrap_or_default()));
     }
 }
+
+#[test]
+fn a_row_of_a_snapshot_is_shown_like_an_inserted_one() {
+    let row = row(&[V::Text("7"), V::Text("too long for it"), V::Null, V::Text("(1,a)")]);
+    let encoder = ChangeEncoder::new(&relation(ReplicaIdentity::Default), None::<&[&str]>, OPTIONS);
+    let mut out = Vec::new();
+    assert_eq!(encoder.encode_snapshot(&mut out, &row), []);
+    let inserted = encoded(None, &Operation::Insert { new: row }, Shown::AsIs);
+    assert_eq!(String::from_utf8(out).unwrap(), inserted.replace("\"insert\"", "\"snapshot\""));
+}
