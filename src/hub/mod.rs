@@ -5,7 +5,8 @@
 //! what it publishes is a message's payload, which `transport` frames once for each serializer.
 //!
 //! Live delivery is reading the log's tail, resuming is reading from a cursor, a slow client is a reader that has
-//! fallen behind: [`Hub::read`] serves both of the latter.
+//! fallen behind, and one that begins with a snapshot reads its parts, then the log without what the snapshot saw
+//! ([`Splice`]): `reading` serves all but the first.
 
 mod append;
 mod cursor;
