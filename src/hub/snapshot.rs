@@ -129,6 +129,8 @@ struct Snapshot {
     first: u32,
     /// Where its readers go on; none while parts are still to come.
     end: Option<After>,
+    /// What its readers are told instead of rows.
+    failed: Option<ReadOutcome>,
     readers: HashMap<Reader, Waiting>,
     /// How many of them have not read the front.
     at_front: usize,
@@ -172,6 +174,10 @@ impl Snapshots {
         let Some(snapshot) = snapshot else {
             return Some(Answer { reader, number, publications: Vec::new(), outcome: ReadOutcome::Lost });
         };
+        if let Some(outcome) = snapshot.failed.clone() {
+            self.leave(reader);
+            return Some(Answer { reader, number, publications: Vec::new(), outcome });
+        }
         if let Some(waiting) = snapshot.readers.get_mut(&reader) {
             waiting.asked = Some(number);
         }
@@ -183,7 +189,8 @@ impl Snapshots {
     /// A part has come, with this cursor and the place where its readers go on if it is the last one. The answers to
     /// those who waited for it; nothing where nobody waits any longer.
     pub(super) fn push(&mut self, id: SnapshotId, part: &SnapshotPart, end: Option<(&Cursor, After)>) -> Vec<Answer> {
-        let Some(snapshot) = self.by_id.get_mut(&id) else { return Vec::new() };
+        let wanted = self.by_id.get_mut(&id).filter(|snapshot| snapshot.failed.is_none());
+        let Some(snapshot) = wanted else { return Vec::new() };
         snapshot.push(part, end.as_ref().map(|(cursor, _)| *cursor));
         snapshot.end = end.map(|(_, end)| end);
         let asking = snapshot.readers.iter().filter(|(_, waiting)| waiting.asked.is_some());
@@ -195,12 +202,17 @@ impl Snapshots {
 
     /// Ends a snapshot for all who read it. A reader who has not asked is told when it does.
     pub(super) fn fail(&mut self, id: SnapshotId, outcome: &ReadOutcome) -> Vec<Answer> {
-        let Some(snapshot) = self.remove(id) else { return Vec::new() };
-        let told = |(reader, waiting): (Reader, Waiting)| {
-            let number = waiting.asked?;
-            Some(Answer { reader, number, publications: Vec::new(), outcome: outcome.clone() })
-        };
-        snapshot.readers.into_iter().filter_map(told).collect()
+        let Some(snapshot) = self.by_id.get_mut(&id) else { return Vec::new() };
+        snapshot.failed = Some(outcome.clone());
+        snapshot.parts.clear();
+        let asking = snapshot.readers.iter().filter_map(|(reader, waiting)| Some((*reader, waiting.asked?)));
+        let asking: Vec<(Reader, u32)> = asking.collect();
+        self.close(id);
+        let told = asking.into_iter().map(|(reader, number)| {
+            self.leave(reader);
+            Answer { reader, number, publications: Vec::new(), outcome: outcome.clone() }
+        });
+        told.collect()
     }
 
     /// All of them: what they saw may have been abandoned since.
@@ -300,22 +312,27 @@ impl Snapshots {
         }
     }
 
-    fn remove(&mut self, id: SnapshotId) -> Option<Snapshot> {
-        let snapshot = self.by_id.remove(&id)?;
+    fn remove(&mut self, id: SnapshotId) {
+        self.close(id);
+        let Some(snapshot) = self.by_id.remove(&id) else { return };
         for reader in snapshot.readers.keys() {
             self.by_reader.remove(reader);
         }
         if self.newest.get(&snapshot.shape) == Some(&id) {
             self.newest.remove(&snapshot.shape);
         }
-        if snapshot.open {
+    }
+
+    /// It needs no turn any longer.
+    fn close(&mut self, id: SnapshotId) {
+        let Some(snapshot) = self.by_id.get_mut(&id) else { return };
+        if std::mem::take(&mut snapshot.open) {
             self.open -= 1;
             self.commands.push(SnapshotCommand::End(id));
             self.open_next();
         } else {
             self.waiting.retain(|waiting| *waiting != id);
         }
-        Some(snapshot)
     }
 }
 
@@ -329,6 +346,7 @@ impl Snapshot {
             parts: VecDeque::new(),
             first: 0,
             end: None,
+            failed: None,
             readers: HashMap::new(),
             at_front: 0,
             stalled: Duration::ZERO,
@@ -338,7 +356,7 @@ impl Snapshot {
 
     /// Its rows are all there for one who comes now, and not older than the log reaches back.
     const fn can_be_shared(&self) -> bool {
-        self.first == 0 && self.end.is_none()
+        self.first == 0 && self.end.is_none() && self.failed.is_none()
     }
 
     /// Makes a message of the rows: `{["cursor",] "snapshot", "part", ["more",] "updates"}`.

@@ -137,6 +137,10 @@ fn a_failure_is_told_to_those_who_ask() {
     let failed = ReadOutcome::Failed(SnapshotFailure::TooLarge);
     let answers = snapshots.fail(id, &failed);
     assert_eq!(answers.iter().map(|answer| (answer.reader, answer.number)).collect::<Vec<_>>(), [(reader(1), 3)]);
-    assert_eq!(snapshots.read(id, reader(2), 1).unwrap().outcome, ReadOutcome::Lost);
+    assert_eq!(snapshots.take_commands().pop(), Some(SnapshotCommand::End(id)));
     assert!(snapshots.push(id, &part(), None).is_empty(), "what comes late is for nobody");
+    // One who comes now has another one; one who was writing at the time is told the reason, and then forgotten.
+    assert_ne!(snapshots.join(&shape(1), reader(3)), Some(id));
+    assert_eq!(snapshots.read(id, reader(2), 1).unwrap().outcome, failed);
+    assert!(!snapshots.is_wanted(id));
 }
