@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::change::{Lsn, Visibility};
-use crate::routing::RouteId;
+use crate::routing::{RouteId, Topic};
 
 use super::cursor::Lineage;
 use super::entry::{Entry, Malformed};
@@ -191,9 +191,10 @@ impl Log {
         if !self.can_resume(after, &state.routes) {
             return (Vec::new(), Stretch::Lost);
         }
-        let references: Vec<BatchRef> = self.after(state, after).collect();
         let (mut publications, mut bytes) = (Vec::new(), 0);
-        for reference in references {
+        for index in self.first_after(state, after).. {
+            // Looked up one by one: who is far behind takes few of many at a time.
+            let Some(reference) = self.batch_of(&shape.topic, index) else { break };
             if splice.is_some_and(|splice| self.is_seen(reference, &splice.visibility)) {
                 continue;
             }
@@ -213,14 +214,17 @@ impl Log {
         (publications, Stretch::ToHead)
     }
 
-    /// A topic's batches that end after a position.
-    fn after(&self, state: &TopicState, after: Position) -> impl Iterator<Item = BatchRef> {
+    fn batch_of(&self, topic: &Topic, index: usize) -> Option<BatchRef> {
+        self.topics.get(topic.as_str()).and_then(|(_, state)| state.batches.get(index)).copied()
+    }
+
+    /// The first of a topic's batches that ends after a position.
+    fn first_after(&self, state: &TopicState, after: Position) -> usize {
         let ends_before = |reference: &BatchRef| {
             let batch = self.entry(reference.entry).and_then(|entry| entry.batches.get(reference.batch));
             batch.is_some_and(|batch| batch.span.end <= after)
         };
-        let from = state.batches.partition_point(ends_before);
-        state.batches.range(from..).copied()
+        state.batches.partition_point(ends_before)
     }
 
     /// Whether a reader has part of a batch: transactions were cut elsewhere when it got that, by a gateway with other
