@@ -209,7 +209,7 @@ fn source_settings(config: &Config) -> SourceSettings {
 }
 
 fn hub_limits(config: &Config) -> HubLimits {
-    let log = LogLimits { window: config.replay.window, memory: bytes(config.replay.memory) };
+    let log = LogLimits { window: config.replay.window, memory: bytes(config.replay.memory), wal: config.replay.wal };
     HubLimits { log, value: bytes(config.limits.value), read: READ_BYTES }
 }
 

@@ -80,12 +80,22 @@ pub struct FeedSystem {
     pub timeline: u32,
 }
 
+/// An older timeline that the present one descends from: what it wrote up to `end` is ours too, what it wrote after
+/// that was abandoned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ancestor {
+    pub timeline: u32,
+    pub end: Lsn,
+}
+
 /// What replication tells the hub, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FeedEvent {
     /// Streaming begins (again) after `start`: the hub's log goes on where it can, and begins anew where not.
     Connected {
         system: FeedSystem,
+        /// The timelines before this one. A new timeline that kept all that was sent is a continuation.
+        ancestry: Vec<Ancestor>,
         /// Everything that commits after this position will come.
         start: Lsn,
         /// The server's WAL flush position at connect: the feed has caught up once it has passed it.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::change::{FeedSystem, Lsn};
+use crate::change::{Ancestor, FeedSystem, Lsn};
 
 /// A point in the feed: everything up to and including change `ordinal` of the transaction that committed at `lsn`.
 ///
@@ -29,6 +29,21 @@ impl Position {
 pub struct Cursor {
     pub system: FeedSystem,
     pub position: Position,
+}
+
+/// Which cursors mean something: those of the present timeline, and of older ones up to where they were left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lineage {
+    pub(super) system: FeedSystem,
+    pub(super) ancestry: Vec<Ancestor>,
+}
+
+impl Lineage {
+    pub(super) fn holds(&self, cursor: Cursor) -> bool {
+        let FeedSystem { system_id, timeline } = cursor.system;
+        let is_before = |ancestor: &Ancestor| ancestor.timeline == timeline && cursor.position.lsn <= ancestor.end;
+        system_id == self.system.system_id && (timeline == self.system.timeline || self.ancestry.iter().any(is_before))
+    }
 }
 
 /// The first byte of a cursor's bytes; another layout gets another number.

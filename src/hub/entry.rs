@@ -51,6 +51,23 @@ pub(super) struct Batch {
     pub(super) publication: Option<Arc<Publication>>,
 }
 
+impl Batch {
+    /// The batch without what a reader at `ordinal` has.
+    pub(super) fn after(&self, ordinal: u64, changes: &[Logged]) -> Self {
+        let is_new =
+            |delivery: &&Delivery| changes.get(delivery.change).is_some_and(|logged| logged.change.ordinal > ordinal);
+        Self {
+            topic: self.topic.clone(),
+            event: Arc::clone(&self.event),
+            part: self.part,
+            more: self.more,
+            span: self.span.clone(),
+            deliveries: self.deliveries.iter().filter(is_new).copied().collect(),
+            publication: None,
+        }
+    }
+}
+
 /// A value that Postgres sent and that its type does not write.
 #[derive(Debug, Clone)]
 pub struct Malformed {

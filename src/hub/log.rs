@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::change::FeedSystem;
+use crate::change::Lsn;
 use crate::routing::RouteId;
 
+use super::cursor::Lineage;
 use super::entry::{Entry, Malformed};
 use super::topics::{BatchRef, OpenTopic, TopicState, Topics};
 use super::{Cursor, Position, Publication, ReadOutcome, ShapeId};
@@ -17,6 +18,8 @@ pub struct LogLimits {
     pub window: Duration,
     /// Bytes.
     pub memory: usize,
+    /// Bytes of WAL that the slot may hold back for the log; 0: none, and nothing is resumed over a restart.
+    pub wal: u64,
 }
 
 /// A truncate of a table whose route feeds many topics: topics that come to be known later need it too.
@@ -38,7 +41,7 @@ pub(super) struct Hole {
 #[derive(Debug)]
 pub(super) struct Log {
     limits: LogLimits,
-    pub(super) system: FeedSystem,
+    pub(super) lineage: Lineage,
     entries: VecDeque<Entry>,
     /// The number of the front entry; numbers are never reused.
     first: u64,
@@ -46,6 +49,8 @@ pub(super) struct Log {
     pub(super) head: Position,
     /// Everything after this, up to the head, is in the log.
     tail: Position,
+    /// Where the last transaction that is complete ends, or nothing is pending.
+    pub(super) reached: Lsn,
     size: usize,
     pub(super) topics: Topics,
     pub(super) truncates: VecDeque<Truncate>,
@@ -58,14 +63,15 @@ pub(super) struct Log {
 
 impl Log {
     /// An empty log of everything that commits at `start` or later.
-    pub(super) fn new(limits: LogLimits, system: FeedSystem, start: Position) -> Self {
+    pub(super) fn new(limits: LogLimits, lineage: Lineage, start: Lsn) -> Self {
         Self {
             limits,
-            system,
+            lineage,
             entries: VecDeque::new(),
             first: 0,
-            head: start,
-            tail: start,
+            head: Position::before(start),
+            tail: Position::before(start),
+            reached: start,
             size: 0,
             topics: Topics::default(),
             truncates: VecDeque::new(),
@@ -112,10 +118,21 @@ impl Log {
     pub(super) fn evict(&mut self, now: Duration) {
         while let Some(front) = self.entries.front() {
             let expired = now.saturating_sub(front.arrived) > self.limits.window;
-            if !expired && self.size <= self.limits.memory {
+            let held_back = self.reached.bytes_since(front.header.commit_lsn);
+            let wal_spent = self.limits.wal > 0 && held_back > self.limits.wal;
+            if !expired && !wal_spent && self.size <= self.limits.memory {
                 return;
             }
             self.evict_front();
+        }
+    }
+
+    /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
+    /// after a crash the log is rebuilt as it was.
+    pub(super) fn acknowledgeable(&self) -> Lsn {
+        match self.entries.front() {
+            Some(front) if self.limits.wal > 0 => front.header.commit_lsn.min(self.reached),
+            _ => self.reached,
         }
     }
 
@@ -162,7 +179,11 @@ impl Log {
         let references: Vec<BatchRef> = self.after(state, after).collect();
         let (mut publications, mut bytes) = (Vec::new(), 0);
         for reference in references {
-            let Some(publication) = self.publication(reference, shape, Keep::InLog) else { continue };
+            let publication = match self.rest_of(reference, shape, after) {
+                Some(rest) => Some(rest),
+                None => self.publication(reference, shape, Keep::InLog),
+            };
+            let Some(publication) = publication else { continue };
             bytes += publication.payload.len();
             let position = publication.position;
             publications.push(publication);
@@ -183,9 +204,24 @@ impl Log {
         state.batches.range(from..).copied()
     }
 
+    /// What is left of a batch for a reader who has part of it: transactions were cut elsewhere when it got that, by a
+    /// gateway with other limits or other routes.
+    fn rest_of(&mut self, at: BatchRef, shape: ShapeId, after: Position) -> Option<Arc<Publication>> {
+        let system = self.lineage.system;
+        let place = self.place(at.entry)?;
+        let entry = self.entries.get(place)?;
+        let batch = entry.batches.get(at.batch)?;
+        if after <= batch.span.start || after.lsn != entry.header.commit_lsn {
+            return None;
+        }
+        let rest = batch.after(after.ordinal, &entry.changes);
+        let payload = entry.encode(&rest, Cursor { system, position: rest.span.end }, &mut self.malformed);
+        Some(Arc::new(Publication::new(shape, rest.topic, rest.event, rest.span, payload)))
+    }
+
     /// A batch as a message, encoded unless it is at hand.
     pub(super) fn publication(&mut self, at: BatchRef, shape: ShapeId, keep: Keep) -> Option<Arc<Publication>> {
-        let system = self.system;
+        let system = self.lineage.system;
         let place = self.place(at.entry)?;
         let entry = self.entries.get_mut(place)?;
         let batch = entry.batches.get(at.batch)?;

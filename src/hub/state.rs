@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::change::{FeedEvent, FeedSystem, Lsn, Relation, TransactionPart};
+use crate::change::{FeedEvent, Lsn, Relation, TransactionPart};
 use crate::routing::{PlanProblem, RouteId, RouteTable, Scratch, Topic};
 
 use super::append::{Tables, append, meet};
+use super::cursor::Lineage;
 use super::entry::Malformed;
 use super::log::{Keep, Log};
 use super::shape::Shape;
@@ -38,7 +39,7 @@ pub struct Hub {
     next_shape: u64,
     /// The flush position seen at connect: the log has caught up once it has passed it.
     target: Lsn,
-    reached: Lsn,
+    caught_up: bool,
     outgoing: Vec<Vec<ToShard>>,
 }
 
@@ -53,21 +54,21 @@ impl Hub {
             shapes: HashMap::new(),
             next_shape: 0,
             target: Lsn::ZERO,
-            reached: Lsn::ZERO,
+            caught_up: false,
             outgoing: vec![Vec::new(); shards],
         }
     }
 
-    /// Everything up to here is in the log, and may be acknowledged to Postgres.
+    /// What may be acknowledged to Postgres: the log's tail, since the slot is the log's durable copy.
     #[must_use]
-    pub const fn reached(&self) -> Lsn {
-        self.reached
+    pub fn acknowledgeable(&self) -> Lsn {
+        self.log.as_ref().map_or(Lsn::ZERO, Log::acknowledgeable)
     }
 
-    /// The log has passed the flush position that the server had at connect.
+    /// The log has passed the flush position that the server had when the feed began: clients can resume.
     #[must_use]
-    pub fn caught_up(&self) -> bool {
-        self.log.is_some() && self.reached >= self.target
+    pub const fn caught_up(&self) -> bool {
+        self.caught_up
     }
 
     /// What the shards are to be told since the last call, in order for each shard.
@@ -91,18 +92,20 @@ impl Hub {
     /// Takes what replication says, `now` after the process began.
     pub fn feed(&mut self, event: FeedEvent, now: Duration) {
         match event {
-            FeedEvent::Connected { system, start, flush, relations } => {
-                self.connected(system, start, flush, &relations);
+            FeedEvent::Connected { system, ancestry, start, flush, relations } => {
+                self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part, now),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
                     log.advance(Position::before(lsn));
-                    self.reached = self.reached.max(lsn);
+                    log.reached = log.reached.max(lsn);
+                    log.evict(now);
                 }
             }
             FeedEvent::Lost { .. } => self.lose(),
         }
+        self.caught_up |= self.log.as_ref().is_some_and(|log| log.reached >= self.target);
     }
 
     /// Lets go of what is older than the window.
@@ -127,17 +130,20 @@ impl Hub {
         }
     }
 
-    fn connected(&mut self, system: FeedSystem, start: Lsn, flush: Lsn, relations: &[Arc<Relation>]) {
-        if self.log.as_ref().is_some_and(|log| log.system != system) {
+    fn connected(&mut self, lineage: Lineage, start: Lsn, flush: Lsn, relations: &[Arc<Relation>]) {
+        let system_id = lineage.system.system_id;
+        if self.log.as_ref().is_some_and(|log| log.lineage.system.system_id != system_id) {
             self.lose();
         }
         for relation in relations {
             self.tables.table(relation);
         }
-        let limits = self.limits.log;
-        self.log.get_or_insert_with(|| Log::new(limits, system, Position::before(start)));
         self.target = flush;
-        self.reached = self.reached.max(start);
+        match &mut self.log {
+            // Replication says Lost before it connects to a timeline that abandoned what it sent.
+            Some(log) => log.lineage = lineage,
+            None => self.log = Some(Log::new(self.limits.log, lineage, start)),
+        }
     }
 
     fn append(&mut self, part: TransactionPart, now: Duration) {
@@ -153,8 +159,8 @@ impl Hub {
         for route in appended.holes {
             self.reset_topics_of(route);
         }
-        if let Some(end) = end_lsn {
-            self.reached = self.reached.max(end);
+        if let (Some(end), Some(log)) = (end_lsn, &mut self.log) {
+            log.reached = log.reached.max(end);
         }
         self.tick(now);
     }
@@ -180,7 +186,8 @@ impl Hub {
     }
 
     fn subscribe(&mut self, shard: ShardId, name: &str, cursor: Option<&str>) -> Result<Subscribed, Refusal> {
-        let log = self.log.as_mut().ok_or(Refusal::NotReady)?;
+        // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
+        let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
         let topic = Topic::parse(name).map_err(|_| Refusal::UnmatchedTopic)?;
         let known = log.topics.get(name).map(|(_, state)| state.routes.clone());
         let routes = known.clone().unwrap_or_else(|| self.tables.routes_for_topic(name));
@@ -192,7 +199,7 @@ impl Hub {
             meet(log, &self.tables, &topic, routes);
         }
         let position = resume_after.unwrap_or(log.head);
-        let cursor = Cursor { system: log.system, position }.to_string();
+        let cursor = Cursor { system: log.lineage.system, position }.to_string();
         let shape = self.shape_of(&topic);
         if let Some(shape) = self.shapes.get_mut(&shape) {
             shape.add(shard);
@@ -247,7 +254,7 @@ impl Hub {
             self.reset(id);
         }
         self.log = None;
-        self.reached = Lsn::ZERO;
+        self.caught_up = false;
     }
 
     fn reset_topics_of(&mut self, route: RouteId) {
@@ -277,6 +284,6 @@ impl Hub {
 
 fn resume_position(log: &Log, routes: &[RouteId], text: &str) -> Result<Position, Refusal> {
     let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
-    let valid = cursor.system == log.system && log.can_resume(cursor.position, routes);
+    let valid = log.lineage.holds(cursor) && log.can_resume(cursor.position, routes);
     valid.then_some(cursor.position).ok_or(Refusal::ResyncRequired)
 }

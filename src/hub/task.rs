@@ -87,8 +87,8 @@ impl HubTask {
                 let _gone = shard.send(messages).await;
             }
         }
-        let reached = self.hub.reached();
-        self.acknowledged.send_if_modified(|current| std::mem::replace(current, reached) != reached);
+        let tail = self.hub.acknowledgeable();
+        self.acknowledged.send_if_modified(|current| std::mem::replace(current, tail) != tail);
         let caught_up = self.hub.caught_up();
         self.caught_up.send_if_modified(|current| std::mem::replace(current, caught_up) != caught_up);
     }

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::change::{
-    Change, Column, FeedEvent, FeedSystem, Lsn, OldRow, Operation, PgTimestamp, Relation, RelationId, ReplicaIdentity,
-    Row, TransactionHeader, TransactionPart, TypeCatalogue,
+    Ancestor, Change, Column, FeedEvent, FeedSystem, Lsn, OldRow, Operation, PgTimestamp, Relation, RelationId,
+    ReplicaIdentity, Row, TransactionHeader, TransactionPart, TypeCatalogue,
 };
 use crate::routing::{Int8Format, Op, Ops, RouteSpec, RouteTable, TablePattern, Template};
 
@@ -74,7 +74,7 @@ struct Bench {
 
 impl Bench {
     fn new(routes: Vec<RouteSpec>) -> Self {
-        let log = LogLimits { window: Duration::from_secs(60), memory: 1 << 20 };
+        let log = LogLimits { window: Duration::from_secs(60), memory: 1 << 20, wal: 1 << 30 };
         Self::with_limits(routes, HubLimits { log, value: 1 << 20, read: 100 })
     }
 
@@ -91,7 +91,7 @@ impl Bench {
     fn connect(&mut self, system: FeedSystem) {
         let relations = vec![Arc::clone(&self.relation)];
         let at = Lsn::new(self.lsn);
-        self.feed(FeedEvent::Connected { system, start: at, flush: at, relations });
+        self.feed(FeedEvent::Connected { system, ancestry: Vec::new(), start: at, flush: at, relations });
     }
 
     fn feed(&mut self, event: FeedEvent) {
@@ -266,7 +266,7 @@ fn a_topic_with_two_events_keeps_their_order_and_a_cursor_between_them() {
 
 #[test]
 fn what_is_evicted_can_not_be_resumed_from() {
-    let log = LogLimits { window: Duration::from_secs(60), memory: 1 << 20 };
+    let log = LogLimits { window: Duration::from_secs(60), memory: 1 << 20, wal: 1 << 30 };
     let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
     let first = bench.join("orders", None).unwrap();
     bench.commit(&[vec![insert(1)]]);
@@ -283,8 +283,11 @@ fn what_is_evicted_can_not_be_resumed_from() {
 
 #[test]
 fn memory_is_bounded_whatever_comes() {
-    let limits =
-        HubLimits { log: LogLimits { window: Duration::from_secs(60), memory: 100_000 }, value: 1 << 20, read: 1000 };
+    let limits = HubLimits {
+        log: LogLimits { window: Duration::from_secs(60), memory: 100_000, wal: 1 << 30 },
+        value: 1 << 20,
+        read: 1000,
+    };
     let mut bench = Bench::with_limits(vec![route("orders:{customer}", "new_updates")], limits).connected();
     let mut oldest = None;
     for customer in 0..2000 {
@@ -351,13 +354,111 @@ fn a_reconnect_to_the_same_feed_changes_nothing_for_subscribers() {
 fn caught_up_waits_for_the_flush_position_seen_at_connect() {
     let mut bench = Bench::new(vec![route("orders", "new_updates")]);
     let relations = vec![Arc::clone(&bench.relation)];
-    bench.feed(FeedEvent::Connected { system: SYSTEM, start: Lsn::new(100), flush: Lsn::new(200), relations });
+    bench.feed(FeedEvent::Connected {
+        system: SYSTEM,
+        ancestry: Vec::new(),
+        start: Lsn::new(100),
+        flush: Lsn::new(200),
+        relations,
+    });
     assert!(!bench.hub.caught_up());
     bench.feed(FeedEvent::Progress(Lsn::new(199)));
     assert!(!bench.hub.caught_up());
+    assert_eq!(bench.join("orders", None), Err(Refusal::NotReady));
     bench.feed(FeedEvent::Progress(Lsn::new(200)));
     assert!(bench.hub.caught_up());
-    assert_eq!(bench.hub.reached(), Lsn::new(200));
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(200));
+}
+
+#[test]
+fn the_tail_is_what_may_be_acknowledged() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    bench.feed(FeedEvent::Progress(Lsn::new(105)));
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(105), "nothing is kept");
+    bench.commit(&[vec![insert(1)]]);
+    bench.commit(&[vec![insert(2)], vec![insert(3)]]);
+    bench.feed(FeedEvent::Progress(Lsn::new(500)));
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(110), "the first transaction's commit");
+    bench.now = Duration::from_secs(61);
+    bench.hub.tick(bench.now);
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(500));
+}
+
+#[test]
+fn an_open_transaction_is_not_acknowledged() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    let header = TransactionHeader { xid: 1, commit_lsn: Lsn::new(200), commit_timestamp: PgTimestamp::from_micros(0) };
+    let change = Change { relation: Arc::clone(&bench.relation), operation: insert(1), ordinal: 1 };
+    bench.feed(FeedEvent::Part(TransactionPart { header, changes: vec![change], first: true, end_lsn: None }));
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(100));
+    bench.now = Duration::from_secs(61);
+    bench.hub.tick(bench.now);
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(100), "evicted, but not over");
+}
+
+#[test]
+fn wal_over_the_budget_moves_the_tail_up() {
+    let log = LogLimits { window: Duration::from_secs(60), memory: 1 << 20, wal: 1000 };
+    let limits = HubLimits { log, value: 1 << 20, read: 100 };
+    let mut bench = Bench::with_limits(vec![route("orders", "new_updates")], limits).connected();
+    let joined = bench.join("orders", None).unwrap();
+    bench.commit(&[vec![insert(1)]]);
+    bench.commit(&[vec![insert(2)]]);
+    bench.feed(FeedEvent::Progress(Lsn::new(1110)));
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(110));
+    bench.feed(FeedEvent::Progress(Lsn::new(1111)));
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(120));
+    assert_eq!(bench.join("orders", Some(&joined.cursor)), Err(Refusal::ResyncRequired));
+}
+
+#[test]
+fn without_wal_the_head_is_acknowledged() {
+    let log = LogLimits { window: Duration::from_secs(60), memory: 1 << 20, wal: 0 };
+    let limits = HubLimits { log, value: 1 << 20, read: 100 };
+    let mut bench = Bench::with_limits(vec![route("orders", "new_updates")], limits).connected();
+    let joined = bench.join("orders", None).unwrap();
+    bench.commit(&[vec![insert(1)]]);
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(115));
+    assert!(bench.join("orders", Some(&joined.cursor)).is_ok(), "while the process lives");
+}
+
+#[test]
+fn a_new_timeline_keeps_the_cursors_of_what_it_kept() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    bench.commit(&[vec![insert(1)]]);
+    let at = |timeline, lsn, ordinal| {
+        let system = FeedSystem { system_id: 7, timeline };
+        Cursor { system, position: Position { lsn: Lsn::new(lsn), ordinal } }.to_string()
+    };
+    bench.feed(FeedEvent::Connected {
+        system: FeedSystem { system_id: 7, timeline: 3 },
+        ancestry: vec![Ancestor { timeline: 1, end: Lsn::new(115) }, Ancestor { timeline: 2, end: Lsn::new(118) }],
+        start: Lsn::new(115),
+        flush: Lsn::new(115),
+        relations: Vec::new(),
+    });
+    assert!(bench.told().is_empty(), "nobody has to resync");
+    bench.lsn = 120;
+    bench.commit(&[vec![insert(2)]]);
+    assert!(bench.join("orders", Some(&at(1, 110, 1))).is_ok());
+    assert!(bench.join("orders", Some(&at(2, 118, 0))).is_ok());
+    assert!(bench.join("orders", Some(&at(3, 130, 1))).is_ok());
+    for abandoned in [at(1, 116, 0), at(2, 130, 1), at(4, 110, 1)] {
+        assert_eq!(bench.join("orders", Some(&abandoned)), Err(Refusal::ResyncRequired));
+    }
+}
+
+#[test]
+fn whoever_has_part_of_a_message_gets_the_rest() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    let joined = bench.join("orders", None).unwrap();
+    bench.commit(&[vec![insert(1), insert(2), insert(3)]]);
+    let position = Position { lsn: Lsn::new(110), ordinal: 2 };
+    let rest = bench.read(joined.shape, position).unwrap();
+    assert_eq!(rest.len(), 1);
+    assert_eq!(customers(&rest[0]), [3]);
+    let whole = bench.read(joined.shape, Position { ordinal: 0, ..position }).unwrap();
+    assert_eq!(customers(&whole[0]), [1, 2, 3]);
 }
 
 fn operations() -> impl Strategy<Value = Operation> {

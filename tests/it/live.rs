@@ -232,3 +232,50 @@ async fn an_idle_database_does_not_hold_wal_back() {
         .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_gateway_is_resumed_from_without_a_hole() {
+    let database = database().await;
+    let mut gateway = Gateway::start(&database.url(), ROUTES).await;
+    let mut client = Client::joined(&gateway, "updates:feed").await;
+    let mut cursor = String::new();
+    for id in 1..=5 {
+        database.execute(&format!("insert into articles values ({id}, 'x')")).await;
+        let updates = client.next_updates().await;
+        if id == 3 {
+            cursor = updates["cursor"].as_str().unwrap().to_owned();
+        }
+    }
+    gateway.kill().await;
+    database.execute("insert into articles values (6, 'while it was away')").await;
+    gateway.spawn();
+    gateway.wait_until_ready().await;
+    let mut client = Client::connect(&gateway).await;
+    let reply = client.try_join("updates:feed", json!({ "cursor": cursor })).await;
+    assert_eq!(reply["response"], json!({"cursor": cursor, "resumed": true}));
+    database.execute("insert into articles values (7, 'live')").await;
+    for id in 4..=7 {
+        assert_eq!(ids(&client.next_updates().await).collect::<Vec<_>>(), [id]);
+    }
+}
+
+#[tokio::test]
+async fn without_wal_nothing_is_promised_over_a_restart() {
+    let database = database().await;
+    let mut gateway = Gateway::start(&database.url(), &format!("{ROUTES}\n[replay]\nwal = \"0\"\n")).await;
+    let mut client = Client::joined(&gateway, "updates:feed").await;
+    database.execute("insert into articles values (1, 'x')").await;
+    let cursor = client.next_updates().await["cursor"].clone();
+    database.execute("insert into articles values (2, 'x')").await;
+    client.next_updates().await;
+    let written: String = database.value("select pg_current_wal_insert_lsn()::text").await;
+    let sql = format!("select confirmed_flush_lsn >= '{written}' from pg_replication_slots");
+    eventually("the head is acknowledged", || async { database.value::<bool>(&sql).await.then_some(()) }).await;
+    gateway.kill().await;
+    gateway.spawn();
+    gateway.wait_until_ready().await;
+    let mut client = Client::connect(&gateway).await;
+    let reply = client.try_join("updates:feed", json!({ "cursor": cursor })).await;
+    assert_eq!(reply, json!({"status": "error", "response": {"reason": "resync_required"}}));
+    assert_eq!(client.try_join("updates:feed", json!({})).await["status"], "ok");
+}

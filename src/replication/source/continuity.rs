@@ -4,8 +4,8 @@
 //! from another server's WAL as its own.
 #![deny(clippy::indexing_slicing)]
 
-use crate::change::Lsn;
 use crate::change::feed::FeedSystem;
+use crate::change::{Ancestor, Lsn};
 use crate::replication::wire::SystemIdentity;
 
 /// Where the feed is.
@@ -38,7 +38,7 @@ pub enum Discontinuity {
 
 /// Where to stream from: after `position` if there is one and nothing speaks against it, else where the slot is.
 ///
-/// `history` is the text of the server's timeline history, where its timeline is another than before.
+/// `ancestry` are the timelines before the server's.
 ///
 /// # Errors
 /// Changes between `position` and what the server would send are missing, or `position` is none of its WAL.
@@ -46,7 +46,7 @@ pub fn resume(
     position: Option<Position>,
     server: SystemIdentity,
     confirmed_flush: Lsn,
-    history: Option<&str>,
+    ancestry: &[Ancestor],
 ) -> Result<Lsn, Discontinuity> {
     let Some(Position { system, end }) = position else { return Ok(confirmed_flush) };
     let (before, now) = (system.timeline, server.timeline);
@@ -54,8 +54,8 @@ pub fn resume(
         return Err(Discontinuity::System { before: system.system_id, now: server.system_id });
     }
     if before != now {
-        let branch = history.and_then(|history| branch_point(history, before));
-        let branch = branch.ok_or(Discontinuity::Timeline { before, now })?;
+        let ancestor = ancestry.iter().find(|ancestor| ancestor.timeline == before);
+        let branch = ancestor.map(|ancestor| ancestor.end).ok_or(Discontinuity::Timeline { before, now })?;
         if branch < end {
             return Err(Discontinuity::Branch { before, now, branch, end });
         }
@@ -69,13 +69,13 @@ pub fn resume(
     Ok(end)
 }
 
-/// Where a timeline was left, by a history file: lines of timeline, position and reason, separated by tabs.
-fn branch_point(history: &str, timeline: u32) -> Option<Lsn> {
-    history.lines().find_map(|line| {
+/// The timelines that a history file names: lines of timeline, position and reason, separated by tabs.
+pub(super) fn ancestry(history: &str) -> Vec<Ancestor> {
+    let ancestor = |line: &str| {
         let mut fields = line.split_whitespace();
-        let ancestor: u32 = fields.next()?.parse().ok()?;
-        if ancestor == timeline { fields.next()?.parse().ok() } else { None }
-    })
+        Some(Ancestor { timeline: fields.next()?.parse().ok()?, end: fields.next()?.parse().ok()? })
+    };
+    history.lines().filter_map(ancestor).collect()
 }
 
 #[cfg(test)]
@@ -89,7 +89,7 @@ mod tests {
     fn resume_at(end: u64, timeline: u32, now: (u64, u32, u64), slot: u64) -> Result<Lsn, Discontinuity> {
         let position = Position { system: FeedSystem { system_id: 7, timeline }, end: Lsn::new(end) };
         let server = SystemIdentity { system_id: now.0, timeline: now.1, flush: Lsn::new(now.2) };
-        resume(Some(position), server, Lsn::new(slot), Some(HISTORY))
+        resume(Some(position), server, Lsn::new(slot), &ancestry(HISTORY))
     }
 
     #[test]
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(resume_at(0x4000, 1, (7, 1, 0x8000), 0x3000), Ok(Lsn::new(0x4000)));
         assert_eq!(resume_at(0x4000, 1, (7, 1, 0x4000), 0x4000), Ok(Lsn::new(0x4000)));
         let server = SystemIdentity { system_id: 7, timeline: 1, flush: Lsn::new(9) };
-        assert_eq!(resume(None, server, Lsn::new(5), None), Ok(Lsn::new(5)));
+        assert_eq!(resume(None, server, Lsn::new(5), &[]), Ok(Lsn::new(5)));
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_history_is_no_reason_to_panic(history in ".*") {
-            let _any = branch_point(&history, 1);
+            let _any = ancestry(&history);
         }
     }
 }

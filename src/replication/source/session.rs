@@ -13,7 +13,7 @@ use super::prerequisites::{self, Ready};
 use super::{Failure, Source, SourceState, deliver};
 use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
-use crate::change::{FeedEvent, Lsn, Oid, PgTimestamp, TransactionPart};
+use crate::change::{Ancestor, FeedEvent, Lsn, Oid, PgTimestamp, TransactionPart};
 use crate::replication::catalogue;
 use crate::replication::pgoutput;
 use crate::replication::progress::Progress;
@@ -49,8 +49,8 @@ impl Source {
         let ready = prerequisites::check(&sql, connection.database(), &slot, &publication).await??;
         let mut replication = ReplicationClient::connect(&connection).await?;
         let server = replication.identify_system().await?;
-        let history = self.history(&mut replication, server).await?;
-        let start = self.resume(server, ready.confirmed_flush, history.as_deref());
+        let ancestry = ancestry(&mut replication, server.timeline).await?;
+        let start = self.resume(server, ready.confirmed_flush, &ancestry);
         let relations = catalogue::published_relations(&sql, &publication).await?;
         let tables = relations.len();
         let command = StartReplication { slot: &slot, start, publications: std::slice::from_ref(&publication) };
@@ -58,7 +58,7 @@ impl Source {
         let system = FeedSystem { system_id: server.system_id, timeline: server.timeline };
         self.position = Some(Position { system, end: start });
         self.started = true;
-        self.outbox.push(FeedEvent::Connected { system, start, flush: server.flush, relations });
+        self.outbox.push(FeedEvent::Connected { system, ancestry, start, flush: server.flush, relations });
         self.begin_progress(&ready);
         tracing::info!(
             slot, publication, tables, server = %connection, %start, flush = %server.flush, timeline = server.timeline,
@@ -68,23 +68,9 @@ impl Source {
         Ok(Streaming { source: self, stream, flush: server.flush, answered: None })
     }
 
-    /// The history of the server's timeline where it is not ours.
-    async fn history(
-        &self,
-        replication: &mut ReplicationClient,
-        server: SystemIdentity,
-    ) -> Result<Option<String>, WireError> {
-        match self.position {
-            Some(position) if position.system.timeline != server.timeline && server.timeline > 1 => {
-                replication.timeline_history(server.timeline).await.map(Some)
-            }
-            _ => Ok(None),
-        }
-    }
-
     /// Where to stream from: behind what was handed on, or where the slot is when that can't be continued.
-    fn resume(&mut self, server: SystemIdentity, confirmed_flush: Lsn, history: Option<&str>) -> Lsn {
-        match continuity::resume(self.position, server, confirmed_flush, history) {
+    fn resume(&mut self, server: SystemIdentity, confirmed_flush: Lsn, ancestry: &[Ancestor]) -> Lsn {
+        match continuity::resume(self.position, server, confirmed_flush, ancestry) {
             Ok(start) => {
                 self.assembler.restart(self.assembler.position());
                 start
@@ -321,6 +307,15 @@ impl Streaming<'_> {
             Ok(Err(error)) => tracing::warn!(%error, "replication stopped, not in order"),
             Err(_late) => tracing::warn!(limit = ?FINISH_LIMIT, "replication stopped without waiting for Postgres"),
         }
+    }
+}
+
+/// The timelines before the server's: cursors of theirs may still hold.
+async fn ancestry(replication: &mut ReplicationClient, timeline: u32) -> Result<Vec<Ancestor>, WireError> {
+    match timeline {
+        // The first has no history, and no file that would say so.
+        ..=1 => Ok(Vec::new()),
+        _ => Ok(continuity::ancestry(&replication.timeline_history(timeline).await?)),
     }
 }
 

@@ -106,7 +106,7 @@ impl Bench {
             event: "new_updates".into(),
             int8: Int8Format::Number,
         };
-        let log = LogLimits { window: Duration::from_secs(600), memory };
+        let log = LogLimits { window: Duration::from_secs(600), memory, wal: 1 << 30 };
         let hub_limits = HubLimits { log, value: 1 << 20, read: 700 };
         let routes = Arc::new(RouteTable::new(vec![route]).unwrap());
         let mut bench = Self {
@@ -120,7 +120,9 @@ impl Bench {
         };
         let (start, relations) = (Lsn::new(bench.lsn), vec![Arc::clone(&bench.relation)]);
         let system = FeedSystem { system_id: 1, timeline: 1 };
-        bench.hub.feed(FeedEvent::Connected { system, start, flush: start, relations }, bench.now);
+        bench
+            .hub
+            .feed(FeedEvent::Connected { system, ancestry: Vec::new(), start, flush: start, relations }, bench.now);
         bench
     }
 
