@@ -258,4 +258,5 @@ async fn nothing_is_lost_and_nothing_comes_twice() {
     scene.clients.clear();
     scene.join("late", &["everything", "owner:0", "owner:1", "owner:2", "owner:3"], Some(&origin));
     scene.equal(&scene.clients[0]).await;
+    assert_eq!(scene.resyncs(), 0, "the oldest cursor was refused");
 }
