@@ -9,11 +9,12 @@ use crate::change::json::Shown;
 use crate::change::{Change, Lsn, Relation, RelationId, TransactionPart};
 use crate::routing::{RouteId, RouteTable, Scratch, Target, Topic};
 
-use super::Position;
 use super::entry::{Batch, Delivery, Entry, Logged};
 use super::log::{Hole, Log, Truncate};
+use super::shape::View;
 use super::table::Table;
 use super::topics::{BatchRef, OpenTopic, TopicState};
+use super::{Position, Refusal};
 
 /// The routes, and what they make of each relation.
 #[derive(Debug)]
@@ -43,6 +44,18 @@ impl Tables {
     /// The routes that feed a topic, in config order.
     pub(super) fn routes_for_topic(&self, topic: &str) -> Vec<RouteId> {
         self.routes.routes_for_topic(topic, self.tables.values().map(|table| &table.plan))
+    }
+
+    /// Whether the routes let out every column that a view asks for.
+    pub(super) fn check_view(&self, routes: &[RouteId], view: &View) -> Result<(), Refusal> {
+        let lets_out = |column: &&String| {
+            let mut shown = self.tables.values().flat_map(|table| routes.iter().map(move |route| (table, *route)));
+            shown.any(|(table, route)| table.shows(route, column))
+        };
+        match view.columns.iter().flatten().find(|column| !lets_out(column)) {
+            None => Ok(()),
+            Some(column) => Err(Refusal::UnknownColumn(column.clone())),
+        }
     }
 
     pub(super) fn event(&self, route: RouteId) -> Arc<str> {

@@ -10,6 +10,7 @@ use crate::change::json::{MalformedValue, Shown, write_timestamp};
 use crate::change::{Change, OldRow, Operation, Relation, Row, TransactionHeader};
 use crate::routing::{RouteId, Topic};
 
+use super::shape::Shape;
 use super::table::Table;
 use super::topics::BatchRef;
 use super::{Cursor, Position, Publication};
@@ -111,17 +112,32 @@ impl Entry {
         self.size += self.batches.len() * BATCH_OVERHEAD + deliveries * size_of::<Delivery>();
     }
 
-    /// A message's payload: `{"cursor", "commit_timestamp", "xid", ["part", "more",] "updates"}`.
+    /// A message's payload: `{"cursor", "commit_timestamp", "xid", ["part", "more",] "updates"}`; none where the shape
+    /// shows nothing of it and no part is owed.
     ///
     /// A value that its type does not write is named in `omitted`, and in `malformed` for the operator.
-    pub(super) fn encode(&self, batch: &Batch, cursor: Cursor, malformed: &mut Vec<Malformed>) -> Bytes {
+    pub(super) fn encode(
+        &self,
+        batch: &Batch,
+        shape: &mut Shape,
+        cursor: Cursor,
+        malformed: &mut Vec<Malformed>,
+    ) -> Option<Bytes> {
+        let shown = |delivery: &&Delivery| {
+            self.changes.get(delivery.change).is_some_and(|logged| shape.shows(logged, **delivery))
+        };
+        let deliveries: Vec<Delivery> = batch.deliveries.iter().filter(shown).copied().collect();
+        let is_part = batch.part > 0 || batch.more;
+        if deliveries.is_empty() && !is_part {
+            return None;
+        }
         let mut out = Vec::with_capacity(PAYLOAD_SIZE_GUESS);
         out.extend_from_slice(b"{\"cursor\":\"");
         out.extend_from_slice(cursor.to_string().as_bytes());
         out.extend_from_slice(b"\",\"commit_timestamp\":");
         write_timestamp(&mut out, self.header.commit_timestamp);
         out.extend_from_slice(format!(",\"xid\":{}", self.header.xid).as_bytes());
-        if batch.part > 0 || batch.more {
+        if is_part {
             out.extend_from_slice(format!(",\"part\":{}", batch.part).as_bytes());
         }
         if batch.more {
@@ -129,19 +145,20 @@ impl Entry {
         }
         out.extend_from_slice(b",\"updates\":[");
         let before_updates = out.len();
-        for delivery in &batch.deliveries {
+        for delivery in &deliveries {
             if out.len() > before_updates {
                 out.push(b',');
             }
-            self.encode_update(&mut out, *delivery, malformed);
+            self.encode_update(&mut out, shape, *delivery, malformed);
         }
         out.extend_from_slice(b"]}");
-        Bytes::from(out)
+        Some(Bytes::from(out))
     }
 
-    fn encode_update(&self, out: &mut Vec<u8>, delivery: Delivery, malformed: &mut Vec<Malformed>) {
+    fn encode_update(&self, out: &mut Vec<u8>, shape: &mut Shape, delivery: Delivery, malformed: &mut Vec<Malformed>) {
         let logged = self.changes.get(delivery.change);
-        let encoder = logged.and_then(|logged| logged.table.encoder(delivery.route).map(|encoder| (logged, encoder)));
+        let encoder =
+            logged.and_then(|logged| shape.encoder(&logged.table, delivery.route).map(|encoder| (logged, encoder)));
         debug_assert!(encoder.is_some(), "a delivery names a change and a route of its own entry");
         if let Some((logged, encoder)) = encoder {
             let values = encoder.encode(out, &logged.change.operation, delivery.shown);

@@ -9,8 +9,9 @@ use crate::routing::RouteId;
 
 use super::cursor::Lineage;
 use super::entry::{Entry, Malformed};
+use super::shape::Shape;
 use super::topics::{BatchRef, OpenTopic, TopicState, Topics};
-use super::{Cursor, Position, Publication, ReadOutcome, ShapeId};
+use super::{Cursor, Position, Publication, ReadOutcome};
 
 /// How much the log keeps; what is older can no longer be resumed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,24 +165,26 @@ impl Log {
         within && !hole
     }
 
-    /// What a topic got after a position, as messages of `shape`: about `budget` bytes of payload at a time.
+    /// What a shape's topic got after a position: about `budget` bytes of payload at a time.
     pub(super) fn read(
         &mut self,
-        topic: &str,
-        shape: ShapeId,
+        shape: &mut Shape,
         after: Position,
         budget: usize,
     ) -> (Vec<Arc<Publication>>, ReadOutcome) {
-        let Some((_, state)) = self.topics.get(topic) else { return (Vec::new(), ReadOutcome::Lost) };
+        let Some((_, state)) = self.topics.get(shape.topic.as_str()) else {
+            return (Vec::new(), ReadOutcome::Lost);
+        };
         if !self.can_resume(after, &state.routes) {
             return (Vec::new(), ReadOutcome::Lost);
         }
         let references: Vec<BatchRef> = self.after(state, after).collect();
         let (mut publications, mut bytes) = (Vec::new(), 0);
         for reference in references {
-            let publication = match self.rest_of(reference, shape, after) {
-                Some(rest) => Some(rest),
-                None => self.publication(reference, shape, Keep::InLog),
+            let publication = if self.is_within(reference, after) {
+                self.rest_of(reference, shape, after)
+            } else {
+                self.publication(reference, shape, Keep::InLog)
             };
             let Some(publication) = publication else { continue };
             bytes += publication.payload.len();
@@ -204,33 +207,37 @@ impl Log {
         state.batches.range(from..).copied()
     }
 
-    /// What is left of a batch for a reader who has part of it: transactions were cut elsewhere when it got that, by a
-    /// gateway with other limits or other routes.
-    fn rest_of(&mut self, at: BatchRef, shape: ShapeId, after: Position) -> Option<Arc<Publication>> {
+    /// Whether a reader has part of a batch: transactions were cut elsewhere when it got that, by a gateway with other
+    /// limits or other routes.
+    fn is_within(&self, at: BatchRef, after: Position) -> bool {
+        let Some(entry) = self.entry(at.entry) else { return false };
+        let begins_before = entry.batches.get(at.batch).is_some_and(|batch| batch.span.start < after);
+        begins_before && after.lsn == entry.header.commit_lsn
+    }
+
+    /// What is left of such a batch.
+    fn rest_of(&mut self, at: BatchRef, shape: &mut Shape, after: Position) -> Option<Arc<Publication>> {
         let system = self.lineage.system;
         let place = self.place(at.entry)?;
         let entry = self.entries.get(place)?;
-        let batch = entry.batches.get(at.batch)?;
-        if after <= batch.span.start || after.lsn != entry.header.commit_lsn {
-            return None;
-        }
-        let rest = batch.after(after.ordinal, &entry.changes);
-        let payload = entry.encode(&rest, Cursor { system, position: rest.span.end }, &mut self.malformed);
-        Some(Arc::new(Publication::new(shape, rest.topic, rest.event, rest.span, payload)))
+        let rest = entry.batches.get(at.batch)?.after(after.ordinal, &entry.changes);
+        let cursor = Cursor { system, position: rest.span.end };
+        let payload = entry.encode(&rest, shape, cursor, &mut self.malformed)?;
+        Some(Arc::new(Publication::new(shape.id, rest.topic, rest.event, rest.span, payload)))
     }
 
-    /// A batch as a message, encoded unless it is at hand.
-    pub(super) fn publication(&mut self, at: BatchRef, shape: ShapeId, keep: Keep) -> Option<Arc<Publication>> {
+    /// A batch as a message, encoded unless it is at hand; none where the shape shows nothing of it.
+    pub(super) fn publication(&mut self, at: BatchRef, shape: &mut Shape, keep: Keep) -> Option<Arc<Publication>> {
         let system = self.lineage.system;
         let place = self.place(at.entry)?;
         let entry = self.entries.get_mut(place)?;
         let batch = entry.batches.get(at.batch)?;
-        if let Some(publication) = batch.publication.as_ref().filter(|publication| publication.shape == shape) {
+        if let Some(publication) = batch.publication.as_ref().filter(|publication| publication.shape == shape.id) {
             return Some(Arc::clone(publication));
         }
-        let payload = entry.encode(batch, Cursor { system, position: batch.span.end }, &mut self.malformed);
+        let payload = entry.encode(batch, shape, Cursor { system, position: batch.span.end }, &mut self.malformed)?;
         let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
-        let publication = Arc::new(Publication::new(shape, topic, event, batch.span.clone(), payload));
+        let publication = Arc::new(Publication::new(shape.id, topic, event, batch.span.clone(), payload));
         if keep == Keep::InLog {
             let size = publication.payload.len() + size_of::<Publication>();
             entry.size += size;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::shape::View;
 use super::{Position, Publication, ShapeId};
 
 /// A shard's number, from 0.
@@ -27,7 +28,7 @@ pub struct JoinToken {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Answered by [`ToShard::Subscribed`] or [`ToShard::Refused`].
-    Subscribe { shard: ShardId, join: JoinToken, topic: String, cursor: Option<String> },
+    Subscribe { shard: ShardId, join: JoinToken, topic: String, view: View, cursor: Option<String> },
     /// One subscriber of this shape is gone. Not answered.
     Unsubscribe { shard: ShardId, shape: ShapeId },
     /// What the log has for this shape after a position. Answered by [`ToShard::Read`].
@@ -45,10 +46,12 @@ pub struct Subscribed {
 }
 
 /// Why a join was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// No route feeds such a topic.
     UnmatchedTopic,
+    /// The view asks for a column that no route of the topic lets out.
+    UnknownColumn(String),
     /// A cursor was given from which the log can't go on.
     ResyncRequired,
     /// The feed has not begun yet, so that nothing is known of the tables.

@@ -26,5 +26,5 @@ pub use entry::Malformed;
 pub use log::LogLimits;
 pub use message::{Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribed, ToShard};
 pub use publication::{ENCODINGS, Publication};
-pub use shape::ShapeId;
+pub use shape::{ShapeId, View};
 pub use state::{Hub, HubLimits};

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::change::{FeedEvent, Lsn, Relation, TransactionPart};
 use crate::routing::{PlanProblem, RouteId, RouteTable, Scratch, Topic};
 
@@ -14,8 +16,14 @@ use super::log::{Keep, Log};
 use super::shape::Shape;
 use super::topics::BatchRef;
 use super::{
-    Command, Cursor, JoinToken, LogLimits, Position, ReadOutcome, Refusal, ShapeId, ShardId, Subscribed, ToShard,
+    Command, Cursor, JoinToken, LogLimits, Position, Publication, ReadOutcome, Refusal, ShapeId, ShardId, Subscribed,
+    ToShard, View,
 };
+
+/// The event by which subscribers of a quiet topic are told how far the feed has come.
+const CURSOR_EVENT: &str = "cursor";
+/// They are told after this fraction of the window: three of these events can be missed.
+const QUIET_FRACTION: u32 = 4;
 
 /// The hub's bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +48,8 @@ pub struct Hub {
     /// The flush position seen at connect: the log has caught up once it has passed it.
     target: Lsn,
     caught_up: bool,
+    /// Since the process began, as last told.
+    now: Duration,
     outgoing: Vec<Vec<ToShard>>,
 }
 
@@ -55,6 +65,7 @@ impl Hub {
             next_shape: 0,
             target: Lsn::ZERO,
             caught_up: false,
+            now: Duration::ZERO,
             outgoing: vec![Vec::new(); shards],
         }
     }
@@ -91,11 +102,12 @@ impl Hub {
 
     /// Takes what replication says, `now` after the process began.
     pub fn feed(&mut self, event: FeedEvent, now: Duration) {
+        self.now = now;
         match event {
             FeedEvent::Connected { system, ancestry, start, flush, relations } => {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
-            FeedEvent::Part(part) => self.append(part, now),
+            FeedEvent::Part(part) => self.append(part),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
                     log.advance(Position::before(lsn));
@@ -108,18 +120,20 @@ impl Hub {
         self.caught_up |= self.log.as_ref().is_some_and(|log| log.reached >= self.target);
     }
 
-    /// Lets go of what is older than the window.
+    /// Lets go of what is older than the window, and tells quiet topics where the feed is.
     pub fn tick(&mut self, now: Duration) {
+        self.now = now;
         if let Some(log) = &mut self.log {
             log.evict(now);
         }
+        self.refresh_cursors();
     }
 
     /// Takes what a shard asks.
     pub fn command(&mut self, command: Command) {
         match command {
-            Command::Subscribe { shard, join, topic, cursor } => {
-                let message = match self.subscribe(shard, &topic, cursor.as_deref()) {
+            Command::Subscribe { shard, join, topic, view, cursor } => {
+                let message = match self.subscribe(shard, &topic, view, cursor.as_deref()) {
                     Ok(subscribed) => ToShard::Subscribed { join, subscribed },
                     Err(refusal) => ToShard::Refused { join, refusal },
                 };
@@ -146,13 +160,13 @@ impl Hub {
         }
     }
 
-    fn append(&mut self, part: TransactionPart, now: Duration) {
+    fn append(&mut self, part: TransactionPart) {
         let Some(log) = &mut self.log else {
             debug_assert!(false, "replication says Connected before it sends parts");
             return;
         };
         let end_lsn = part.end_lsn;
-        let appended = append(log, &mut self.tables, &mut self.scratch, part, now);
+        let appended = append(log, &mut self.tables, &mut self.scratch, part, self.now);
         if let Some(entry) = appended.entry {
             self.publish(entry);
         }
@@ -162,7 +176,9 @@ impl Hub {
         if let (Some(end), Some(log)) = (end_lsn, &mut self.log) {
             log.reached = log.reached.max(end);
         }
-        self.tick(now);
+        if let Some(log) = &mut self.log {
+            log.evict(self.now);
+        }
     }
 
     /// Encodes what has subscribers, once for each shape, and hands each shard one message for it.
@@ -174,18 +190,42 @@ impl Hub {
             else {
                 continue;
             };
-            let Some(id) = log.topics.get(topic.as_str()).and_then(|(_, state)| state.shape) else { continue };
-            let Some(shape) = self.shapes.get(&id) else { continue };
-            let Some(publication) = log.publication(BatchRef { entry: number, batch }, id, Keep::No) else { continue };
-            for shard in shape.shards() {
-                if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
-                    outgoing.push(ToShard::Publish(Arc::clone(&publication)));
-                }
+            let Some((_, state)) = log.topics.get(topic.as_str()) else { continue };
+            for id in state.shapes.clone() {
+                let Some(shape) = self.shapes.get_mut(&id) else { continue };
+                let at = BatchRef { entry: number, batch };
+                let Some(publication) = log.publication(at, shape, Keep::No) else { continue };
+                shape.told = (self.now, publication.position);
+                publish(&mut self.outgoing, shape, &publication);
             }
         }
     }
 
-    fn subscribe(&mut self, shard: ShardId, name: &str, cursor: Option<&str>) -> Result<Subscribed, Refusal> {
+    /// A quiet topic's cursor must not grow old: it would fall out of the log while its subscribers are connected.
+    fn refresh_cursors(&mut self) {
+        let Some(log) = &self.log else { return };
+        for shape in self.shapes.values_mut() {
+            let (when, position) = shape.told;
+            let is_quiet = self.now.saturating_sub(when) >= self.limits.log.window / QUIET_FRACTION;
+            if !is_quiet || log.head <= position {
+                continue;
+            }
+            let cursor = Cursor { system: log.lineage.system, position: log.head };
+            let payload = Bytes::from(format!(r#"{{"cursor":"{cursor}"}}"#));
+            let (topic, event) = (shape.topic.clone(), Arc::from(CURSOR_EVENT));
+            let publication = Arc::new(Publication::new(shape.id, topic, event, log.head..log.head, payload));
+            shape.told = (self.now, log.head);
+            publish(&mut self.outgoing, shape, &publication);
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        shard: ShardId,
+        name: &str,
+        view: View,
+        cursor: Option<&str>,
+    ) -> Result<Subscribed, Refusal> {
         // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
         let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
         let topic = Topic::parse(name).map_err(|_| Refusal::UnmatchedTopic)?;
@@ -194,30 +234,33 @@ impl Hub {
         if routes.is_empty() {
             return Err(Refusal::UnmatchedTopic);
         }
+        self.tables.check_view(&routes, &view)?;
         let resume_after = cursor.map(|text| resume_position(log, &routes, text)).transpose()?;
         if known.is_none() {
             meet(log, &self.tables, &topic, routes);
         }
         let position = resume_after.unwrap_or(log.head);
         let cursor = Cursor { system: log.lineage.system, position }.to_string();
-        let shape = self.shape_of(&topic);
+        let shape = self.shape_of(&topic, view, position);
         if let Some(shape) = self.shapes.get_mut(&shape) {
             shape.add(shard);
         }
         Ok(Subscribed { shape, cursor, resume_after })
     }
 
-    /// The topic's shape, made if it has none.
-    fn shape_of(&mut self, topic: &Topic) -> ShapeId {
+    /// The topic's shape with this view, made if it has none.
+    fn shape_of(&mut self, topic: &Topic, view: View, position: Position) -> ShapeId {
         let next = ShapeId(self.next_shape);
         let state = self.log.as_mut().and_then(|log| log.topics.get_mut(topic.as_str()));
         let Some(state) = state else { return next };
-        let shape = *state.shape.get_or_insert(next);
-        if shape == next {
-            self.next_shape += 1;
-            self.shapes.insert(next, Shape::new(topic.clone()));
+        let has_view = |id: &&ShapeId| self.shapes.get(id).is_some_and(|shape| shape.view == view);
+        if let Some(known) = state.shapes.iter().find(has_view) {
+            return *known;
         }
-        shape
+        state.shapes.push(next);
+        self.next_shape += 1;
+        self.shapes.insert(next, Shape::new(next, topic.clone(), view, (self.now, position)));
+        next
     }
 
     fn unsubscribe(&mut self, shard: ShardId, id: ShapeId) {
@@ -227,22 +270,22 @@ impl Hub {
             return;
         }
         if let Some(shape) = self.shapes.remove(&id) {
-            self.forget_shape(&shape.topic);
+            self.forget_shape(&shape);
         }
     }
 
-    fn forget_shape(&mut self, topic: &Topic) {
+    fn forget_shape(&mut self, shape: &Shape) {
         let Some(log) = &mut self.log else { return };
-        if let Some(state) = log.topics.get_mut(topic.as_str()) {
-            state.shape = None;
+        if let Some(state) = log.topics.get_mut(shape.topic.as_str()) {
+            state.shapes.retain(|id| *id != shape.id);
         }
-        log.topics.remove_if_idle(topic.as_str());
+        log.topics.remove_if_idle(shape.topic.as_str());
     }
 
     fn read(&mut self, shard: ShardId, join: JoinToken, id: ShapeId, after: Position) {
-        let (log, shape) = (self.log.as_mut(), self.shapes.get(&id));
+        let (log, shape) = (self.log.as_mut(), self.shapes.get_mut(&id));
         let (publications, outcome) = match log.zip(shape) {
-            Some((log, shape)) => log.read(shape.topic.as_str(), id, after, self.limits.read),
+            Some((log, shape)) => log.read(shape, after, self.limits.read),
             None => (Vec::new(), ReadOutcome::Lost),
         };
         self.tell(shard, ToShard::Read { join, publications, outcome });
@@ -259,8 +302,8 @@ impl Hub {
 
     fn reset_topics_of(&mut self, route: RouteId) {
         let Some(log) = &self.log else { return };
-        let shape = |topic: &Topic| log.topics.get(topic.as_str()).and_then(|(_, state)| state.shape);
-        for id in log.topics.of_route(route).filter_map(shape).collect::<Vec<_>>() {
+        let shapes = |topic: &Topic| log.topics.get(topic.as_str()).map(|(_, state)| state.shapes.clone());
+        for id in log.topics.of_route(route).filter_map(shapes).flatten().collect::<Vec<_>>() {
             self.reset(id);
         }
     }
@@ -272,12 +315,20 @@ impl Hub {
                 outgoing.push(ToShard::Reset { shape: id });
             }
         }
-        self.forget_shape(&shape.topic);
+        self.forget_shape(&shape);
     }
 
     fn tell(&mut self, shard: ShardId, message: ToShard) {
         if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
             outgoing.push(message);
+        }
+    }
+}
+
+fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publication>) {
+    for shard in shape.shards() {
+        if let Some(outgoing) = outgoing.get_mut(shard.0) {
+            outgoing.push(ToShard::Publish(Arc::clone(publication)));
         }
     }
 }

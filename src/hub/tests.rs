@@ -70,6 +70,8 @@ struct Bench {
     now: Duration,
     lsn: u64,
     joins: u32,
+    /// Of those who join next.
+    view: View,
 }
 
 impl Bench {
@@ -80,7 +82,7 @@ impl Bench {
 
     fn with_limits(routes: Vec<RouteSpec>, limits: HubLimits) -> Self {
         let hub = Hub::new(Arc::new(RouteTable::new(routes).unwrap()), 1, limits);
-        Self { hub, relation: orders(), now: Duration::ZERO, lsn: 100, joins: 0 }
+        Self { hub, relation: orders(), now: Duration::ZERO, lsn: 100, joins: 0, view: View::default() }
     }
 
     fn connected(mut self) -> Self {
@@ -126,7 +128,13 @@ impl Bench {
         self.joins += 1;
         let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: self.joins };
         let cursor = cursor.map(str::to_owned);
-        self.hub.command(Command::Subscribe { shard: SHARD, join, topic: topic.to_owned(), cursor });
+        self.hub.command(Command::Subscribe {
+            shard: SHARD,
+            join,
+            topic: topic.to_owned(),
+            view: self.view.clone(),
+            cursor,
+        });
         match self.told().pop().expect("an answer") {
             ToShard::Subscribed { subscribed, .. } => Ok(subscribed),
             ToShard::Refused { refusal, .. } => Err(refusal),
@@ -459,6 +467,54 @@ fn whoever_has_part_of_a_message_gets_the_rest() {
     assert_eq!(customers(&rest[0]), [3]);
     let whole = bench.read(joined.shape, Position { ordinal: 0, ..position }).unwrap();
     assert_eq!(customers(&whole[0]), [1, 2, 3]);
+}
+
+#[test]
+fn views_show_the_columns_and_ops_that_were_asked_for() {
+    let columns = Some(vec!["customer".to_owned(), "note".to_owned()]);
+    let mut bench = Bench::new(vec![RouteSpec { columns, ..route("orders:{customer}", "new_updates") }]).connected();
+    let all = bench.join("orders:1", None).unwrap();
+    bench.view =
+        View { columns: Some(["note".to_owned()].into()), ops: [Op::Insert, Op::Delete].into_iter().collect() };
+    let some = bench.join("orders:1", None).unwrap();
+    assert_eq!(bench.join("orders:1", None).unwrap().shape, some.shape, "one view, one shape");
+    assert_ne!(all.shape, some.shape);
+    let updates = |published: &[Arc<Publication>], shape| -> Vec<Value> {
+        let mine = published.iter().filter(|it| it.shape == shape);
+        mine.flat_map(|it| payload(it)["updates"].as_array().unwrap().clone()).collect()
+    };
+    let update =
+        |from, to| Operation::Update { old: Some(OldRow::Full(row(from, Some("a")))), new: row(to, Some("b")) };
+    bench.commit(&[vec![insert(1), update(1, 1), update(1, 2), update(2, 1)]]);
+    let published = bench.published();
+    assert_eq!(updates(&published, all.shape).len(), 4);
+    let shown =
+        |op: &str, key: &str, note: &str| json!({"op": op, "schema": "public", "table": "orders", key: {"note": note}});
+    let expected = [shown("insert", "record", "x"), shown("delete", "old_record", "a"), shown("insert", "record", "b")];
+    assert_eq!(updates(&published, some.shape), expected);
+    let read = bench.read(some.shape, Position::before(Lsn::new(100))).unwrap();
+    assert_eq!(updates(&read, some.shape), expected);
+    bench.commit(&[vec![update(1, 1)]]);
+    assert_eq!(bench.published().len(), 1, "nothing of it is shown to the second");
+    bench.view = View { columns: Some(["secret".to_owned()].into()), ops: Ops::ALL };
+    assert_eq!(bench.join("orders:1", None), Err(Refusal::UnknownColumn("secret".to_owned())));
+}
+
+#[test]
+fn a_quiet_topic_is_told_where_the_feed_is() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    bench.join("orders", None).unwrap();
+    bench.feed(FeedEvent::Progress(Lsn::new(300)));
+    bench.hub.tick(Duration::from_secs(14));
+    assert!(bench.told().is_empty());
+    bench.hub.tick(Duration::from_secs(15));
+    let published = bench.published();
+    assert_eq!((published.len(), &*published[0].event), (1, "cursor"));
+    let cursor = payload(&published[0])["cursor"].as_str().unwrap().to_owned();
+    assert_eq!(cursor.parse::<Cursor>().unwrap().position, Position::before(Lsn::new(300)));
+    assert!(bench.join("orders", Some(&cursor)).is_ok());
+    bench.hub.tick(Duration::from_secs(60));
+    assert!(bench.told().is_empty(), "nothing new to tell");
 }
 
 fn operations() -> impl Strategy<Value = Operation> {

@@ -21,7 +21,8 @@ pub(super) struct TopicState {
     pub(super) routes: Vec<RouteId>,
     /// Its batches in the log, oldest first.
     pub(super) batches: VecDeque<BatchRef>,
-    pub(super) shape: Option<ShapeId>,
+    /// Of its subscribers, one for each view that they have.
+    pub(super) shapes: Vec<ShapeId>,
     /// How many messages it got of the transaction that committed at this LSN: the next message's part.
     parts: (Lsn, u32),
 }
@@ -32,7 +33,7 @@ impl TopicState {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.batches.is_empty() && self.shape.is_none()
+        self.batches.is_empty() && self.shapes.is_empty()
     }
 
     /// The part number for the topic's next message of the transaction that committed at `lsn`.

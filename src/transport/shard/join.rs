@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::hub::{self, Subscribed};
+use crate::hub::{self, Subscribed, View};
 use crate::phoenix::{Body, Refusal};
+use crate::routing::Ops;
 
 /// What a client may say when it joins; all of it is optional.
 #[derive(Debug, Default, Deserialize)]
@@ -21,25 +22,53 @@ struct Params<'a> {
     snapshot: Option<serde_json::Value>,
 }
 
-/// The cursor of a join's payload, if it has one. Whatever is no object has no params.
+/// What a client asks for when it joins.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) cursor: Option<String>,
+    pub(super) view: View,
+}
+
+/// Reads a join's payload. Whatever is no object has no params.
 ///
 /// # Errors
 /// A param that would have to be ignored: that would send what was not asked for, or leave out what was.
-pub(super) fn cursor(payload: &str) -> Result<Option<String>, Refusal> {
+pub(super) fn request(payload: &str) -> Result<Request, Refusal> {
     let params: Params<'_> = serde_json::from_str(payload).unwrap_or_default();
-    let wanted = [
-        ("filter", params.filter.is_some()),
-        ("columns", params.columns.is_some()),
-        ("ops", params.ops.is_some()),
-        ("snapshot", params.snapshot.is_some_and(|snapshot| snapshot == serde_json::Value::Bool(true))),
-    ];
-    if let Some((name, _)) = wanted.iter().find(|(_, wanted)| *wanted) {
-        return Err(Refusal::InvalidFilter {
-            message: format!("join param `{name}` is not available in this version"),
-        });
+    let snapshot = params.snapshot.is_some_and(|snapshot| snapshot == serde_json::Value::Bool(true));
+    for (name, wanted) in [("filter", params.filter.is_some()), ("snapshot", snapshot)] {
+        if wanted {
+            return invalid(format!("join param `{name}` is not available in this version"));
+        }
     }
+    let view = View { columns: params.columns.map(columns).transpose()?, ops: ops(params.ops)? };
     // A cursor that is no string is none that we gave out: the hub refuses it as such.
-    Ok(params.cursor.map(|raw| serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned())))
+    let cursor = params.cursor.map(|raw| serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned()));
+    Ok(Request { cursor, view })
+}
+
+fn columns(raw: &RawValue) -> Result<Box<[String]>, Refusal> {
+    match serde_json::from_str::<Vec<String>>(raw.get()) {
+        Ok(mut columns) if !columns.is_empty() => {
+            // Who wants the same columns is sent the same bytes, however they are listed.
+            columns.sort_unstable();
+            columns.dedup();
+            Ok(columns.into())
+        }
+        _ => invalid("`columns` is a list of column names, as in [\"id\", \"status\"]".to_owned()),
+    }
+}
+
+fn ops(raw: Option<&RawValue>) -> Result<Ops, Refusal> {
+    let Some(raw) = raw else { return Ok(Ops::ALL) };
+    let Ok(names) = serde_json::from_str::<Vec<String>>(raw.get()) else {
+        return invalid("`ops` is a list of operations, as in [\"insert\", \"update\"]".to_owned());
+    };
+    Ops::parse(names.iter().map(String::as_str)).or_else(|unknown| invalid(unknown.to_string()))
+}
+
+fn invalid<T>(message: String) -> Result<T, Refusal> {
+    Err(Refusal::InvalidFilter { message })
 }
 
 /// The ok reply's response.
@@ -49,9 +78,12 @@ pub(super) fn response(subscribed: &Subscribed) -> Body {
 }
 
 /// The hub's refusal as the client is told it.
-pub(super) const fn refusal(refusal: hub::Refusal) -> Refusal {
+pub(super) fn refusal(refusal: &hub::Refusal) -> Refusal {
     match refusal {
         hub::Refusal::UnmatchedTopic => Refusal::UnmatchedTopic,
+        hub::Refusal::UnknownColumn(column) => {
+            Refusal::InvalidFilter { message: format!("this topic has no column `{column}`") }
+        }
         hub::Refusal::ResyncRequired => Refusal::ResyncRequired,
         hub::Refusal::NotReady => Refusal::NotReady,
     }
@@ -60,22 +92,41 @@ pub(super) const fn refusal(refusal: hub::Refusal) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::Op;
 
     #[test]
     fn reads_the_cursor() {
         for payload in
             ["{}", "null", "[]", "1", "\"x\"", r#"{"cursor":null}"#, r#"{"token":"t"}"#, r#"{"snapshot":false}"#]
         {
-            assert_eq!(cursor(payload), Ok(None), "{payload}");
+            assert_eq!(request(payload), Ok(Request::default()), "{payload}");
         }
+        let cursor = |payload| request(payload).map(|request| request.cursor);
         assert_eq!(cursor(r#"{"cursor":"abc"}"#), Ok(Some("abc".to_owned())));
         assert_eq!(cursor(r#"{"cursor":7}"#), Ok(Some("7".to_owned())));
     }
 
     #[test]
+    fn reads_the_view() {
+        let view = |payload| request(payload).map(|request| request.view);
+        let columns = ["a".to_owned(), "b".to_owned()];
+        let expected = View { columns: Some(columns.into()), ops: [Op::Insert, Op::Delete].into_iter().collect() };
+        assert_eq!(view(r#"{"columns":["b","a","b"],"ops":["delete","insert"]}"#), Ok(expected));
+        assert_eq!(view(r#"{"columns":null,"ops":null}"#), Ok(View::default()));
+    }
+
+    #[test]
     fn refuses_what_it_would_have_to_ignore() {
-        for payload in [r#"{"filter":"a=eq.1"}"#, r#"{"columns":["a"]}"#, r#"{"ops":[]}"#, r#"{"snapshot":true}"#] {
-            assert!(matches!(cursor(payload), Err(Refusal::InvalidFilter { .. })), "{payload}");
+        for payload in [
+            r#"{"filter":"a=eq.1"}"#,
+            r#"{"snapshot":true}"#,
+            r#"{"columns":[]}"#,
+            r#"{"columns":"a"}"#,
+            r#"{"columns":[1]}"#,
+            r#"{"ops":"insert"}"#,
+            r#"{"ops":["upsert"]}"#,
+        ] {
+            assert!(matches!(request(payload), Err(Refusal::InvalidFilter { .. })), "{payload}");
         }
     }
 }

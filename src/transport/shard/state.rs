@@ -22,7 +22,7 @@ use crate::transport::websocket::{
 
 use super::connection::{Connection, Phase, Subscription};
 use super::group::{Feed, Groups, Member};
-use super::join;
+use super::join::{self, Request};
 use super::outbox::Outbox;
 
 /// One shard's connections and subscriptions.
@@ -218,7 +218,7 @@ impl State {
 
     fn refused(&mut self, token: JoinToken, refusal: hub::Refusal, now: Duration) {
         if let Some((slot, _)) = self.connection(token) {
-            self.refuse(slot, JoinId(token.join), &join::refusal(refusal), now);
+            self.refuse(slot, JoinId(token.join), &join::refusal(&refusal), now);
         }
     }
 
@@ -331,10 +331,10 @@ impl State {
         if topic.len() > self.limits.topic {
             return self.refuse(slot, join, &Refusal::UnmatchedTopic, now);
         }
-        match join::cursor(params.get()) {
-            Ok(cursor) => {
+        match join::request(params.get()) {
+            Ok(Request { cursor, view }) => {
                 let topic = topic.to_owned();
-                self.commands.push_back(Command::Subscribe { shard: self.id, join: token, topic, cursor });
+                self.commands.push_back(Command::Subscribe { shard: self.id, join: token, topic, view, cursor });
             }
             Err(refusal) => self.refuse(slot, join, &refusal, now),
         }
