@@ -9,11 +9,13 @@ mod proxy;
 mod replica;
 mod writer;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::task::{JoinHandle, JoinSet, block_in_place};
 use walcast::change::Lsn;
 use walcast::demo::cluster::StopMode;
@@ -188,10 +190,7 @@ impl Scene {
                 if client.state.lock().unwrap().topics[&topic].rows == expected {
                     break;
                 }
-                if Instant::now() > deadline {
-                    let state = client.state.lock().unwrap();
-                    assert_eq!(state.topics[&topic].rows, expected, "{} on {topic}", client.name);
-                }
+                assert!(Instant::now() < deadline, "{}", difference(client, &topic, &expected));
                 tokio::time::sleep(super::support::POLL).await;
             }
         }
@@ -201,6 +200,16 @@ impl Scene {
         let resyncs = |client: &Client| client.state.lock().unwrap().topics.values().map(|it| it.resyncs).sum::<u64>();
         self.clients.iter().map(resyncs).sum()
     }
+}
+
+fn difference(client: &Client, topic: &str, expected: &BTreeMap<replica::Key, Value>) -> String {
+    let state = client.state.lock().unwrap();
+    let rows = &state.topics[topic].rows;
+    let differs = |key: &&replica::Key| rows.get(*key) != expected.get(*key);
+    let keys: BTreeSet<&replica::Key> = rows.keys().chain(expected.keys()).filter(differs).collect();
+    let first: Vec<_> = keys.iter().take(5).map(|key| (key, rows.get(*key), expected.get(*key))).collect();
+    let (name, transactions, resyncs) = (&client.name, state.topics[topic].transactions, state.topics[topic].resyncs);
+    format!("{name} on {topic} after {transactions} transactions, {resyncs} resyncs: {} differ: {first:?}", keys.len())
 }
 
 /// As long as the log promises everything since the beginning, the slot must have everything since the beginning.

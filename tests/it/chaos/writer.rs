@@ -114,6 +114,6 @@ fn statement(random: &mut fastrand::Rng) -> String {
             "insert into accounts select n, {owner}, 1, repeat('b', 400) from generate_series(2000, 2400) n; \
              update accounts set version = version + 1 where id >= 2000; delete from accounts where id >= 2000;"
         ),
-        _ => format!("update accounts set version = version + 1 where id > {id};"),
+        _ => format!("update accounts set version = version + 1 where id between {id} and {id} + 3;"),
     }
 }
