@@ -218,8 +218,13 @@ fn update(table: &Table, old: Option<&Old>, new: &[Value]) -> Vec<Update> {
         _ => value.clone(),
     };
     let shown: Row = new.iter().enumerate().map(|(index, value)| fill(index, value)).collect();
-    let unchanged: Vec<&str> = table.columns.iter().zip(&shown).filter(|(_, value)| **value == Value::Unchanged)
-        .map(|(column, _)| column.name.as_str()).collect();
+    let unchanged: Vec<&str> = table
+        .columns
+        .iter()
+        .zip(&shown)
+        .filter(|(_, value)| **value == Value::Unchanged)
+        .map(|(column, _)| column.name.as_str())
+        .collect();
     let record = table.json(&shown);
     let old_json = old.map(|old| table.old_json(old));
     let as_is = element("update", table, Some(record.clone()), old_json.clone(), &unchanged);
