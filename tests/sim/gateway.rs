@@ -15,7 +15,7 @@ use walcast::replication::transaction::PartLimits;
 use walcast::routing::{Int8Format, Ops, RouteSpec, RouteTable, TablePattern, Template};
 use walcast::transport::{Limits, ShardState};
 
-use crate::postgres::{Postgres, Sent, Walsender};
+use crate::postgres::{HowFar, Postgres, Sent, Walsender};
 
 /// As many batches between replication and hub as in the real gateway.
 const FEED_QUEUE: usize = 8;
@@ -150,9 +150,9 @@ impl Gateway {
         wire.len() > before
     }
 
-    pub(crate) fn walsender_keeps_alive(&mut self, postgres: &Postgres, random: &mut Rng) {
+    pub(crate) fn walsender_keeps_alive(&mut self, postgres: &Postgres, how_far: HowFar, random: &mut Rng) {
         if let Some(Replication { walsender, wire, .. }) = &mut self.replication {
-            wire.push_back(walsender.keepalive(postgres, random));
+            wire.push_back(walsender.keepalive(postgres, how_far, random));
         }
     }
 

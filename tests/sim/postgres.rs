@@ -252,6 +252,13 @@ pub(crate) enum Sent {
     Keepalive { wal_end: u64, reply_requested: bool },
 }
 
+/// How far a walsender has read when it says how far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HowFar {
+    AsItHappens,
+    All,
+}
+
 /// A walsender of one connection.
 #[derive(Debug)]
 pub(crate) struct Walsender {
@@ -289,14 +296,17 @@ impl Walsender {
     }
 
     /// In the middle of a transaction the walsender has read up to its commit record.
-    pub(crate) fn keepalive(&mut self, postgres: &Postgres, random: &mut Rng) -> Sent {
+    pub(crate) fn keepalive(&mut self, postgres: &Postgres, how_far: HowFar, random: &mut Rng) -> Sent {
         let until = match (self.pending.is_empty(), postgres.log.get(self.next)) {
             (false, _) => self.sent,
             (true, Some(next)) => next.commit_lsn,
             (true, None) => postgres.lsn,
         };
         if until > self.sent {
-            self.sent = random.u64(self.sent..=until);
+            self.sent = match how_far {
+                HowFar::AsItHappens => random.u64(self.sent..=until),
+                HowFar::All => until,
+            };
         }
         Sent::Keepalive { wal_end: self.sent, reply_requested: random.u8(0..3) == 0 }
     }

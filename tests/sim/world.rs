@@ -9,7 +9,7 @@ use walcast::phoenix::Serializer;
 
 use crate::client::{Client, Link, State};
 use crate::gateway::{Gateway, Settings};
-use crate::postgres::Postgres;
+use crate::postgres::{HowFar, Postgres};
 use crate::table::TOPICS;
 
 /// Steps between two quiet points, at most.
@@ -116,7 +116,7 @@ impl World {
             0..45 => self.commit(),
             45..52 => self.postgres.write_elsewhere(&mut self.random),
             52..55 => self.postgres.add_column(&mut self.random),
-            55..62 => self.gateway.walsender_keeps_alive(&self.postgres, &mut self.random),
+            55..62 => self.gateway.walsender_keeps_alive(&self.postgres, HowFar::AsItHappens, &mut self.random),
             62..180 => self.gateway_step()?,
             180..184 => self.drop_replication(),
             184..187 => self.crash(),
@@ -365,7 +365,7 @@ impl World {
         if turn < 2 {
             // Without traffic the server's keepalives say how far all is.
             while self.gateway.walsender_sends(&self.postgres, all) {}
-            self.gateway.walsender_keeps_alive(&self.postgres, &mut self.random);
+            self.gateway.walsender_keeps_alive(&self.postgres, HowFar::All, &mut self.random);
         }
         let mut moved = self.gateway.walsender_sends(&self.postgres, all);
         moved |= self.gateway.receive(all).map_err(|error| format!("the stream was not understood: {error}"))?;
