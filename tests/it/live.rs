@@ -279,3 +279,30 @@ async fn without_wal_nothing_is_promised_over_a_restart() {
     assert_eq!(reply, json!({"status": "error", "response": {"reason": "resync_required"}}));
     assert_eq!(client.try_join("updates:feed", json!({})).await["status"], "ok");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_did_not_read_for_long_catches_up_at_its_own_pace() {
+    let database = database().await;
+    let gateway = Gateway::start(&database.url(), ROUTES).await;
+    let mut slow = Client::joined(&gateway, "updates:feed").await;
+    let mut fast = Client::joined(&gateway, "updates:feed").await;
+    // 60 MB: far more than what the sockets' buffers and the outbox take.
+    for transaction in 0..60 {
+        let title = "repeat('x', 1000)";
+        let first = transaction * 1000 + 1;
+        let sql = format!("insert into articles select n, {title} from generate_series({first}, {}) n", first + 999);
+        database.execute(&sql).await;
+        // Others don't wait for it.
+        assert_eq!(next_ids(&mut fast, 1000).await, (first..first + 1000).collect::<Vec<_>>());
+    }
+    assert_eq!(next_ids(&mut slow, 60_000).await, (1..=60_000).collect::<Vec<_>>());
+}
+
+/// So many rows, in as many messages as they come.
+async fn next_ids(client: &mut Client, count: usize) -> Vec<i64> {
+    let mut found = Vec::new();
+    while found.len() < count {
+        found.extend(ids(&client.next_updates().await));
+    }
+    found
+}

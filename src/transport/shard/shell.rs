@@ -138,6 +138,15 @@ impl Shell {
 
     /// Drives one connection; ready when it is over.
     fn poll_connection(&mut self, slot: usize, serial: u64, context: &mut Context<'_>) -> Poll<()> {
+        let poll = self.read_and_write(slot, serial, context);
+        // What was read asks for something, or what was written makes room for more of the log.
+        if self.state.waiting_commands() > 0 {
+            self.commands.notify_one();
+        }
+        poll
+    }
+
+    fn read_and_write(&mut self, slot: usize, serial: u64, context: &mut Context<'_>) -> Poll<()> {
         loop {
             match self.sockets.get_mut(slot) {
                 Some(Some(socket)) if socket.serial == serial => {}
@@ -186,9 +195,6 @@ impl Shell {
             }
             let now = self.started.elapsed();
             self.state.received(slot, buffer.filled_mut(), now);
-            if self.state.waiting_commands() > 0 {
-                self.commands.notify_one();
-            }
         }
         context.waker().wake_by_ref();
         Poll::Pending

@@ -226,7 +226,9 @@ async fn a_new_timeline_that_kept_everything_is_a_continuation() {
     // An archive recovery without an archive: to the end of what is there, and on as timeline 2.
     std::fs::write(cluster.data_directory().join("recovery.signal"), "").unwrap();
     cluster.resume().unwrap();
-    sql(&cluster).await.batch_execute("insert into t values (2, 'n')").await.unwrap();
+    let client = sql(&cluster).await;
+    until(&client, "select not pg_is_in_recovery()").await;
+    client.batch_execute("insert into t values (2, 'n')").await.unwrap();
     assert_eq!(feed.read_inserts(2).await, [1, 2]);
     let systems = feed.others.iter().filter_map(|event| match event {
         FeedEvent::Connected { system, .. } => Some(system.timeline),
