@@ -1,6 +1,6 @@
 //! The hub's state machine: feed events and commands in, messages to shards out.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ pub struct Hub {
     scratch: Scratch,
     /// None until the feed has begun, and again when it was lost.
     log: Option<Log>,
-    shapes: HashMap<ShapeId, Shape>,
+    /// In order, so that the same events always make the same messages in the same order.
+    shapes: BTreeMap<ShapeId, Shape>,
     next_shape: u64,
     /// The flush position seen at connect: the log has caught up once it has passed it.
     target: Lsn,
@@ -61,7 +62,7 @@ impl Hub {
             tables: Tables::new(routes, limits.value),
             scratch: Scratch::default(),
             log: None,
-            shapes: HashMap::new(),
+            shapes: BTreeMap::new(),
             next_shape: 0,
             target: Lsn::ZERO,
             caught_up: false,

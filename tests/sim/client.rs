@@ -33,6 +33,8 @@ pub(crate) struct Channel {
     /// The transaction and part that a message must have, where it can only be one.
     part: Part,
     pub(crate) resyncs: u64,
+    /// Resyncs for a cursor from before what the slot still has.
+    pub(crate) given_up: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +79,7 @@ impl Client {
             last: None,
             part: Part::FirstOfNext,
             resyncs: 0,
+            given_up: 0,
         };
         let channels = topics.iter().map(channel).collect();
         Self { serializer, link: None, channels, references: 0 }
@@ -195,7 +198,10 @@ impl Channel {
         self.state = State::Closed;
         match response["reason"].as_str() {
             Some("not_ready") => Ok(()),
-            Some("resync_required") if self.asked.is_some() => {
+            Some("resync_required") => {
+                let asked = position(self.asked.as_deref().ok_or("a join without a cursor has to resync")?)?;
+                let confirmed = postgres.slot.as_ref().map_or(0, |slot| slot.confirmed_flush);
+                self.given_up += u64::from(asked.0 < confirmed);
                 self.resync();
                 Ok(())
             }
