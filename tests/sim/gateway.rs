@@ -93,6 +93,8 @@ pub(crate) struct Gateway {
     /// The hub's tail, as the source last saw it and as it is.
     acknowledged: (Lsn, Lsn),
     pub(crate) replication: Option<Replication>,
+    /// Losses that the hub has yet to hear of: until then it knows nothing of the new feed.
+    losing: usize,
 }
 
 impl Gateway {
@@ -109,7 +111,12 @@ impl Gateway {
             to_shards: vec![VecDeque::new(); shards],
             acknowledged: (Lsn::ZERO, Lsn::ZERO),
             replication: None,
+            losing: 0,
         }
+    }
+
+    pub(crate) const fn is_losing(&self) -> bool {
+        self.losing > 0
     }
 
     /// Connects as the session does; without its slot continuity is lost.
@@ -138,6 +145,7 @@ impl Gateway {
 
     fn lose(&mut self, reason: &str) {
         if self.intake.lose(reason) {
+            self.losing += 1;
             self.acknowledged.0 = self.acknowledged.1;
         }
     }
@@ -212,7 +220,10 @@ impl Gateway {
     /// The hub takes a batch of the feed.
     pub(crate) fn hub_feeds(&mut self, now: Duration) -> bool {
         let Some(batch) = self.feed.pop_front() else { return false };
-        batch.into_iter().for_each(|event| self.hub.feed(event, now));
+        for event in batch {
+            self.losing -= usize::from(matches!(event, FeedEvent::Lost { .. }));
+            self.hub.feed(event, now);
+        }
         self.pass_on();
         true
     }

@@ -227,7 +227,7 @@ impl World {
     /// For every cursor that would be resumed: the slot has all that comes after it.
     fn check_promise(&mut self) -> Checked {
         let Some(slot) = &self.postgres.slot else { return Ok(()) };
-        if self.gateway.settings.hub.log.wal == 0 {
+        if self.gateway.settings.hub.log.wal == 0 || self.gateway.is_losing() {
             return Ok(()); // nothing is promised over a crash
         }
         let confirmed = slot.confirmed_flush;
