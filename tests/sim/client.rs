@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use walcast::hub::Cursor;
 use walcast::phoenix::Serializer;
 
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, items_until};
 use crate::table::{Replica, apply};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,7 +201,7 @@ impl Channel {
             Some("resync_required") => {
                 let asked = position(self.asked.as_deref().ok_or("a join without a cursor has to resync")?)?;
                 let confirmed = postgres.slot.as_ref().map_or(0, |slot| slot.confirmed_flush);
-                self.given_up += u64::from(asked.0 < confirmed);
+                self.given_up += u64::from(asked.1.0 < confirmed);
                 self.resync();
                 Ok(())
             }
@@ -212,21 +212,21 @@ impl Channel {
     fn accepted(&mut self, response: &Json, postgres: &Postgres) -> Checked {
         self.state = State::Joined;
         let cursor = response["cursor"].as_str().ok_or("no cursor")?;
-        let at = position(cursor)?;
+        let (timeline, at) = position(cursor)?;
         self.part = Part::AnyOf(at.0);
-        if self.asked.is_some() {
-            let resumed = response["resumed"] == true && Some(cursor) == self.cursor.as_deref();
-            let seen = postgres.items_until(self.topic, at);
-            let last = seen.checked_sub(1).map(|index| postgres.items[self.topic][index].xid);
+        let items = postgres.items(timeline, self.topic);
+        let seen = items_until(items, at);
+        let last = seen.checked_sub(1).map(|index| items[index].xid);
+        if let Some(asked) = &self.asked {
+            let resumed = response["resumed"] == true && position(asked)?.1 == at;
             return match resumed && (seen, last) == (self.seen, self.last) {
                 true => Ok(()),
                 false => Err(format!("resumed from {seen} with xid {last:?}, not from {} {:?}", self.seen, self.last)),
             };
         }
         // The application reads the rows as of this cursor.
-        self.seen = postgres.items_until(self.topic, at);
-        self.last = self.seen.checked_sub(1).map(|index| postgres.items[self.topic][index].xid);
-        self.rows = postgres.replica_at(self.topic, self.seen);
+        (self.seen, self.last) = (seen, last);
+        self.rows = Postgres::replica_at(&items[..seen]);
         self.cursor = Some(cursor.to_owned());
         Ok(())
     }
@@ -256,13 +256,13 @@ impl Channel {
 
     /// A cursor stands for exactly what was sent with it and before.
     fn at_cursor(&mut self, cursor: &str, postgres: &Postgres) -> Checked {
-        let at = position(cursor)?;
+        let (timeline, at) = position(cursor)?;
         if let Some(previous) = &self.cursor
-            && position(previous)? > at
+            && position(previous)? > (timeline, at)
         {
-            return Err(format!("the cursor goes back to {at:?}"));
+            return Err(format!("the cursor goes back to {at:?} of {timeline}"));
         }
-        let stands_for = postgres.items_until(self.topic, at);
+        let stands_for = items_until(postgres.items(timeline, self.topic), at);
         if stands_for != self.seen {
             return Err(format!("the cursor {at:?} stands for {stands_for} updates, sent were {}", self.seen));
         }
@@ -272,10 +272,14 @@ impl Channel {
 
     fn updates(&mut self, event: &str, payload: &Json, postgres: &Postgres) -> Checked {
         let cursor = payload["cursor"].as_str().ok_or("no cursor")?;
-        let lsn = position(cursor)?.0;
+        let (timeline, (lsn, _)) = position(cursor)?;
         self.check_part(lsn, payload)?;
+        let items = postgres.items(timeline, self.topic);
+        if self.seen.checked_sub(1).is_some_and(|last| items.get(last).map(|item| item.xid) != self.last) {
+            return Err(format!("timeline {timeline} goes on where other changes were sent"));
+        }
         for update in payload["updates"].as_array().ok_or("no updates")? {
-            let item = postgres.items[self.topic].get(self.seen).ok_or("an update that nobody made")?;
+            let item = items.get(self.seen).ok_or("an update that nobody made")?;
             let fits = item.json == *update && item.event == event && item.at.0 == lsn;
             if !fits || payload["xid"] != item.xid {
                 return Err(format!("update {} of {} has to be {item:?}", self.seen, self.topic));
@@ -303,7 +307,7 @@ impl Channel {
 
     /// At a quiet point: everything is there.
     pub(crate) fn is_complete(&self, postgres: &Postgres) -> Checked {
-        let (seen, all) = (self.seen, postgres.items[self.topic].len());
+        let (seen, all) = (self.seen, postgres.items(postgres.system.timeline, self.topic).len());
         if self.state != State::Joined || seen != all {
             return Err(format!("{} is {:?} and has {seen} of {all} updates", self.topic, self.state));
         }
@@ -320,9 +324,10 @@ impl Channel {
     }
 }
 
-pub(crate) fn position(cursor: &str) -> Checked<(u64, u64)> {
+/// Timeline, and commit LSN and ordinal.
+pub(crate) fn position(cursor: &str) -> Checked<(u32, (u64, u64))> {
     let cursor: Cursor = cursor.parse().map_err(|error| format!("{cursor:?}: {error}"))?;
-    Ok((cursor.position.lsn.as_u64(), cursor.position.ordinal))
+    Ok((cursor.system.timeline, (cursor.position.lsn.as_u64(), cursor.position.ordinal)))
 }
 
 /// A masked text frame.

@@ -77,13 +77,15 @@ fn every_seed_keeps_every_promise() {
     assert!(problems.is_empty(), "\n{}", problems.join("\n\n"));
     let sum = |field: fn(&Seen) -> u64| all.iter().map(field).sum::<u64>();
     println!(
-        "{} seeds: {} transactions, {} updates, {} crashes, {} reconnects, {} losses, {} client drops, {} resyncs",
+        "{} seeds: {} transactions, {} updates, {} crashes, {} reconnects, {} losses, {} failovers, \
+         {} client drops, {} resyncs",
         all.len(),
         sum(|it| it.transactions),
         sum(|it| it.updates),
         sum(|it| it.crashes),
         sum(|it| it.reconnects),
         sum(|it| it.losses),
+        sum(|it| it.failovers),
         sum(|it| it.client_drops),
         sum(|it| it.resyncs),
     );

@@ -36,6 +36,11 @@ pub(crate) struct Slot {
     pub(crate) confirmed_flush: u64,
 }
 
+/// How many items are at or before a position.
+pub(crate) fn items_until(items: &[Item], at: (u64, u64)) -> usize {
+    items.partition_point(|item| item.at <= at)
+}
+
 /// A primary key's text, and the row.
 type Rows = BTreeMap<String, Row>;
 
@@ -50,8 +55,10 @@ pub(crate) struct Postgres {
     pub(crate) tables: Vec<Table>,
     rows: Vec<Rows>,
     xid: u32,
-    /// By topic, in the order of commits.
-    pub(crate) items: BTreeMap<&'static str, Vec<Item>>,
+    /// By timeline and topic, in the order of commits: what a timeline abandoned was sent all the same.
+    items: BTreeMap<(u32, &'static str), Vec<Item>>,
+    /// Tables and rows after each transaction of the log.
+    past: Vec<(Vec<Table>, Vec<Rows>)>,
 }
 
 impl Postgres {
@@ -67,7 +74,8 @@ impl Postgres {
             rows: vec![Rows::new(); tables.len()],
             tables,
             xid: random.u32(..),
-            items: TOPICS.iter().map(|topic| (*topic, Vec::new())).collect(),
+            items: TOPICS.iter().map(|topic| ((1, *topic), Vec::new())).collect(),
+            past: Vec::new(),
         }
     }
 
@@ -96,6 +104,7 @@ impl Postgres {
         let transaction = Transaction { xid: self.xid, commit_lsn, end_lsn: self.lsn, changes };
         self.record(&transaction);
         self.log.push(transaction);
+        self.past.push((self.tables.clone(), self.rows.clone()));
         commit_lsn
     }
 
@@ -104,7 +113,9 @@ impl Postgres {
         for change in &transaction.changes {
             for update in change.updates() {
                 let at = (transaction.commit_lsn, ordinal + update.offset);
-                let Some(items) = self.items.get_mut(update.topic.as_str()) else { continue };
+                let topic = TOPICS.iter().find(|topic| **topic == update.topic);
+                let key = topic.map(|topic| (self.system.timeline, *topic));
+                let Some(items) = key.and_then(|key| self.items.get_mut(&key)) else { continue };
                 items.push(Item { at, event: update.event, json: update.json, xid: transaction.xid });
             }
             ordinal += change.ordinals();
@@ -213,16 +224,45 @@ impl Postgres {
         replica
     }
 
+    /// What a timeline sends on a topic.
+    pub(crate) fn items(&self, timeline: u32, topic: &'static str) -> &[Item] {
+        self.items.get(&(timeline, topic)).map_or(&[], Vec::as_slice)
+    }
+
     /// The topic's rows after so many of its items.
-    pub(crate) fn replica_at(&self, topic: &str, count: usize) -> Replica {
+    pub(crate) fn replica_at(items: &[Item]) -> Replica {
         let mut replica = Replica::new();
-        self.items[topic][..count].iter().for_each(|item| apply(&mut replica, &item.json));
+        items.iter().for_each(|item| apply(&mut replica, &item.json));
         replica
     }
 
-    /// How many of a topic's items are at or before a position.
-    pub(crate) fn items_until(&self, topic: &str, at: (u64, u64)) -> usize {
-        self.items[topic].partition_point(|item| item.at <= at)
+    /// A failover, or a restore, with so many of the last transactions abandoned; the slot has come along.
+    pub(crate) fn fail_over(&mut self, abandoned: usize, random: &mut Rng) {
+        let kept = self.log.len() - abandoned.min(self.log.len());
+        let branch = match self.log.get(kept) {
+            // In the abandoned transaction, before its commit.
+            Some(first) => random.u64(kept.checked_sub(1).map_or(1, |last| self.log[last].end_lsn)..=first.commit_lsn),
+            None => self.lsn,
+        };
+        if kept < self.log.len() {
+            let (tables, rows) = kept
+                .checked_sub(1)
+                .map_or_else(|| (Table::all(), vec![Rows::new(); self.tables.len()]), |last| self.past[last].clone());
+            (self.tables, self.rows) = (tables, rows);
+        }
+        self.log.truncate(kept);
+        self.past.truncate(kept);
+        let before = self.system.timeline;
+        self.system.timeline += 1;
+        self.ancestry.push(Ancestor { timeline: before, end: Lsn::new(branch) });
+        for topic in TOPICS {
+            let items = self.items(before, topic).iter().filter(|item| item.at.0 < branch).cloned().collect();
+            self.items.insert((self.system.timeline, topic), items);
+        }
+        self.lsn = branch;
+        if let Some(slot) = &mut self.slot {
+            slot.confirmed_flush = slot.confirmed_flush.min(branch);
+        }
     }
 
     pub(crate) fn recreate_slot(&mut self) {

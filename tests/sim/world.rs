@@ -27,6 +27,7 @@ pub(crate) struct Seen {
     pub(crate) crashes: u64,
     pub(crate) reconnects: u64,
     pub(crate) losses: u64,
+    pub(crate) failovers: u64,
     pub(crate) client_drops: u64,
     pub(crate) resyncs: u64,
     /// Stands for everything that happened, in order.
@@ -122,7 +123,8 @@ impl World {
             62..180 => self.gateway_step()?,
             180..184 => self.drop_replication(),
             184..187 => self.crash(),
-            187..189 => self.lose_slot(),
+            187 => self.lose_slot(),
+            188 => self.fail_over(),
             189..193 => self.time_passes(),
             _ => self.client_step()?,
         }
@@ -194,6 +196,15 @@ impl World {
         self.postgres.recreate_slot();
     }
 
+    /// Another timeline, which goes on from here or from before.
+    fn fail_over(&mut self) {
+        let abandoned = if self.roomy || self.random.bool() { 0 } else { self.random.usize(1..5) };
+        self.drop_replication();
+        self.postgres.fail_over(abandoned, &mut self.random);
+        self.seen.failovers += 1;
+        self.note(|| format!("a failover, with {abandoned} transactions abandoned"));
+    }
+
     fn time_passes(&mut self) {
         self.now += Duration::from_millis(self.random.u64(1..20_000));
         for (shard, slot) in self.gateway.tick(self.now) {
@@ -233,7 +244,7 @@ impl World {
         let confirmed = slot.confirmed_flush;
         for channel in self.clients.iter().flat_map(|client| &client.channels) {
             let Some(cursor) = &channel.cursor else { continue };
-            let next = self.postgres.items[channel.topic].get(channel.seen);
+            let next = self.postgres.items(self.postgres.system.timeline, channel.topic).get(channel.seen);
             if next.is_some_and(|item| item.at.0 < confirmed) && self.gateway.accepts(channel.topic, cursor) {
                 let at = crate::client::position(cursor)?;
                 return Err(format!("{confirmed} is acknowledged, and {} resumes after {at:?}", channel.topic));
