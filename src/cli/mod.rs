@@ -6,6 +6,7 @@ mod demo;
 mod output;
 mod run;
 mod setup;
+mod tail;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Setup(setup::Arguments),
+    Tail(tail::Arguments),
     Demo(crate::demo::Options),
 }
 
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::execute(config.as_deref(), &arguments),
         Command::Check(arguments) => check::execute(config.as_deref(), &arguments),
         Command::Setup(arguments) => setup::execute(config.as_deref(), &arguments),
+        Command::Tail(arguments) => tail::execute(config.as_deref(), arguments),
         Command::Demo(arguments) => demo::execute(arguments),
     };
     outcome.unwrap_or_else(|error| {

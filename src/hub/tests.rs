@@ -273,6 +273,30 @@ fn a_topic_with_two_events_keeps_their_order_and_a_cursor_between_them() {
 }
 
 #[test]
+fn those_who_catch_up_share_what_is_encoded_and_framed_once() {
+    let mut bench = Bench::new(vec![route("orders:{customer}", "new_updates")]).connected();
+    let start = bench.join("orders:1", None).unwrap().cursor;
+    (0..3).for_each(|_| bench.commit(&[vec![insert(1)]]));
+    let mut resume = || {
+        let subscribed = bench.join("orders:1", Some(&start)).unwrap();
+        bench.read(subscribed.shape, subscribed.resume_after.unwrap()).unwrap()
+    };
+    let (first, second) = (resume(), resume());
+    assert_eq!((first.len(), second.len()), (3, 3));
+    let mut framed = 0;
+    for (one, other) in first.iter().zip(&second) {
+        assert!(Arc::ptr_eq(one, other));
+        for publication in [one, other] {
+            publication.encoded(0, |it| {
+                framed += 1;
+                it.payload.clone()
+            });
+        }
+    }
+    assert_eq!(framed, 3);
+}
+
+#[test]
 fn what_is_evicted_can_not_be_resumed_from() {
     let log = LogLimits { window: Duration::from_secs(60), memory: 1 << 20, wal: 1 << 30 };
     let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();

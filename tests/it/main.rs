@@ -11,4 +11,5 @@ mod replication;
 mod routing;
 mod setup;
 mod support;
+mod tail;
 mod values;

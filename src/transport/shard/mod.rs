@@ -1,5 +1,6 @@
 //! One thread's share of the connections.
 
+mod commands;
 mod connection;
 mod group;
 mod join;

@@ -3,7 +3,6 @@
 //! Pure: handed bytes and time; the sockets are [`super::shell`]'s. The simulation in `tests/sim` drives it in place of
 //! the shell.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::transport::websocket::{
     FrameError, Incoming, MessageReader, OpCode, bare_close_frame, begin_frame, close_frame, finish_frame, pong_frame,
 };
 
+use super::commands::Commands;
 use super::connection::{Connection, Phase, Subscription};
 use super::group::{Feed, Groups, Member};
 use super::join::{self, Request};
@@ -35,7 +35,7 @@ pub struct State {
     groups: Groups,
     /// Connections with something to send that the shell has not been told of.
     dirty: Vec<usize>,
-    commands: VecDeque<Command>,
+    commands: Commands,
     /// Reused between calls.
     effects: Vec<Effect>,
 }
@@ -50,7 +50,7 @@ impl State {
             next_generation: 0,
             groups: Groups::default(),
             dirty: Vec::new(),
-            commands: VecDeque::new(),
+            commands: Commands::default(),
             effects: Vec::new(),
         }
     }
@@ -117,7 +117,7 @@ impl State {
             if let Feed::Behind(after) = member.feed {
                 member.feed = Feed::Reading;
                 let join = JoinToken { connection: key, join };
-                self.commands.push_back(Command::Read { shard: self.id, join, shape, after });
+                self.commands.push(Command::Read { shard: self.id, join, shape, after });
             }
         }
     }
@@ -133,10 +133,10 @@ impl State {
     }
 
     pub fn next_command(&mut self) -> Option<Command> {
-        self.commands.pop_front()
+        self.commands.next()
     }
 
-    /// Commands that wait for the hub.
+    /// Commands that the hub may have now.
     #[must_use]
     pub fn waiting_commands(&self) -> usize {
         self.commands.len()
@@ -174,7 +174,10 @@ impl State {
             ToShard::Publish(publication) => self.fan_out(&publication),
             ToShard::Subscribed { join, subscribed } => self.subscribed(join, &subscribed, now),
             ToShard::Refused { join, refusal } => self.refused(join, refusal, now),
-            ToShard::Read { join, publications, outcome } => self.read(join, &publications, outcome, now),
+            ToShard::Read { join, publications, outcome } => {
+                self.commands.read_answered();
+                self.read(join, &publications, outcome, now);
+            }
             ToShard::Reset { shape } => self.reset(shape, now),
         }
     }
@@ -202,7 +205,7 @@ impl State {
     fn subscribed(&mut self, token: JoinToken, subscribed: &Subscribed, now: Duration) {
         let shape = subscribed.shape;
         let Some((slot, connection)) = self.connection(token) else {
-            self.commands.push_back(Command::Unsubscribe { shard: self.id, shape });
+            self.commands.push(Command::Unsubscribe { shard: self.id, shape });
             return;
         };
         let feed = subscribed.resume_after.map_or(Feed::Live, Feed::Behind);
@@ -334,7 +337,7 @@ impl State {
         match join::request(params.get()) {
             Ok(Request { cursor, view }) => {
                 let topic = topic.to_owned();
-                self.commands.push_back(Command::Subscribe { shard: self.id, join: token, topic, view, cursor });
+                self.commands.push(Command::Subscribe { shard: self.id, join: token, topic, view, cursor });
             }
             Err(refusal) => self.refuse(slot, join, &refusal, now),
         }
@@ -406,7 +409,7 @@ impl State {
         {
             connection.moved(moved.join, place);
         }
-        self.commands.push_back(Command::Unsubscribe { shard: self.id, shape });
+        self.commands.push(Command::Unsubscribe { shard: self.id, shape });
     }
 
     fn mark_dirty(&mut self, slot: usize) {
