@@ -79,7 +79,8 @@ impl Intake {
         confirmed_flush: Lsn,
         ancestry: &[Ancestor],
     ) -> Result<Lsn, Discontinuity> {
-        let start = continuity::resume(self.position, server, confirmed_flush, ancestry)?;
+        let sent = self.assembler.position().map(|(commit_lsn, _)| commit_lsn);
+        let start = continuity::resume(self.position, sent, server, confirmed_flush, ancestry)?;
         self.assembler.restart(self.assembler.position());
         Ok(start)
     }
