@@ -55,6 +55,8 @@ pub(crate) struct Postgres {
     pub(crate) tables: Vec<Table>,
     rows: Vec<Rows>,
     xid: u32,
+    /// How many there were.
+    timelines: u32,
     /// By timeline and topic, in the order of commits: what a timeline abandoned was sent all the same.
     items: BTreeMap<(u32, &'static str), Vec<Item>>,
     /// Tables and rows after each transaction of the log.
@@ -76,6 +78,7 @@ impl Postgres {
             xid: random.u32(..),
             items: TOPICS.iter().map(|topic| ((1, *topic), Vec::new())).collect(),
             past: Vec::new(),
+            timelines: 1,
         }
     }
 
@@ -253,8 +256,14 @@ impl Postgres {
         self.log.truncate(kept);
         self.past.truncate(kept);
         let before = self.system.timeline;
-        self.system.timeline += 1;
-        self.ancestry.push(Ancestor { timeline: before, end: Lsn::new(branch) });
+        // The branch may lie on an older timeline: what came after that is no ancestor.
+        let end = Lsn::new(branch);
+        let older = self.ancestry.iter().position(|ancestor| ancestor.end >= end && branch < self.lsn);
+        let left = older.map_or(before, |index| self.ancestry[index].timeline);
+        self.ancestry.truncate(older.unwrap_or(self.ancestry.len()));
+        self.timelines += 1;
+        self.system.timeline = self.timelines;
+        self.ancestry.push(Ancestor { timeline: left, end });
         for topic in TOPICS {
             let items = self.items(before, topic).iter().filter(|item| item.at.0 < branch).cloned().collect();
             self.items.insert((self.system.timeline, topic), items);
