@@ -153,8 +153,8 @@ async fn a_refused_topic_is_an_error_with_advice() {
     assert!(said.contains("compare it with the `topic` of the config's [[route]]s"), "{said}");
     assert_eq!(tail.ended().await.code(), Some(1));
 
-    let admin = format!("ws://127.0.0.1:{}/no/such/path", gateway.port());
-    let mut tail = Tail::start(&gateway, &["updates:feed", "--url", &admin]);
+    let elsewhere = format!("ws://127.0.0.1:{}/no/such/path", gateway.port());
+    let mut tail = Tail::start(&gateway, &["updates:feed", "--url", &elsewhere]);
     tail.says("answers HTTP 404").await;
     assert_eq!(tail.ended().await.code(), Some(1));
 }

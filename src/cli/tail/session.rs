@@ -289,20 +289,21 @@ mod tests {
         assert_eq!(session.opened(), r#"["1","1","updates:feed","phx_join",{"snapshot":true}]"#);
         let ok = JOIN_OK.replace("\"c1\"", "null");
         assert_eq!(hear(&mut session, &ok), Next::Joined(Beginning::Snapshot));
-        let part = |cursor: &str| {
-            format!(
-                r#"["1",null,"updates:feed","new_updates",{{{cursor}"snapshot":true,"updates":[{{"op":"snapshot"}}]}}]"#
-            )
+        let part = |join: u32, cursor: &str| {
+            let payload = format!(r#"{{{cursor}"snapshot":true,"updates":[{{"op":"snapshot"}}]}}"#);
+            format!(r#"["{join}",null,"updates:feed","new_updates",{payload}]"#)
         };
         let mut out = Vec::new();
-        session.received(&part(""), &mut out);
+        session.received(&part(1, ""), &mut out);
         assert_eq!(session.cursor(), None);
         assert_eq!(session.opened(), r#"["2","2","updates:feed","phx_join",{"snapshot":true}]"#);
         hear(&mut session, &ok.replace("\"1\"", "\"2\""));
-        session.received(&part(r#""cursor":"c9","#), &mut out);
+        session.received(&part(2, r#""cursor":"c9","#), &mut out);
         assert_eq!(session.cursor(), Some("c9"));
+        assert_eq!(String::from_utf8(out).unwrap().lines().count(), 2);
         assert_eq!(session.opened(), r#"["3","3","updates:feed","phx_join",{"cursor":"c9","snapshot":true}]"#);
-        hear(&mut session, &ok.replace("\"1\"", "\"3\""));
+        let instead = Next::Joined(Beginning::SnapshotInstead);
+        assert_eq!(hear(&mut session, &ok.replace("\"1\"", "\"3\"")), instead);
         assert_eq!(session.cursor(), None, "the cursor was too old, and a snapshot begins instead");
     }
 
