@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::change::{FeedEvent, Lsn, Relation, TransactionPart};
+use crate::change::{Acknowledgement, FeedEvent, Lsn, Relation, TransactionPart};
 use crate::routing::{PlanProblem, RouteId, RouteTable, Scratch, Topic};
 
 use super::append::{Tables, append, meet};
@@ -49,6 +49,8 @@ pub struct Hub {
     /// The flush position seen at connect: the log has caught up once it has passed it.
     target: Lsn,
     caught_up: bool,
+    /// How many the feed has told of.
+    losses: u64,
     /// Since the process began, as last told.
     now: Duration,
     outgoing: Vec<Vec<ToShard>>,
@@ -66,6 +68,7 @@ impl Hub {
             next_shape: 0,
             target: Lsn::ZERO,
             caught_up: false,
+            losses: 0,
             now: Duration::ZERO,
             outgoing: vec![Vec::new(); shards],
         }
@@ -75,6 +78,12 @@ impl Hub {
     #[must_use]
     pub fn acknowledgeable(&self) -> Lsn {
         self.log.as_ref().map_or(Lsn::ZERO, Log::acknowledgeable)
+    }
+
+    /// The same as replication is told it.
+    #[must_use]
+    pub fn acknowledgement(&self) -> Acknowledgement {
+        Acknowledgement { losses: self.losses, position: self.acknowledgeable() }
     }
 
     /// The log has passed the flush position that the server had when the feed began: clients can resume.
@@ -116,7 +125,10 @@ impl Hub {
                     log.evict(now);
                 }
             }
-            FeedEvent::Lost { .. } => self.lose(),
+            FeedEvent::Lost { .. } => {
+                self.losses += 1;
+                self.lose();
+            }
         }
         self.caught_up |= self.log.as_ref().is_some_and(|log| log.reached >= self.target);
     }

@@ -37,7 +37,7 @@ pub use session::{FINISH_LIMIT, SHUTDOWN_BOUNDARY, TYPE_LOOKUP_LIMIT};
 
 use super::transaction::PartLimits;
 use super::wire::{ConnectionConfig, Disposition};
-use crate::change::{FeedEvent, Lsn};
+use crate::change::{Acknowledgement, FeedEvent};
 
 /// How often Postgres is told how far we are, unless the server's `wal_sender_timeout` asks for more. A message of 34
 /// bytes; a server that is stopped or checkpointed does not hold WAL for what we have long had.
@@ -104,7 +104,7 @@ pub enum SourceError {
 pub async fn run(
     settings: SourceSettings,
     events: mpsc::Sender<Vec<FeedEvent>>,
-    acknowledged: watch::Receiver<Lsn>,
+    acknowledged: watch::Receiver<Acknowledgement>,
     state: watch::Sender<SourceState>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), SourceError> {
@@ -119,7 +119,7 @@ pub async fn run(
 struct Source {
     settings: SourceSettings,
     events: mpsc::Sender<Vec<FeedEvent>>,
-    acknowledged: watch::Receiver<Lsn>,
+    acknowledged: watch::Receiver<Acknowledgement>,
     state: watch::Sender<SourceState>,
     intake: Intake,
     backoff: Backoff,
@@ -133,7 +133,7 @@ impl Source {
     fn new(
         settings: SourceSettings,
         events: mpsc::Sender<Vec<FeedEvent>>,
-        acknowledged: watch::Receiver<Lsn>,
+        acknowledged: watch::Receiver<Acknowledgement>,
         state: watch::Sender<SourceState>,
     ) -> Self {
         let intake = Intake::new(settings.part_limits);
@@ -188,8 +188,6 @@ impl Source {
     fn lose(&mut self, reason: &str) {
         if self.intake.lose(reason) {
             tracing::error!(slot = self.settings.slot, reason, "continuity is lost: every client has to resync");
-            // What was acknowledged belongs to positions that mean nothing any more.
-            self.acknowledged.mark_unchanged();
         }
     }
 

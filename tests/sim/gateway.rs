@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use walcast::change::{FeedEvent, Lsn};
+use walcast::change::{Acknowledgement, FeedEvent, Lsn};
 use walcast::hub::{Command, ConnectionKey, Hub, HubLimits, JoinToken, LogLimits, ShardId, ToShard, View};
 use walcast::phoenix::Serializer;
 use walcast::replication::progress::StandbyStatus;
@@ -91,7 +91,7 @@ pub(crate) struct Gateway {
     commands: VecDeque<Command>,
     to_shards: Vec<VecDeque<Vec<ToShard>>>,
     /// The hub's tail, as the source last saw it and as it is.
-    acknowledged: (Lsn, Lsn),
+    acknowledged: (Acknowledgement, Acknowledgement),
     pub(crate) replication: Option<Replication>,
     /// Losses that the hub has yet to hear of: until then it knows nothing of the new feed.
     losing: usize,
@@ -109,7 +109,7 @@ impl Gateway {
             feed: VecDeque::new(),
             commands: VecDeque::new(),
             to_shards: vec![VecDeque::new(); shards],
-            acknowledged: (Lsn::ZERO, Lsn::ZERO),
+            acknowledged: Default::default(),
             replication: None,
             losing: 0,
         }
@@ -146,7 +146,6 @@ impl Gateway {
     fn lose(&mut self, reason: &str) {
         if self.intake.lose(reason) {
             self.losing += 1;
-            self.acknowledged.0 = self.acknowledged.1;
         }
     }
 
@@ -244,7 +243,7 @@ impl Gateway {
                 queue.push_back(messages);
             }
         }
-        self.acknowledged.1 = self.hub.acknowledgeable();
+        self.acknowledged.1 = self.hub.acknowledgement();
     }
 
     /// A shard takes a batch of the hub's.

@@ -13,7 +13,7 @@ use super::continuity::{self, Discontinuity, Position};
 use super::outbox::{self, Outbox};
 use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
-use crate::change::{Ancestor, FeedEvent, Lsn, Oid, Relation, TransactionPart};
+use crate::change::{Acknowledgement, Ancestor, FeedEvent, Lsn, Oid, Relation, TransactionPart};
 use crate::replication::pgoutput::{self, DecodeError};
 use crate::replication::progress::{Progress, StandbyStatus};
 use crate::replication::transaction::{AssembleError, Assembled, Assembler, PartLimits};
@@ -54,12 +54,14 @@ pub struct Intake {
     /// Both are `None` until the first connection, and again when continuity is lost.
     progress: Option<Progress>,
     position: Option<Position>,
+    /// How many were told.
+    losses: u64,
 }
 
 impl Intake {
     #[must_use]
     pub fn new(limits: PartLimits) -> Self {
-        Self { outbox: Outbox::default(), assembler: Assembler::new(limits), progress: None, position: None }
+        Self { outbox: Outbox::default(), assembler: Assembler::new(limits), progress: None, position: None, losses: 0 }
     }
 
     /// Where the feed is, once it has begun.
@@ -131,9 +133,11 @@ impl Intake {
     }
 
     /// The hub does without everything up to here.
-    pub fn acknowledgeable(&mut self, position: Lsn) {
-        if let Some(progress) = &mut self.progress {
-            progress.acknowledgeable(position);
+    ///
+    /// What the hub said before it heard of the last loss belongs to positions that mean nothing any more.
+    pub fn acknowledgeable(&mut self, acknowledgement: Acknowledgement) {
+        if let Some(progress) = self.progress.as_mut().filter(|_| acknowledgement.losses == self.losses) {
+            progress.acknowledgeable(acknowledgement.position);
         }
     }
 
@@ -174,6 +178,7 @@ impl Intake {
             return false;
         }
         self.progress = None;
+        self.losses += 1;
         self.assembler.restart(None);
         self.outbox.push(FeedEvent::Lost { reason: reason.to_owned() });
         true
@@ -218,4 +223,44 @@ pub struct Delivered {
     last_end: Option<Lsn>,
     /// It brings something that was not known before it.
     pub is_new: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_hub_said_before_a_loss_acknowledges_nothing_after_it() {
+        let mut intake = Intake::new(PartLimits::default());
+        let connected = |start| Connected {
+            system: FeedSystem { system_id: 7, timeline: 1 },
+            ancestry: Vec::new(),
+            start: Lsn::new(start),
+            flush: Lsn::new(start),
+            confirmed_flush: Lsn::new(start),
+            relations: Vec::new(),
+            status_interval: Duration::from_secs(1),
+        };
+        intake.connected(connected(900));
+        assert!(intake.lose("restored"));
+        intake.connected(connected(100));
+        for message in transaction() {
+            assert_eq!(intake.message(Lsn::new(210), message).unwrap(), [0; 0]);
+        }
+        let (_batch, delivered) = intake.take();
+        intake.delivered(delivered);
+        // The hub is still at work on what came before the loss.
+        intake.acknowledgeable(Acknowledgement { losses: 0, position: Lsn::new(950) });
+        assert_eq!(intake.status(Duration::ZERO).unwrap().flush, Lsn::new(100));
+        intake.acknowledgeable(Acknowledgement { losses: 1, position: Lsn::new(200) });
+        assert_eq!(intake.status(Duration::ZERO).unwrap().flush, Lsn::new(200));
+    }
+    /// One insert into `public.t (n int4)`, committed at 200.
+    fn transaction() -> [Bytes; 4] {
+        let begin = [b"B", &200_u64.to_be_bytes()[..], &[0; 8], &[0, 0, 0, 1]].concat();
+        let relation = [b"R\0\0\x40\0public\0t\0d\0\x01\x01n\0", &23_u32.to_be_bytes()[..], &[0xFF; 4]].concat();
+        let insert = b"I\0\0\x40\0N\0\x01t\0\0\0\x011".to_vec();
+        let commit = [b"C\0", &200_u64.to_be_bytes()[..], &210_u64.to_be_bytes(), &[0; 8]].concat();
+        [begin, relation, insert, commit].map(Bytes::from)
+    }
 }

@@ -14,7 +14,7 @@ use super::prerequisites;
 use super::{Failure, Source, SourceState, deliver};
 use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
-use crate::change::{Ancestor, Lsn, Oid, PgTimestamp};
+use crate::change::{Acknowledgement, Ancestor, Lsn, Oid, PgTimestamp};
 use crate::replication::catalogue;
 use crate::replication::wire::{
     ConnectionConfig, ReplicationClient, ReplicationMessage, ReplicationStream, StartReplication, StatusUpdate,
@@ -107,7 +107,7 @@ struct Streaming<'a> {
 enum Step {
     Shutdown,
     StatusDue,
-    Acknowledged(Lsn),
+    Acknowledged(Acknowledgement),
     Delivered(Option<super::Delivered>),
     Received(Result<ReplicationMessage, WireError>),
 }
@@ -128,7 +128,7 @@ impl Streaming<'_> {
                 }
                 Step::Shutdown => deadline = Some(Instant::now() + SHUTDOWN_BOUNDARY),
                 Step::StatusDue => self.send_status().await?,
-                Step::Acknowledged(position) => self.source.intake.acknowledgeable(position),
+                Step::Acknowledged(acknowledgement) => self.source.intake.acknowledgeable(acknowledgement),
                 Step::Delivered(batch) => self.delivered(batch.ok_or(Failure::FeedClosed)?),
                 Step::Received(message) => self.receive(message?).await?,
             }
