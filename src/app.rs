@@ -17,8 +17,9 @@ use crate::hub::task::HubTask;
 use crate::hub::{Hub, HubLimits, LogLimits, ShardId};
 use crate::replication::source::{self, SourceError, SourceSettings, SourceState};
 use crate::replication::transaction::PartLimits;
-use crate::routing::TooManyRoutes;
+use crate::routing::{RouteTable, TooManyRoutes};
 use crate::shutdown::{self, Shutdown, Trigger};
+use crate::snapshot::{self, task::PartSize};
 use crate::telemetry::health::{self, Health};
 use crate::transport::{self, Control, Count, Entrance, Limits, Routers, ShardChannels, ShardThread};
 
@@ -27,6 +28,9 @@ use crate::transport::{self, Control, Count, Entrance, Limits, Routers, ShardCha
 const FEED_QUEUE: usize = 8;
 /// Commands of all shards that wait for the hub; a shard that finds no room stops reading from its clients.
 const COMMAND_QUEUE: usize = 1024;
+/// Orders for snapshots that wait, and parts of them that do: both are taken at once, and how many parts there may be
+/// is a matter between them.
+const SNAPSHOT_QUEUE: usize = 64;
 /// Batches that wait for a shard; the hub waits when there is no room, and replication with it.
 const SHARD_QUEUE: usize = 256;
 /// Sockets that wait for a shard.
@@ -91,6 +95,7 @@ pub struct App {
     trigger: Trigger,
     source: JoinHandle<Result<(), SourceError>>,
     hub: JoinHandle<()>,
+    snapshots: JoinHandle<()>,
     accepting: Vec<JoinHandle<io::Result<()>>>,
     shards: Vec<Shard>,
 }
@@ -128,8 +133,21 @@ impl App {
         let (shards, to_shards) = spawn_shards(&limits(config), &routers, &command_sender)?;
         drop(command_sender);
 
-        let hub = Hub::new(Arc::new(config.route_table()?), shards.len(), hub_limits(config));
-        let task = HubTask { hub, feed, commands, shards: to_shards, acknowledged, caught_up: caught_up_sender };
+        let routes = Arc::new(config.route_table()?);
+        let (snapshot_commands, snapshot_orders) = mpsc::channel(SNAPSHOT_QUEUE);
+        let (snapshot_sender, snapshot_events) = mpsc::channel(SNAPSHOT_QUEUE);
+        let settings = snapshot_settings(config, Arc::clone(&routes));
+        let snapshots = tokio::spawn(snapshot::task::run(settings, snapshot_orders, snapshot_sender));
+        let task = HubTask {
+            hub: Hub::new(routes, shards.len(), hub_limits(config)),
+            feed,
+            commands,
+            snapshots: snapshot_events,
+            snapshot_commands,
+            shards: to_shards,
+            acknowledged,
+            caught_up: caught_up_sender,
+        };
         let hub = tokio::spawn(task.run());
         let stop = stop_requested(shutdown);
         let settings = source_settings(config);
@@ -137,7 +155,7 @@ impl App {
         let accepting =
             accept_all([(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)], &shards, config);
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
-        Ok(Self { public, admin, caught_up, trigger, source, hub, accepting, shards })
+        Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, accepting, shards })
     }
 
     /// Returns once clients are served what they expect.
@@ -162,6 +180,7 @@ impl App {
                     Ok(Ok(())) | Err(_) => AppError::Ended("replication"),
                 },
                 _ = &mut self.hub => return AppError::Ended("the hub"),
+                _ = &mut self.snapshots => return AppError::Ended("the task that takes snapshots"),
                 _ = watch_shards.tick() => if self.shards.iter().any(|shard| shard.thread.is_finished()) {
                     return AppError::Ended("a shard");
                 },
@@ -186,8 +205,8 @@ impl App {
         drain(&self.shards).await;
         let threads: Vec<ShardThread> = self.shards.into_iter().map(|shard| shard.thread).collect();
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(ShardThread::join)).await;
-        if !joined.unwrap_or(false) || self.hub.await.is_err() {
-            return Err(AppError::Ended("the hub or a shard"));
+        if !joined.unwrap_or(false) || self.hub.await.is_err() || self.snapshots.await.is_err() {
+            return Err(AppError::Ended("the hub, a shard, or the task that takes snapshots"));
         }
         tracing::info!(elapsed = ?began.elapsed(), "stopped in order");
         replication
@@ -205,6 +224,19 @@ fn source_settings(config: &Config) -> SourceSettings {
     SourceSettings {
         part_limits,
         ..SourceSettings::new(postgres.connection.clone(), postgres.slot.as_str(), postgres.publication.as_str())
+    }
+}
+
+fn snapshot_settings(config: &Config, routes: Arc<RouteTable>) -> snapshot::task::Settings {
+    let limits = &config.limits;
+    snapshot::task::Settings {
+        connection: config.postgres.connection.clone(),
+        publication: config.postgres.publication.as_str().to_owned(),
+        routes,
+        concurrent: limits.snapshots as usize,
+        rows_max: limits.snapshot_rows,
+        part: PartSize { rows: limits.part_changes as usize, bytes: bytes(limits.part_bytes) },
+        value_limit: bytes(limits.value),
     }
 }
 

@@ -17,6 +17,8 @@ pub mod routing;
 
 pub mod hub;
 
+pub mod snapshot;
+
 pub mod phoenix;
 
 pub mod transport;

@@ -10,6 +10,7 @@ mod lsn;
 mod relation;
 mod row;
 mod timestamp;
+mod visibility;
 
 pub use catalogue::{Type, TypeCatalogue, TypeKind};
 pub use feed::{
@@ -19,3 +20,4 @@ pub use lsn::{Lsn, ParseLsnError};
 pub use relation::{Column, Oid, Relation, RelationId, ReplicaIdentity};
 pub use row::{Datum, Row, RowError};
 pub use timestamp::PgTimestamp;
+pub use visibility::{ParseVisibilityError, Visibility};

@@ -43,6 +43,8 @@ pub enum RowError {
     UnknownKind { column: u16, kind: u8 },
     #[error("column {column} is in binary format, which was not asked for")]
     Binary { column: u16 },
+    #[error("column {column} or its value is beyond what a row can hold")]
+    TooLarge { column: u16 },
 }
 
 /// A row as Postgres sent it: a checked slice of the WAL message, not copied and not parsed further.
@@ -76,6 +78,27 @@ impl Row {
         let mut data = message.split_to(message.len() - rest.len());
         let _count = data.split_to(2);
         Ok(Self { data, columns })
+    }
+
+    /// A row of these values, which a query gave in text format; `None` is null.
+    ///
+    /// # Errors
+    /// More columns than a table can have, or a value of 4 GiB: Postgres gives neither.
+    pub fn from_text<'v>(values: impl IntoIterator<Item = Option<&'v str>>) -> Result<Self, RowError> {
+        let (mut data, mut columns) = (Vec::new(), 0_u16);
+        for value in values {
+            match value {
+                None => data.push(NULL),
+                Some(text) => {
+                    let length = u32::try_from(text.len()).map_err(|_| RowError::TooLarge { column: columns })?;
+                    data.push(TEXT);
+                    data.extend_from_slice(&length.to_be_bytes());
+                    data.extend_from_slice(text.as_bytes());
+                }
+            }
+            columns = columns.checked_add(1).ok_or(RowError::TooLarge { column: columns })?;
+        }
+        Ok(Self { data: data.into(), columns })
     }
 
     /// How many columns the row has.
@@ -142,4 +165,19 @@ fn split_value(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = data.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     rest.split_at_checked(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_texts_is_a_row_as_the_log_carries_it() {
+        let row = Row::from_text([Some("1"), None, Some("")]).unwrap();
+        let values: Vec<_> = row.iter().collect();
+        assert_eq!(values, [Datum::Text(b"1"), Datum::Null, Datum::Text(b"")]);
+        let mut message = [&3_u16.to_be_bytes()[..], row.data()].concat().into();
+        assert_eq!(Row::parse(&mut message), Ok(row));
+        assert_eq!(Row::from_text(vec![None; 65_536]), Err(RowError::TooLarge { column: u16::MAX }));
+    }
 }

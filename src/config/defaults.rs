@@ -67,6 +67,12 @@ pub const PART_CHANGES_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
 /// … and this many bytes: half an outbox, so that the next part can wait while one is being written.
 pub const PART_BYTES: u64 = 512 * KIB;
 pub const PART_BYTES_ALLOWED: RangeInclusive<u64> = KIB..=256 * MIB;
+/// Each has a connection to the primary and a core of it while it lasts; a thousand clients who ask at once share one.
+pub const SNAPSHOTS: u32 = 4;
+pub const SNAPSHOTS_ALLOWED: RangeInclusive<u32> = 1..=100;
+/// More rows than this nobody looks at; and the primary keeps old row versions for as long as a snapshot is read.
+pub const SNAPSHOT_ROWS: u32 = 100_000;
+pub const SNAPSHOT_ROWS_ALLOWED: RangeInclusive<u32> = 1..=1_000_000_000;
 /// Phoenix' own: its clients send a heartbeat every 30 seconds.
 pub const IDLE: Duration = MINUTE;
 pub const IDLE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;

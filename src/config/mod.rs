@@ -212,6 +212,10 @@ pub struct Limits {
     pub part_changes: u32,
     /// Bytes in one message, apart from a single change that is larger.
     pub part_bytes: u64,
+    /// Snapshots that are read at a time.
+    pub snapshots: u32,
+    /// Rows in one snapshot.
+    pub snapshot_rows: u64,
     /// How long a connection may be silent.
     pub idle: Duration,
     /// How long a client may take over its HTTP request.
@@ -229,6 +233,8 @@ impl Default for Limits {
             value: defaults::VALUE,
             part_changes: defaults::PART_CHANGES,
             part_bytes: defaults::PART_BYTES,
+            snapshots: defaults::SNAPSHOTS,
+            snapshot_rows: u64::from(defaults::SNAPSHOT_ROWS),
             idle: defaults::IDLE,
             handshake: defaults::HANDSHAKE,
         }

@@ -246,6 +246,13 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
         value: reader.size(section, "value", default::VALUE, default::VALUE_ALLOWED),
         part_changes: reader.count(section, "part_changes", default::PART_CHANGES, default::PART_CHANGES_ALLOWED),
         part_bytes: reader.size(section, "part_bytes", default::PART_BYTES, default::PART_BYTES_ALLOWED),
+        snapshots: reader.count(section, "snapshots", default::SNAPSHOTS, default::SNAPSHOTS_ALLOWED),
+        snapshot_rows: u64::from(reader.count(
+            section,
+            "snapshot_rows",
+            default::SNAPSHOT_ROWS,
+            default::SNAPSHOT_ROWS_ALLOWED,
+        )),
         idle: reader.duration(section, "idle", default::IDLE, default::IDLE_ALLOWED),
         handshake: reader.duration(section, "handshake", default::HANDSHAKE, default::HANDSHAKE_ALLOWED),
     };

@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::change::{Ancestor, FeedSystem, Lsn};
+use crate::change::{Ancestor, FeedSystem, Lsn, Visibility};
+
+use super::Splice;
 
 /// A point in the feed: everything up to and including change `ordinal` of the transaction that committed at `lsn`.
 ///
@@ -25,10 +28,12 @@ impl Position {
 }
 
 /// What a client holds: a position, and the database system and timeline in which it means something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     pub system: FeedSystem,
     pub position: Position,
+    /// What a snapshot gave beside that, where the feed has not passed it yet.
+    pub splice: Option<Arc<Splice>>,
 }
 
 /// Which cursors mean something: those of the present timeline, and of older ones up to where they were left.
@@ -39,10 +44,21 @@ pub(super) struct Lineage {
 }
 
 impl Lineage {
-    pub(super) fn holds(&self, cursor: Cursor) -> bool {
+    pub(super) fn holds(&self, cursor: &Cursor) -> bool {
         let FeedSystem { system_id, timeline } = cursor.system;
-        let is_before = |ancestor: &Ancestor| ancestor.timeline == timeline && cursor.position.lsn <= ancestor.end;
-        system_id == self.system.system_id && (timeline == self.system.timeline || self.ancestry.iter().any(is_before))
+        system_id == self.system.system_id
+            && self.has_up_to(timeline, cursor.position.lsn)
+            && cursor.splice.as_ref().is_none_or(|splice| self.has(splice))
+    }
+
+    /// Nothing that the snapshot may have seen was abandoned.
+    pub(super) fn has(&self, splice: &Splice) -> bool {
+        self.has_up_to(splice.timeline, splice.until)
+    }
+
+    fn has_up_to(&self, timeline: u32, lsn: Lsn) -> bool {
+        let is_before = |ancestor: &Ancestor| ancestor.timeline == timeline && lsn <= ancestor.end;
+        timeline == self.system.timeline || self.ancestry.iter().any(is_before)
     }
 }
 
@@ -50,19 +66,42 @@ impl Lineage {
 const LAYOUT: u8 = 1;
 /// Layout, system id, timeline, LSN, ordinal.
 const LENGTH: usize = 1 + 8 + 4 + 8 + 8;
+/// The same, then a snapshot's end (LSN), its `xmax`, and the lower halves of the ids in progress.
+const LAYOUT_WITH_SPLICE: u8 = 2;
+const LENGTH_WITH_SPLICE: usize = LENGTH + 8 + 8;
+/// A cursor is in every message and in every join: 5.5 KB of text are the most that it may be. Only a server with more
+/// connections than this can have so many transactions in progress.
+const IN_PROGRESS_MAX: usize = 1024;
+
+/// No cursor is longer, in bytes of text.
+const TEXT_LENGTH_MAX: usize = (LENGTH_WITH_SPLICE + IN_PROGRESS_MAX * 4).div_ceil(3) * 4;
+
+impl Cursor {
+    /// Appends it as a JSON string, or null where that would be too long: who loses the connection right then begins
+    /// afresh.
+    pub(super) fn write_json(&self, out: &mut Vec<u8>) {
+        if self.splice.as_ref().is_some_and(|splice| splice.visibility.in_progress().len() > IN_PROGRESS_MAX) {
+            return out.extend_from_slice(b"null");
+        }
+        out.push(b'"');
+        out.extend_from_slice(self.to_string().as_bytes());
+        out.push(b'"');
+    }
+}
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = [0; LENGTH];
-        let fields: [&[u8]; 5] = [
-            &[LAYOUT],
-            &self.system.system_id.to_be_bytes(),
-            &self.system.timeline.to_be_bytes(),
-            &self.position.lsn.as_u64().to_be_bytes(),
-            &self.position.ordinal.to_be_bytes(),
-        ];
-        for (slot, byte) in bytes.iter_mut().zip(fields.into_iter().flatten()) {
-            *slot = *byte;
+        let mut bytes = Vec::with_capacity(LENGTH);
+        bytes.push(if self.splice.is_some() { LAYOUT_WITH_SPLICE } else { LAYOUT });
+        bytes.extend(self.system.system_id.to_be_bytes());
+        bytes.extend(self.system.timeline.to_be_bytes());
+        bytes.extend(self.position.lsn.as_u64().to_be_bytes());
+        bytes.extend(self.position.ordinal.to_be_bytes());
+        if let Some(splice) = &self.splice {
+            bytes.extend(splice.until.as_u64().to_be_bytes());
+            bytes.extend(splice.visibility.xmax().to_be_bytes());
+            let lower_half = |xid: &u64| xid.to_be_bytes().into_iter().skip(4);
+            bytes.extend(splice.visibility.in_progress().iter().flat_map(lower_half));
         }
         f.write_str(&BASE64URL_NOPAD.encode(&bytes))
     }
@@ -77,21 +116,39 @@ impl FromStr for Cursor {
     type Err = ParseCursorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| ParseCursorError)?;
-        let bytes: &[u8; LENGTH] = bytes.as_slice().try_into().map_err(|_| ParseCursorError)?;
-        let (layout, rest) = bytes.split_first().ok_or(ParseCursorError)?;
-        if *layout != LAYOUT {
+        if text.len() > TEXT_LENGTH_MAX {
             return Err(ParseCursorError);
         }
+        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| ParseCursorError)?;
+        let (layout, rest) = bytes.split_first().ok_or(ParseCursorError)?;
         let (system_id, rest) = take(rest)?;
         let (timeline, rest) = take(rest)?;
+        let timeline = u32::from_be_bytes(timeline);
         let (lsn, rest) = take(rest)?;
-        let (ordinal, _) = take(rest)?;
+        let (ordinal, rest) = take(rest)?;
+        let splice = match (*layout, rest) {
+            (LAYOUT, []) => None,
+            (LAYOUT_WITH_SPLICE, rest) => Some(Arc::new(splice(timeline, rest)?)),
+            _ => return Err(ParseCursorError),
+        };
         Ok(Self {
-            system: FeedSystem { system_id: u64::from_be_bytes(system_id), timeline: u32::from_be_bytes(timeline) },
+            system: FeedSystem { system_id: u64::from_be_bytes(system_id), timeline },
             position: Position { lsn: Lsn::new(u64::from_be_bytes(lsn)), ordinal: u64::from_be_bytes(ordinal) },
+            splice,
         })
     }
+}
+
+fn splice(timeline: u32, bytes: &[u8]) -> Result<Splice, ParseCursorError> {
+    let (until, rest) = take(bytes)?;
+    let (xmax, rest) = take(rest)?;
+    let (ids, []) = rest.as_chunks::<4>() else { return Err(ParseCursorError) };
+    let beyond = Visibility::new(u64::from_be_bytes(xmax), []);
+    let in_progress: Vec<u64> = ids.iter().map(|xid| beyond.widen(u32::from_be_bytes(*xid))).collect();
+    let visibility = Visibility::new(beyond.xmax(), in_progress.iter().copied());
+    // Ours are in order and below xmax; others would be another cursor once they are.
+    let is_ours = visibility.in_progress() == in_progress;
+    is_ours.then(|| Splice { visibility, until: Lsn::new(u64::from_be_bytes(until)), timeline }).ok_or(ParseCursorError)
 }
 
 fn take<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), ParseCursorError> {
@@ -106,12 +163,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn comes_back_as_it_went(system_id: u64, timeline: u32, lsn: u64, ordinal: u64) {
+        fn comes_back_as_it_went(
+            system_id: u64, timeline: u32, lsn: u64, ordinal: u64,
+            splice in prop::option::of((any::<u64>(), (1_u64 << 33)..(1 << 50), prop::collection::vec(1..1_u64 << 31, 0..9))),
+        ) {
+            let splice = splice.map(|(until, xmax, behind)| {
+                let visibility = Visibility::new(xmax, behind.into_iter().map(|behind| xmax - behind));
+                Arc::new(Splice { visibility, until: Lsn::new(until), timeline })
+            });
             let cursor = Cursor {
                 system: FeedSystem { system_id, timeline },
                 position: Position { lsn: Lsn::new(lsn), ordinal },
+                splice,
             };
             prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+
+        #[test]
+        fn any_bytes_are_a_cursor_or_an_error(layout in 0_u8..4, rest in prop::collection::vec(any::<u8>(), 20..80)) {
+            let text = BASE64URL_NOPAD.encode(&[vec![layout], rest].concat());
+            if let Ok(cursor) = text.parse::<Cursor>() {
+                prop_assert_eq!(cursor.to_string(), text);
+            }
         }
 
         #[test]
@@ -124,8 +197,29 @@ mod tests {
 
     #[test]
     fn another_layout_is_refused() {
-        let text = BASE64URL_NOPAD.encode(&[2; LENGTH]);
+        let text = BASE64URL_NOPAD.encode(&[3; LENGTH]);
         assert_eq!(text.parse::<Cursor>(), Err(ParseCursorError));
+    }
+
+    #[test]
+    fn a_cursor_is_never_long() {
+        let with = |count: u64| Cursor {
+            system: FeedSystem { system_id: 1, timeline: 1 },
+            position: Position::default(),
+            splice: Some(Arc::new(Splice {
+                visibility: Visibility::new(9000, 1..=count),
+                until: Lsn::ZERO,
+                timeline: 1,
+            })),
+        };
+        let json = |count| {
+            let mut out = Vec::new();
+            with(count).write_json(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!((json(1024), json(1025)), (format!("\"{}\"", with(1024)), "null".to_owned()));
+        assert_eq!(with(1024).to_string().parse(), Ok(with(1024)));
+        assert_eq!(with(1027).to_string().parse::<Cursor>(), Err(ParseCursorError));
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Entry {
         &self,
         batch: &Batch,
         shape: &mut Shape,
-        cursor: Cursor,
+        cursor: &Cursor,
         malformed: &mut Vec<Malformed>,
     ) -> Option<Bytes> {
         let shown = |delivery: &&Delivery| {
@@ -132,9 +132,9 @@ impl Entry {
             return None;
         }
         let mut out = Vec::with_capacity(PAYLOAD_SIZE_GUESS);
-        out.extend_from_slice(b"{\"cursor\":\"");
-        out.extend_from_slice(cursor.to_string().as_bytes());
-        out.extend_from_slice(b"\",\"commit_timestamp\":");
+        out.extend_from_slice(b"{\"cursor\":");
+        cursor.write_json(&mut out);
+        out.extend_from_slice(b",\"commit_timestamp\":");
         write_timestamp(&mut out, self.header.commit_timestamp);
         out.extend_from_slice(format!(",\"xid\":{}", self.header.xid).as_bytes());
         if is_part {

@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::change::Lsn;
+use crate::change::{Lsn, Visibility};
 use crate::routing::RouteId;
 
 use super::cursor::Lineage;
 use super::entry::{Entry, Malformed};
+use super::evicted::Evicted;
 use super::shape::Shape;
 use super::topics::{BatchRef, OpenTopic, TopicState, Topics};
-use super::{Cursor, Position, Publication, ReadOutcome};
+use super::{Cursor, Position, Publication, Splice};
 
 /// How much the log keeps; what is older can no longer be resumed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub(super) struct Log {
     tail: Position,
     /// Where the last transaction that is complete ends, or nothing is pending.
     pub(super) reached: Lsn,
+    /// What was in the log once.
+    pub(super) evicted: Evicted,
     size: usize,
     pub(super) topics: Topics,
     pub(super) truncates: VecDeque<Truncate>,
@@ -73,6 +76,7 @@ impl Log {
             head: Position::before(start),
             tail: Position::before(start),
             reached: start,
+            evicted: Evicted::default(),
             size: 0,
             topics: Topics::default(),
             truncates: VecDeque::new(),
@@ -141,6 +145,7 @@ impl Log {
         let Some(entry) = self.entries.pop_front() else { return };
         self.size = self.size.saturating_sub(entry.size);
         self.tail = entry.span.end;
+        self.evicted.add(entry.header.xid);
         for batch in &entry.batches {
             if let Some(state) = self.topics.get_mut(batch.topic.as_str()) {
                 while state.batches.front().is_some_and(|reference| reference.entry <= self.first) {
@@ -165,36 +170,47 @@ impl Log {
         within && !hole
     }
 
-    /// What a shape's topic got after a position: about `budget` bytes of payload at a time.
+    /// Where someone who has the rows that a snapshot saw goes on: just before the first transaction that it did not
+    /// see. None where the log has let go of such a transaction.
+    pub(super) fn unseen_from(&self, visibility: &Visibility) -> Option<Position> {
+        let unseen = self.entries.iter().find(|entry| !visibility.sees(entry.header.xid));
+        let from = unseen.map_or(self.head, |entry| entry.span.start);
+        self.evicted.all_seen(visibility).then_some(from)
+    }
+
+    /// What a shape's topic got after a position: about `budget` bytes of payload at a time. With a `splice`, without
+    /// what its snapshot saw.
     pub(super) fn read(
         &mut self,
         shape: &mut Shape,
         after: Position,
+        splice: Option<&Arc<Splice>>,
         budget: usize,
-    ) -> (Vec<Arc<Publication>>, ReadOutcome) {
-        let Some((_, state)) = self.topics.get(shape.topic.as_str()) else {
-            return (Vec::new(), ReadOutcome::Lost);
-        };
+    ) -> (Vec<Arc<Publication>>, Stretch) {
+        let Some((_, state)) = self.topics.get(shape.topic.as_str()) else { return (Vec::new(), Stretch::Lost) };
         if !self.can_resume(after, &state.routes) {
-            return (Vec::new(), ReadOutcome::Lost);
+            return (Vec::new(), Stretch::Lost);
         }
         let references: Vec<BatchRef> = self.after(state, after).collect();
         let (mut publications, mut bytes) = (Vec::new(), 0);
         for reference in references {
+            if splice.is_some_and(|splice| self.is_seen(reference, &splice.visibility)) {
+                continue;
+            }
             let publication = if self.is_within(reference, after) {
-                self.rest_of(reference, shape, after)
+                self.rest_of(reference, shape, after, splice)
             } else {
-                self.publication(reference, shape, Keep::InLog)
+                self.publication(reference, shape, splice, Keep::InLog)
             };
             let Some(publication) = publication else { continue };
             bytes += publication.payload.len();
             let position = publication.position;
             publications.push(publication);
             if bytes >= budget {
-                return (publications, ReadOutcome::More(position));
+                return (publications, Stretch::Full(position));
             }
         }
-        (publications, ReadOutcome::AtHead)
+        (publications, Stretch::ToHead)
     }
 
     /// A topic's batches that end after a position.
@@ -216,38 +232,73 @@ impl Log {
     }
 
     /// What is left of such a batch.
-    fn rest_of(&mut self, at: BatchRef, shape: &mut Shape, after: Position) -> Option<Arc<Publication>> {
-        let system = self.lineage.system;
-        let place = self.place(at.entry)?;
-        let entry = self.entries.get(place)?;
+    fn rest_of(
+        &mut self,
+        at: BatchRef,
+        shape: &mut Shape,
+        after: Position,
+        splice: Option<&Arc<Splice>>,
+    ) -> Option<Arc<Publication>> {
+        let entry = self.entries.get(self.place(at.entry)?)?;
         let rest = entry.batches.get(at.batch)?.after(after.ordinal, &entry.changes);
-        let cursor = Cursor { system, position: rest.span.end };
-        let payload = entry.encode(&rest, shape, cursor, &mut self.malformed)?;
-        Some(Arc::new(Publication::new(shape.id, rest.topic, rest.event, rest.span, payload)))
+        let cursor = self.cursor(rest.span.end, splice);
+        let payload = entry.encode(&rest, shape, &cursor, &mut self.malformed)?;
+        let publication = Publication::new(shape.id, rest.topic, rest.event, rest.span, payload);
+        Some(Arc::new(publication.with_splice(cursor.splice)))
     }
 
     /// A batch as a message, encoded unless it is at hand; none where the shape shows nothing of it.
-    pub(super) fn publication(&mut self, at: BatchRef, shape: &mut Shape, keep: Keep) -> Option<Arc<Publication>> {
-        let system = self.lineage.system;
+    pub(super) fn publication(
+        &mut self,
+        at: BatchRef,
+        shape: &mut Shape,
+        splice: Option<&Arc<Splice>>,
+        keep: Keep,
+    ) -> Option<Arc<Publication>> {
+        let end = self.entry(at.entry)?.batches.get(at.batch)?.span.end;
+        let cursor = self.cursor(end, splice);
         let place = self.place(at.entry)?;
         let entry = self.entries.get_mut(place)?;
         let batch = entry.batches.get(at.batch)?;
-        if let Some(publication) = batch.publication.as_ref().filter(|publication| publication.shape == shape.id) {
+        if let Some(publication) = batch.publication.as_ref().filter(|it| it.is_for(shape.id, cursor.splice.as_ref())) {
             return Some(Arc::clone(publication));
         }
-        let payload = entry.encode(batch, shape, Cursor { system, position: batch.span.end }, &mut self.malformed)?;
+        let payload = entry.encode(batch, shape, &cursor, &mut self.malformed)?;
         let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
-        let publication = Arc::new(Publication::new(shape.id, topic, event, batch.span.clone(), payload));
+        let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
+        let publication = Arc::new(publication.with_splice(cursor.splice));
         if keep == Keep::InLog {
-            let size = publication.payload.len() + size_of::<Publication>();
-            entry.size += size;
+            let size = |publication: &Publication| publication.payload.len() + size_of::<Publication>();
+            let replaced = batch.publication.as_deref().map_or(0, size);
+            let size = size(&publication);
+            entry.size = entry.size + size - replaced;
             if let Some(batch) = entry.batches.get_mut(at.batch) {
                 batch.publication = Some(Arc::clone(&publication));
             }
-            self.size += size;
+            self.size = self.size + size - replaced;
         }
         Some(publication)
     }
+
+    /// A reader's cursor at a position: what a snapshot saw is told until the feed has passed it.
+    pub(super) fn cursor(&self, position: Position, splice: Option<&Arc<Splice>>) -> Cursor {
+        let splice = splice.filter(|splice| !splice.is_over(position)).map(Arc::clone);
+        Cursor { system: self.lineage.system, position, splice }
+    }
+
+    fn is_seen(&self, at: BatchRef, visibility: &Visibility) -> bool {
+        self.entry(at.entry).is_some_and(|entry| visibility.sees(entry.header.xid))
+    }
+}
+
+/// How far a read of the log came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stretch {
+    ToHead,
+    /// There is more after this than the budget allows.
+    Full(Position),
+    /// The log no longer has the position.
+    Lost,
 }
 
 /// What becomes of a message's encoding once it is sent.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::shape::View;
-use super::{Position, Publication, ShapeId};
+use super::snapshot::{SnapshotFailure, SnapshotId};
+use super::{Position, Publication, ShapeId, Splice};
 
 /// A shard's number, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,25 +25,41 @@ pub struct JoinToken {
     pub join: u32,
 }
 
+/// Where a subscription that is not live goes on reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum After {
+    /// What the log has after this.
+    Log(Position),
+    /// The same, without what a snapshot gave already.
+    Splice(Position, Arc<Splice>),
+    /// A snapshot's next rows.
+    Snapshot(SnapshotId),
+}
+
 /// A shard's request. Each is answered in order with what is published, over the same channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Answered by [`ToShard::Subscribed`] or [`ToShard::Refused`].
-    Subscribe { shard: ShardId, join: JoinToken, topic: String, view: View, cursor: Option<String> },
-    /// One subscriber of this shape is gone. Not answered.
-    Unsubscribe { shard: ShardId, shape: ShapeId },
-    /// What the log has for this shape after a position. Answered by [`ToShard::Read`].
-    Read { shard: ShardId, join: JoinToken, shape: ShapeId, after: Position },
+    /// Answered by [`ToShard::Subscribed`] or [`ToShard::Refused`]. With `snapshot`, the current rows come first,
+    /// unless the cursor can be resumed from.
+    Subscribe { shard: ShardId, join: JoinToken, topic: String, view: View, cursor: Option<String>, snapshot: bool },
+    /// One subscriber of this shape is gone. Not answered, and neither is what it has asked before.
+    Unsubscribe { shard: ShardId, join: JoinToken, shape: ShapeId },
+    /// What comes next for a subscriber that is not live. Answered by [`ToShard::Read`] with the same `number`, once
+    /// there is something.
+    Read { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, after: After },
+    /// The current rows for a subscriber, whatever it was reading. Answered like a read.
+    Fetch { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32 },
 }
 
-/// A join that was accepted: the subscription is live from here on.
+/// A join that was accepted: whatever commits from here on reaches the subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribed {
     pub shape: ShapeId,
-    /// The cursor for the join's reply.
-    pub cursor: String,
-    /// Where the subscriber resumes; it reads the log from there before it is live.
-    pub resume_after: Option<Position>,
+    /// The cursor for the join's reply; none while a snapshot is on its way.
+    pub cursor: Option<String>,
+    pub resumed: bool,
+    /// What the subscriber reads before it is live.
+    pub read_after: Option<After>,
 }
 
 /// Why a join was refused.
@@ -59,14 +76,16 @@ pub enum Refusal {
 }
 
 /// How far a read came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadOutcome {
     /// Nothing is left: whatever is published after this answer is new to the reader.
     AtHead,
     /// The answer is full; the reader goes on from here.
-    More(Position),
-    /// The log no longer has that position.
+    More(After),
+    /// The log no longer has that position, or the snapshot was read too slowly.
     Lost,
+    /// The snapshot came to nothing.
+    Failed(SnapshotFailure),
 }
 
 /// What a shard is told.
@@ -84,6 +103,8 @@ pub enum ToShard {
     },
     Read {
         join: JoinToken,
+        /// The read's, by which an answer that is no longer waited for is known.
+        number: u32,
         publications: Vec<Arc<Publication>>,
         outcome: ReadOutcome,
     },

@@ -5,15 +5,20 @@
 //! what it publishes is a message's payload, which `transport` frames once for each serializer.
 //!
 //! Live delivery is reading the log's tail, resuming is reading from a cursor, a slow client is a reader that has
-//! fallen behind: [`Hub::read`] serves both of the latter.
+//! fallen behind, and one that begins with a snapshot reads its parts, then the log without what the snapshot saw
+//! ([`Splice`]): `reading` serves all but the first.
 
 mod append;
 mod cursor;
 mod entry;
+mod evicted;
 mod log;
 mod message;
 mod publication;
+mod reading;
 mod shape;
+mod snapshot;
+mod splice;
 mod state;
 mod table;
 pub mod task;
@@ -24,7 +29,11 @@ mod topics;
 pub use cursor::{Cursor, ParseCursorError, Position};
 pub use entry::Malformed;
 pub use log::LogLimits;
-pub use message::{Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribed, ToShard};
+pub use message::{After, Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribed, ToShard};
 pub use publication::{ENCODINGS, Publication};
 pub use shape::{ShapeId, View};
+pub use snapshot::{
+    LEAD_PARTS, SnapshotCommand, SnapshotEvent, SnapshotFailure, SnapshotId, SnapshotPart, SnapshotRequest,
+};
+pub use splice::Splice;
 pub use state::{Hub, HubLimits};

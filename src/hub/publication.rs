@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::routing::Topic;
 
-use super::{Position, ShapeId};
+use super::{Position, ShapeId, Splice};
 
 /// How many wire forms of a message there can be; `transport` numbers them.
 pub const ENCODINGS: usize = 2;
@@ -22,6 +22,8 @@ pub struct Publication {
     /// A reader that lacks this message, and nothing before it, is here.
     pub before: Position,
     pub payload: Bytes,
+    /// What its cursor holds of a snapshot.
+    pub(super) splice: Option<Arc<Splice>>,
     encoded: [OnceLock<Bytes>; ENCODINGS],
 }
 
@@ -34,7 +36,17 @@ impl Publication {
         payload: Bytes,
     ) -> Self {
         let encoded = std::array::from_fn(|_| OnceLock::new());
-        Self { shape, topic, event, position: span.end, before: span.start, payload, encoded }
+        Self { shape, topic, event, position: span.end, before: span.start, payload, splice: None, encoded }
+    }
+
+    #[must_use]
+    pub(super) fn with_splice(self, splice: Option<Arc<Splice>>) -> Self {
+        Self { splice, ..self }
+    }
+
+    /// Whether it is what such a reader is to be sent.
+    pub(super) fn is_for(&self, shape: ShapeId, splice: Option<&Arc<Splice>>) -> bool {
+        self.shape == shape && self.splice.as_ref() == splice
     }
 
     /// The wire form with this number, made by `encode` when it is first asked for, whichever shard asks.

@@ -13,11 +13,12 @@ use super::append::{Tables, append, meet};
 use super::cursor::Lineage;
 use super::entry::Malformed;
 use super::log::{Keep, Log};
+use super::reading::{Question, Readers};
 use super::shape::Shape;
+use super::snapshot::Reader;
 use super::topics::BatchRef;
 use super::{
-    Command, Cursor, JoinToken, LogLimits, Position, Publication, ReadOutcome, Refusal, ShapeId, ShardId, Subscribed,
-    ToShard, View,
+    After, Command, Cursor, LogLimits, Position, Publication, Refusal, ShapeId, ShardId, Subscribed, ToShard, View,
 };
 
 /// The event by which subscribers of a quiet topic are told how far the feed has come.
@@ -38,19 +39,20 @@ pub struct HubLimits {
 /// Who is subscribed to what, and the log that they read.
 #[derive(Debug)]
 pub struct Hub {
-    limits: HubLimits,
+    pub(super) limits: HubLimits,
     tables: Tables,
     scratch: Scratch,
     /// None until the feed has begun, and again when it was lost.
-    log: Option<Log>,
+    pub(super) log: Option<Log>,
     /// In order, so that the same events always make the same messages in the same order.
-    shapes: BTreeMap<ShapeId, Shape>,
+    pub(super) shapes: BTreeMap<ShapeId, Shape>,
     next_shape: u64,
     /// The flush position seen at connect: the log has caught up once it has passed it.
     target: Lsn,
     caught_up: bool,
     /// How many the feed has told of.
     losses: u64,
+    pub(super) readers: Readers,
     /// Since the process began, as last told.
     now: Duration,
     outgoing: Vec<Vec<ToShard>>,
@@ -69,6 +71,7 @@ impl Hub {
             target: Lsn::ZERO,
             caught_up: false,
             losses: 0,
+            readers: Readers::default(),
             now: Duration::ZERO,
             outgoing: vec![Vec::new(); shards],
         }
@@ -130,30 +133,41 @@ impl Hub {
                 self.lose();
             }
         }
+        self.answer_waiting();
         self.caught_up |= self.log.as_ref().is_some_and(|log| log.reached >= self.target);
     }
 
-    /// Lets go of what is older than the window, and tells quiet topics where the feed is.
+    /// Lets go of what is older than the window and of who is too slow, and tells quiet topics where the feed is.
     pub fn tick(&mut self, now: Duration) {
         self.now = now;
         if let Some(log) = &mut self.log {
             log.evict(now);
         }
+        self.look_at_readers(now);
         self.refresh_cursors();
     }
 
     /// Takes what a shard asks.
     pub fn command(&mut self, command: Command) {
         match command {
-            Command::Subscribe { shard, join, topic, view, cursor } => {
-                let message = match self.subscribe(shard, &topic, view, cursor.as_deref()) {
+            Command::Subscribe { shard, join, topic, view, cursor, snapshot } => {
+                let reader = Reader { shard, join };
+                let message = match self.subscribe(reader, &topic, view, cursor.as_deref(), snapshot) {
                     Ok(subscribed) => ToShard::Subscribed { join, subscribed },
                     Err(refusal) => ToShard::Refused { join, refusal },
                 };
                 self.tell(shard, message);
             }
-            Command::Unsubscribe { shard, shape } => self.unsubscribe(shard, shape),
-            Command::Read { shard, join, shape, after } => self.read(shard, join, shape, after),
+            Command::Unsubscribe { shard, join, shape } => {
+                self.forget_reader(Reader { shard, join });
+                self.unsubscribe(shard, shape);
+            }
+            Command::Read { shard, join, shape, number, after } => {
+                self.read(Question { reader: Reader { shard, join }, number, shape }, after);
+            }
+            Command::Fetch { shard, join, shape, number } => {
+                self.fetch(Question { reader: Reader { shard, join }, number, shape });
+            }
         }
     }
 
@@ -166,6 +180,9 @@ impl Hub {
             self.tables.table(relation);
         }
         self.target = flush;
+        if self.log.as_ref().is_some_and(|log| log.lineage.system != lineage.system) {
+            self.abandon_snapshots();
+        }
         match &mut self.log {
             // Replication says Lost before it connects to a timeline that abandoned what it sent.
             Some(log) => log.lineage = lineage,
@@ -207,7 +224,7 @@ impl Hub {
             for id in state.shapes.clone() {
                 let Some(shape) = self.shapes.get_mut(&id) else { continue };
                 let at = BatchRef { entry: number, batch };
-                let Some(publication) = log.publication(at, shape, Keep::No) else { continue };
+                let Some(publication) = log.publication(at, shape, None, Keep::No) else { continue };
                 shape.told = (self.now, publication.position);
                 publish(&mut self.outgoing, shape, &publication);
             }
@@ -223,7 +240,7 @@ impl Hub {
             if !is_quiet || log.head <= position {
                 continue;
             }
-            let cursor = Cursor { system: log.lineage.system, position: log.head };
+            let cursor = log.cursor(log.head, None);
             let payload = Bytes::from(format!(r#"{{"cursor":"{cursor}"}}"#));
             let (topic, event) = (shape.topic.clone(), Arc::from(CURSOR_EVENT));
             let publication = Arc::new(Publication::new(shape.id, topic, event, log.head..log.head, payload));
@@ -234,10 +251,11 @@ impl Hub {
 
     fn subscribe(
         &mut self,
-        shard: ShardId,
+        reader: Reader,
         name: &str,
         view: View,
         cursor: Option<&str>,
+        snapshot: bool,
     ) -> Result<Subscribed, Refusal> {
         // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
         let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
@@ -248,17 +266,38 @@ impl Hub {
             return Err(Refusal::UnmatchedTopic);
         }
         self.tables.check_view(&routes, &view)?;
-        let resume_after = cursor.map(|text| resume_position(log, &routes, text)).transpose()?;
+        let resume = cursor.map(|text| resumable(log, &routes, text)).transpose();
+        // The current rows are what a client needs whose cursor is too old.
+        let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
         if known.is_none() {
             meet(log, &self.tables, &topic, routes);
         }
-        let position = resume_after.unwrap_or(log.head);
-        let cursor = Cursor { system: log.lineage.system, position }.to_string();
+        let cursor = match &resume {
+            Some(cursor) => Some(cursor.to_string()),
+            None => (!snapshot).then(|| log.cursor(log.head, None).to_string()),
+        };
+        let position = resume.as_ref().map_or(log.head, |cursor| cursor.position);
         let shape = self.shape_of(&topic, view, position);
+        let resumed = resume.is_some();
+        let read_after = match resume {
+            Some(Cursor { position, splice: None, .. }) => Some(After::Log(position)),
+            Some(Cursor { position, splice: Some(splice), .. }) => Some(After::Splice(position, splice)),
+            None if snapshot => Some(self.begin_snapshot(shape, reader)?),
+            None => None,
+        };
         if let Some(shape) = self.shapes.get_mut(&shape) {
-            shape.add(shard);
+            shape.add(reader.shard);
         }
-        Ok(Subscribed { shape, cursor, resume_after })
+        Ok(Subscribed { shape, cursor, resumed, read_after })
+    }
+
+    fn begin_snapshot(&mut self, shape: ShapeId, reader: Reader) -> Result<After, Refusal> {
+        let known = self.shapes.get(&shape);
+        if let Some(id) = known.and_then(|shape| self.readers.snapshots.join(shape, reader)) {
+            return Ok(After::Snapshot(id));
+        }
+        self.remove_if_empty(shape);
+        Err(Refusal::NotReady)
     }
 
     /// The topic's shape with this view, made if it has none.
@@ -277,12 +316,16 @@ impl Hub {
     }
 
     fn unsubscribe(&mut self, shard: ShardId, id: ShapeId) {
-        let Some(shape) = self.shapes.get_mut(&id) else { return };
-        shape.remove(shard);
-        if !shape.is_empty() {
-            return;
+        if let Some(shape) = self.shapes.get_mut(&id) {
+            shape.remove(shard);
+            self.remove_if_empty(id);
         }
-        if let Some(shape) = self.shapes.remove(&id) {
+    }
+
+    fn remove_if_empty(&mut self, id: ShapeId) {
+        if self.shapes.get(&id).is_some_and(Shape::is_empty)
+            && let Some(shape) = self.shapes.remove(&id)
+        {
             self.forget_shape(&shape);
         }
     }
@@ -293,15 +336,6 @@ impl Hub {
             state.shapes.retain(|id| *id != shape.id);
         }
         log.topics.remove_if_idle(shape.topic.as_str());
-    }
-
-    fn read(&mut self, shard: ShardId, join: JoinToken, id: ShapeId, after: Position) {
-        let (log, shape) = (self.log.as_mut(), self.shapes.get_mut(&id));
-        let (publications, outcome) = match log.zip(shape) {
-            Some((log, shape)) => log.read(shape, after, self.limits.read),
-            None => (Vec::new(), ReadOutcome::Lost),
-        };
-        self.tell(shard, ToShard::Read { join, publications, outcome });
     }
 
     /// Continuity is lost: everyone begins afresh, and the log too.
@@ -323,6 +357,7 @@ impl Hub {
 
     fn reset(&mut self, id: ShapeId) {
         let Some(shape) = self.shapes.remove(&id) else { return };
+        self.readers.drop_shape(id);
         for shard in shape.shards() {
             if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
                 outgoing.push(ToShard::Reset { shape: id });
@@ -331,7 +366,7 @@ impl Hub {
         self.forget_shape(&shape);
     }
 
-    fn tell(&mut self, shard: ShardId, message: ToShard) {
+    pub(super) fn tell(&mut self, shard: ShardId, message: ToShard) {
         if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
             outgoing.push(message);
         }
@@ -346,8 +381,8 @@ fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publi
     }
 }
 
-fn resume_position(log: &Log, routes: &[RouteId], text: &str) -> Result<Position, Refusal> {
+fn resumable(log: &Log, routes: &[RouteId], text: &str) -> Result<Cursor, Refusal> {
     let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
-    let valid = log.lineage.holds(cursor) && log.can_resume(cursor.position, routes);
-    valid.then_some(cursor.position).ok_or(Refusal::ResyncRequired)
+    let valid = log.lineage.holds(&cursor) && log.can_resume(cursor.position, routes);
+    valid.then_some(cursor).ok_or(Refusal::ResyncRequired)
 }

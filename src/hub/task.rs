@@ -7,7 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::change::{Acknowledgement, FeedEvent};
 
-use super::{Command, Hub, ToShard};
+use super::{Command, Hub, SnapshotCommand, SnapshotEvent, ToShard};
 
 /// Commands taken at a time, so that a burst of joins costs the feed one turn and not one each.
 const COMMANDS_A_TURN: usize = 256;
@@ -20,6 +20,9 @@ pub struct HubTask {
     pub hub: Hub,
     pub feed: mpsc::Receiver<Vec<FeedEvent>>,
     pub commands: mpsc::Receiver<Command>,
+    /// From those who read snapshots' rows, and to them. They never wait for the hub before they take a command.
+    pub snapshots: mpsc::Receiver<SnapshotEvent>,
+    pub snapshot_commands: mpsc::Sender<SnapshotCommand>,
     /// By shard number.
     pub shards: Vec<mpsc::Sender<Vec<ToShard>>>,
     /// What replication may acknowledge.
@@ -45,6 +48,7 @@ impl HubTask {
                     Some(events) => self.take(events, started.elapsed()),
                     None => feed_open = false,
                 },
+                Some(event) = self.snapshots.recv() => self.hub.snapshot(event),
                 _ = tick.tick() => self.hub.tick(started.elapsed()),
             }
             self.pass_on().await;
@@ -86,6 +90,9 @@ impl HubTask {
                 // A shard that is gone is a process that is ending.
                 let _gone = shard.send(messages).await;
             }
+        }
+        for command in self.hub.take_snapshot_commands() {
+            let _ending = self.snapshot_commands.send(command).await;
         }
         let tail = self.hub.acknowledgement();
         self.acknowledged.send_if_modified(|current| std::mem::replace(current, tail) != tail);

@@ -15,6 +15,8 @@ use crate::routing::{Int8Format, Op, Ops, RouteSpec, RouteTable, TablePattern, T
 
 use super::*;
 
+mod splice;
+
 const SYSTEM: FeedSystem = FeedSystem { system_id: 7, timeline: 1 };
 const SHARD: ShardId = ShardId(0);
 const INT4: u32 = 23;
@@ -61,6 +63,28 @@ fn row(customer: u32, note: Option<&str>) -> Row {
 
 fn insert(customer: u32) -> Operation {
     Operation::Insert { new: row(customer, Some("x")) }
+}
+
+/// A join of no meaning to the hub.
+const NOBODY: JoinToken = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: 0 };
+
+/// A join without a snapshot.
+#[derive(Debug, PartialEq)]
+struct Joined {
+    shape: ShapeId,
+    cursor: String,
+    resume_after: Option<Position>,
+}
+
+impl Joined {
+    fn new(subscribed: Subscribed) -> Self {
+        let resume_after = subscribed.read_after.map(|after| match after {
+            After::Log(position) => position,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(subscribed.resumed, resume_after.is_some());
+        Self { shape: subscribed.shape, cursor: subscribed.cursor.expect("a cursor"), resume_after }
+    }
 }
 
 /// A hub with one shard, driven by hand.
@@ -124,7 +148,7 @@ impl Bench {
         self.hub.take_outgoing().flat_map(|(_, messages)| messages).collect()
     }
 
-    fn join(&mut self, topic: &str, cursor: Option<&str>) -> Result<Subscribed, Refusal> {
+    fn join(&mut self, topic: &str, cursor: Option<&str>) -> Result<Joined, Refusal> {
         self.joins += 1;
         let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: self.joins };
         let cursor = cursor.map(str::to_owned);
@@ -134,9 +158,10 @@ impl Bench {
             topic: topic.to_owned(),
             view: self.view.clone(),
             cursor,
+            snapshot: false,
         });
         match self.told().pop().expect("an answer") {
-            ToShard::Subscribed { subscribed, .. } => Ok(subscribed),
+            ToShard::Subscribed { subscribed, .. } => Ok(Joined::new(subscribed)),
             ToShard::Refused { refusal, .. } => Err(refusal),
             other => panic!("{other:?}"),
         }
@@ -147,14 +172,16 @@ impl Bench {
         let mut all = Vec::new();
         let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: 0 };
         loop {
-            self.hub.command(Command::Read { shard: SHARD, join, shape, after });
+            let from = After::Log(after);
+            self.hub.command(Command::Read { shard: SHARD, join, shape, number: 0, after: from });
             match self.told().pop().expect("an answer") {
                 ToShard::Read { publications, outcome, .. } => {
                     all.extend(publications);
                     match outcome {
                         ReadOutcome::AtHead => return Some(all),
-                        ReadOutcome::More(position) => after = position,
+                        ReadOutcome::More(After::Log(position)) => after = position,
                         ReadOutcome::Lost => return None,
+                        other => panic!("{other:?}"),
                     }
                 }
                 other => panic!("{other:?}"),
@@ -192,7 +219,7 @@ fn a_transaction_is_one_message_a_topic() {
     assert_eq!(customers(&published[0]), [1, 2, 2]);
     assert_eq!((published[1].topic.as_str(), &*published[1].event), ("orders:2", "changed"));
     let insert = json!({"op": "insert", "schema": "public", "table": "orders", "record": {"customer": 2, "note": "x"}});
-    let cursor = Cursor { system: SYSTEM, position: Position { lsn: Lsn::new(110), ordinal: 3 } };
+    let cursor = Cursor { system: SYSTEM, position: Position { lsn: Lsn::new(110), ordinal: 3 }, splice: None };
     let expected = json!({"cursor": cursor.to_string(), "commit_timestamp": "2000-01-01T00:00:00+00:00", "xid": 110,
                           "updates": [insert, insert]});
     assert_eq!(payload(&published[1]), expected);
@@ -209,10 +236,10 @@ fn joins_are_refused_with_their_reasons() {
         assert_eq!(bench.join(topic, None), Err(Refusal::UnmatchedTopic), "{topic}");
     }
     let position = Position::before(Lsn::new(100));
-    let other_system = Cursor { system: FeedSystem { system_id: 8, timeline: 1 }, position };
-    let other_timeline = Cursor { system: FeedSystem { system_id: 7, timeline: 2 }, position };
-    let ahead = Cursor { system: SYSTEM, position: Position { ordinal: 1, ..position } };
-    let behind = Cursor { system: SYSTEM, position: Position::before(Lsn::new(99)) };
+    let other_system = Cursor { system: FeedSystem { system_id: 8, timeline: 1 }, position, splice: None };
+    let other_timeline = Cursor { system: FeedSystem { system_id: 7, timeline: 2 }, position, splice: None };
+    let ahead = Cursor { system: SYSTEM, position: Position { ordinal: 1, ..position }, splice: None };
+    let behind = Cursor { system: SYSTEM, position: Position::before(Lsn::new(99)), splice: None };
     for cursor in [other_system, other_timeline, ahead, behind] {
         assert_eq!(bench.join("orders:1", Some(&cursor.to_string())), Err(Refusal::ResyncRequired), "{cursor:?}");
     }
@@ -245,7 +272,7 @@ fn a_large_transaction_comes_in_parts_and_every_topic_of_it_gets_a_last_one() {
 fn a_topic_that_was_unknown_at_the_time_has_the_truncate_all_the_same() {
     let mut bench = Bench::new(vec![route("orders:{customer}", "new_updates")]).connected();
     let before = bench.join("orders:1", None).unwrap();
-    bench.hub.command(Command::Unsubscribe { shard: SHARD, shape: before.shape });
+    bench.hub.command(Command::Unsubscribe { shard: SHARD, join: NOBODY, shape: before.shape });
     bench.commit(&[vec![Operation::Truncate, insert(1)]]);
     for (topic, ops) in [("orders:1", json!(["truncate", "insert"])), ("orders:2", json!(["truncate"]))] {
         let resumed = bench.join(topic, Some(&before.cursor)).unwrap();
@@ -460,7 +487,7 @@ fn a_new_timeline_keeps_the_cursors_of_what_it_kept() {
     bench.commit(&[vec![insert(1)]]);
     let at = |timeline, lsn, ordinal| {
         let system = FeedSystem { system_id: 7, timeline };
-        Cursor { system, position: Position { lsn: Lsn::new(lsn), ordinal } }.to_string()
+        Cursor { system, position: Position { lsn: Lsn::new(lsn), ordinal }, splice: None }.to_string()
     };
     bench.feed(FeedEvent::Connected {
         system: FeedSystem { system_id: 7, timeline: 3 },
@@ -579,7 +606,7 @@ proptest! {
         for (topic, start) in topics.iter().zip(start) {
             let sent: Vec<_> = live.iter().filter(|it| it.topic.as_str() == *topic).collect();
             let cursors = std::iter::once(start).chain(sent.iter().map(|it| {
-                Cursor { system: SYSTEM, position: it.position }.to_string()
+                Cursor { system: SYSTEM, position: it.position, splice: None }.to_string()
             }));
             for (index, cursor) in cursors.enumerate() {
                 for bench in [&mut bench, &mut silent] {

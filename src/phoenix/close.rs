@@ -135,6 +135,10 @@ pub enum Refusal {
     ResyncRequired,
     /// The server has not caught up with the database yet.
     NotReady,
+    /// The topic has more rows than a snapshot may have: join without one, or a topic of fewer rows.
+    SnapshotTooLarge,
+    /// The rows could not be read to their end: join again, and it starts over.
+    SnapshotFailed,
     /// Clients may not send this event on this topic.
     EventNotAllowed,
 }
@@ -152,6 +156,8 @@ impl Refusal {
             Self::InvalidFilter { .. } => "invalid_filter",
             Self::ResyncRequired => "resync_required",
             Self::NotReady => "not_ready",
+            Self::SnapshotTooLarge => "snapshot_too_large",
+            Self::SnapshotFailed => "snapshot_failed",
             Self::EventNotAllowed => "event not allowed",
         }
     }
@@ -161,13 +167,14 @@ impl Refusal {
     #[must_use]
     pub const fn retry(&self) -> bool {
         match self {
-            Self::JoinCrashed | Self::NotReady => true,
+            Self::JoinCrashed | Self::NotReady | Self::SnapshotFailed => true,
             Self::UnmatchedTopic
             | Self::TooManyChannels
             | Self::Unauthorized
             | Self::TokenExpired
             | Self::InvalidFilter { .. }
             | Self::ResyncRequired
+            | Self::SnapshotTooLarge
             | Self::EventNotAllowed => false,
         }
     }

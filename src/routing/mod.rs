@@ -39,7 +39,7 @@ mod topic;
 pub use crate::change::json::{Int8Format, Shown};
 pub use ops::{Op, Ops, UnknownOp};
 pub use pattern::{PatternError, PatternErrorKind, TablePattern};
-pub use plan::{Plan, PlanProblem, Step};
+pub use plan::{Plan, PlanProblem, Selection, Step};
 pub use table::{MAX_ROUTES, RouteId, RouteSpec, RouteTable, TooManyRoutes};
 pub use target::{Scratch, Target};
 pub use template::{MAX_COLUMNS, Piece, Template, TemplateError, TemplateErrorKind};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::canonical::{TextForm, is_canonical};
 use super::ops::{Op, Ops};
-use super::table::{RouteId, RouteSpec};
+use super::table::{RouteId, RouteSpec, RouteTable};
 use super::target::{Part, Rendered, Scratch, Side, Target};
 use super::template::{Piece, Template};
 use crate::change::json::Shown;
@@ -51,6 +51,13 @@ pub struct Step {
     topics: Topics,
 }
 
+/// Rows that a route has in a topic: those with these values, as `value::text`, in these columns of the relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection<'t> {
+    pub route: RouteId,
+    pub columns: Vec<(usize, &'t str)>,
+}
+
 #[derive(Debug, Clone)]
 enum Topics {
     One(Box<str>),
@@ -81,6 +88,22 @@ impl Plan {
     #[must_use]
     pub fn problems(&self) -> &[PlanProblem] {
         &self.problems
+    }
+
+    /// Which of the relation's rows are in a topic, in config order: a row is there by the first selection that takes
+    /// it. Routes that take neither inserts nor updates show no rows, and those with a problem none that can be told.
+    #[must_use]
+    pub fn selections<'t>(&self, routes: &RouteTable, topic: &'t str) -> Vec<Selection<'t>> {
+        let shows_rows = |step: &&Step| step.ops.contains(Op::Insert) || step.ops.contains(Op::Update);
+        let selection = |step: &Step| {
+            let columns = match &step.topics {
+                Topics::One(own) => (**own == *topic).then(Vec::new),
+                Topics::ByColumn(_) => step.captures(&routes.route(step.route)?.topic, topic),
+                Topics::Unknown => None,
+            };
+            Some(Selection { route: step.route, columns: columns? })
+        };
+        self.steps.iter().filter(shows_rows).filter_map(selection).collect()
     }
 
     /// Tells the sink where a change of this relation goes: holes and [`Target::EveryTopic`] first, then each topic
@@ -127,18 +150,22 @@ impl Step {
         Self { route: id, ops: route.ops, topics }
     }
 
-    /// Whether some row of this relation is in `topic` by this step's route.
+    /// Whether some row of this relation is in `topic` by this step's route, of this template.
     pub(super) fn could_give(&self, template: &Template, topic: &str) -> bool {
-        let Topics::ByColumn(parts) = &self.topics else { return false };
-        let types: Vec<&Type> = parts
-            .iter()
-            .filter_map(|part| match part {
-                Part::Column { ty, .. } => Some(&**ty),
-                Part::Literal(_) => None,
-            })
-            .collect();
-        let accepts = |column: usize, value: &str| types.get(column).is_some_and(|ty| is_canonical(ty, value));
-        template.captures_where(topic, accepts).is_some()
+        self.captures(template, topic).is_some()
+    }
+
+    /// The columns, by their place in the relation, that tell a row of `topic` from others, and what they are there.
+    fn captures<'t>(&self, template: &Template, topic: &'t str) -> Option<Vec<(usize, &'t str)>> {
+        let Topics::ByColumn(parts) = &self.topics else { return None };
+        let column = |part| match part {
+            &Part::Column { index, ref ty, .. } => Some((index, ty)),
+            Part::Literal(_) => None,
+        };
+        let columns: Vec<(usize, &Arc<Type>)> = parts.iter().filter_map(column).collect();
+        let accepts = |column: usize, value: &str| columns.get(column).is_some_and(|(_, ty)| is_canonical(ty, value));
+        let values = template.captures_where(topic, accepts)?;
+        Some(columns.iter().map(|(index, _)| *index).zip(values).collect())
     }
 
     fn find(&self, operation: &Operation, scratch: &mut Scratch) -> Outcome {

@@ -10,6 +10,7 @@ mod pgoutput;
 mod replication;
 mod routing;
 mod setup;
+mod snapshot;
 mod support;
 mod tail;
 mod values;

@@ -258,7 +258,7 @@ impl Channel {
     fn at_cursor(&mut self, cursor: &str, postgres: &Postgres) -> Checked {
         let (timeline, at) = position(cursor)?;
         if let Some(previous) = &self.cursor
-            && position(previous)? > (timeline, at)
+            && position(previous)?.1 > at
         {
             return Err(format!("the cursor goes back to {at:?} of {timeline}"));
         }

@@ -290,7 +290,7 @@ impl Gateway {
         let shard = ShardId(self.settings.shards);
         let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: 0 };
         let (topic, cursor) = (topic.to_owned(), Some(cursor.to_owned()));
-        self.hub.command(Command::Subscribe { shard, join, topic, view: View::default(), cursor });
+        self.hub.command(Command::Subscribe { shard, join, topic, view: View::default(), cursor, snapshot: false });
         let (answers, others): (Vec<_>, Vec<_>) = self.hub.take_outgoing().partition(|(to, _)| *to == shard);
         assert!(others.is_empty(), "a join concerns nobody else");
         let accepted = answers.into_iter().flat_map(|(_, messages)| messages).find_map(|message| match message {
@@ -298,7 +298,7 @@ impl Gateway {
             _ => None,
         });
         if let Some(shape) = accepted {
-            self.hub.command(Command::Unsubscribe { shard, shape });
+            self.hub.command(Command::Unsubscribe { shard, join, shape });
         }
         accepted.is_some()
     }

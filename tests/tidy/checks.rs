@@ -32,7 +32,7 @@ const ACQUAINTANCES: &[(&str, &[&str])] = &[
     ("telemetry", &["replication", "shutdown"]),
     ("hub", &["routing", "change"]),
     ("auth", &["telemetry", "routing"]),
-    ("snapshot", &["routing", "change", "replication"]),
+    ("snapshot", &["routing", "change", "replication", "hub"]),
     ("sync", &["routing", "change", "replication"]),
     ("cluster", &["hub", "telemetry", "shutdown"]),
     ("transport", &["phoenix", "hub", "auth", "sync", "snapshot", "telemetry", "shutdown"]),

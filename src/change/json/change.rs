@@ -105,7 +105,15 @@ impl ChangeEncoder {
     /// value, and in `omitted` where the value is too long or malformed. The malformed ones are returned too, so that
     /// someone who logs can tell: a composite type was altered, for example, and has to be looked up again.
     pub fn encode(&self, out: &mut Vec<u8>, operation: &Operation, shown: Shown) -> Vec<MalformedValue> {
-        let element = Element::new(operation, shown);
+        self.encode_element(out, &Element::new(operation, shown))
+    }
+
+    /// Appends a row that was there when its subscriber came: op `snapshot`, otherwise as [`ChangeEncoder::encode`].
+    pub fn encode_snapshot(&self, out: &mut Vec<u8>, row: &Row) -> Vec<MalformedValue> {
+        self.encode_element(out, &Element { op: "snapshot", record: Some((row, None)), old_record: None })
+    }
+
+    fn encode_element(&self, out: &mut Vec<u8>, element: &Element<'_>) -> Vec<MalformedValue> {
         let mut absent = Absent::default();
         out.extend_from_slice(b"{\"op\":\"");
         out.extend_from_slice(element.op.as_bytes());
@@ -116,9 +124,9 @@ impl ChangeEncoder {
             self.write_record(out, row, old, &mut absent);
             out.push(b'}');
         }
-        if let Some(old) = element.old_record {
+        if let Some(old) = &element.old_record {
             out.extend_from_slice(b",\"old_record\":{");
-            self.write_old_record(out, &old, &mut absent);
+            self.write_old_record(out, old, &mut absent);
             out.push(b'}');
         }
         write_names(out, b",\"unchanged\":[", &absent.unchanged);

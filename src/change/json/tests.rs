@@ -389,3 +389,16 @@ proptest! {
         prop_assert_eq!(pair["t"].as_str(), Some(texts[0].as_deref().unwrap_or_default()));
     }
 }
+
+#[test]
+fn a_row_of_a_snapshot_is_shown_like_an_inserted_one() {
+    let row = row(&[V::Text("7"), V::Text("too long for it"), V::Null, V::Text("(1,a)")]);
+    let encoder = ChangeEncoder::new(&relation(ReplicaIdentity::Default), None::<&[&str]>, OPTIONS);
+    let mut out = Vec::new();
+    assert_eq!(encoder.encode_snapshot(&mut out, &row), []);
+    let expected = concat!(
+        r#"{"op":"snapshot","schema":"public","table":"or\"ders","#,
+        r#""record":{"id":7,"notes":null,"pair":{"n":1,"t":"a"}},"omitted":["status"]}"#
+    );
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}

@@ -324,3 +324,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_topic_s_rows_are_selected_by_its_columns_in_config_order() {
+    let mut specs: Vec<RouteSpec> = ["a:{customer}", "a:7", "{note}:{customer}", "a:{id}", "b"]
+        .iter()
+        .map(|topic| route("public.orders", topic, Ops::ALL))
+        .collect();
+    specs.push(route("public.orders", "b", [Op::Delete, Op::Truncate].into_iter().collect()));
+    specs.push(route("public.orders", "b:{missing}", Ops::ALL));
+    let table = RouteTable::new(specs).unwrap();
+    let plan = table.plan(&orders());
+    let selected = |topic| {
+        let selections = plan.selections(&table, topic);
+        selections.into_iter().map(|it| (it.route.0, it.columns)).collect::<Vec<_>>()
+    };
+    assert_eq!(selected("a:7"), [(0, vec![(1, "7")]), (1, vec![]), (2, vec![(2, "a"), (1, "7")]), (3, vec![(0, "7")])]);
+    assert_eq!(selected("b"), [(4, vec![])]);
+    assert_eq!(selected("a:07"), []);
+    assert_eq!(selected("b:x"), []);
+}

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::hub::{Position, ShapeId};
+use crate::hub::{After, ShapeId};
 
 /// One subscription, as the fan-out walks over it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Member {
     /// The connection's slot in the shard.
     pub(super) slot: usize,
@@ -15,14 +15,25 @@ pub(super) struct Member {
 }
 
 /// Where a subscription reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Feed {
     /// At the log's tail: it is sent what is published.
     Live,
-    /// It resumes, or was too slow: it reads the log from here when its outbox has room.
-    Behind(Position),
-    /// It has asked for what comes next, and the answer is on its way.
-    Reading,
+    /// It resumes, was too slow, or wants a snapshot: it reads from here when its outbox has room.
+    Behind(After),
+    /// It has asked for what comes next, and the answer with this number is on its way.
+    Reading { number: u32, snapshot: bool },
+}
+
+impl Feed {
+    pub(super) fn is_live(&self) -> bool {
+        *self == Self::Live
+    }
+
+    /// The current rows are on their way.
+    pub(super) const fn is_snapshot(&self) -> bool {
+        matches!(self, Self::Behind(After::Snapshot(_)) | Self::Reading { snapshot: true, .. })
+    }
 }
 
 /// Members by shape. A member's place changes when another leaves; `moved` is told.
@@ -45,7 +56,7 @@ impl Groups {
         if place < members.len() {
             members.swap_remove(place);
         }
-        let moved = members.get(place).copied();
+        let moved = members.get(place).cloned();
         if members.is_empty() {
             self.members.remove(&shape);
         }

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::hub::{self, Subscribed, View};
-use crate::phoenix::{Body, Refusal};
+use crate::hub::{self, SnapshotFailure, Subscribed, View};
+use crate::phoenix::{Body, Payload, Refusal};
 use crate::routing::Ops;
 
 /// What a client may say when it joins; all of it is optional.
@@ -27,6 +27,8 @@ struct Params<'a> {
 pub(super) struct Request {
     pub(super) cursor: Option<String>,
     pub(super) view: View,
+    /// Begin with the current rows, unless the cursor can be resumed from.
+    pub(super) snapshot: bool,
 }
 
 /// Reads a join's payload. Whatever is no object has no params.
@@ -35,16 +37,32 @@ pub(super) struct Request {
 /// A param that would have to be ignored: that would send what was not asked for, or leave out what was.
 pub(super) fn request(payload: &str) -> Result<Request, Refusal> {
     let params: Params<'_> = serde_json::from_str(payload).unwrap_or_default();
-    let snapshot = params.snapshot.is_some_and(|snapshot| snapshot == serde_json::Value::Bool(true));
-    for (name, wanted) in [("filter", params.filter.is_some()), ("snapshot", snapshot)] {
-        if wanted {
-            return invalid(format!("join param `{name}` is not available in this version"));
-        }
+    if params.filter.is_some() {
+        return invalid("join param `filter` is not available in this version".to_owned());
     }
+    let snapshot = params.snapshot.map_or(Ok(false), snapshot)?;
     let view = View { columns: params.columns.map(columns).transpose()?, ops: ops(params.ops)? };
     // A cursor that is no string is none that we gave out: the hub refuses it as such.
     let cursor = params.cursor.map(|raw| serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned()));
-    Ok(Request { cursor, view })
+    Ok(Request { cursor, view, snapshot })
+}
+
+/// Reads the payload of `fetch_updates`: nothing, or what a join may say. The rows are shown as the join asked for.
+///
+/// # Errors
+/// It asks for another view of the topic.
+pub(super) fn fetch(payload: &Payload) -> Result<(), Refusal> {
+    let Payload::Json(payload) = payload else { return Ok(()) };
+    let params: Params<'_> = serde_json::from_str(payload.get()).unwrap_or_default();
+    let wanted = [("filter", params.filter), ("columns", params.columns), ("ops", params.ops)];
+    match wanted.iter().find(|(_, param)| param.is_some()) {
+        None => Ok(()),
+        Some((name, _)) => invalid(format!("`{name}` is a join param: `fetch_updates` gives what the join asked for")),
+    }
+}
+
+fn snapshot(value: serde_json::Value) -> Result<bool, Refusal> {
+    value.as_bool().map_or_else(|| invalid("`snapshot` is true or false".to_owned()), Ok)
 }
 
 fn columns(raw: &RawValue) -> Result<Box<[String]>, Refusal> {
@@ -73,8 +91,16 @@ fn invalid<T>(message: String) -> Result<T, Refusal> {
 
 /// The ok reply's response.
 pub(super) fn response(subscribed: &Subscribed) -> Body {
-    let resumed = subscribed.resume_after.is_some();
-    Body::Json(format!(r#"{{"cursor":"{}","resumed":{resumed}}}"#, subscribed.cursor).into())
+    let cursor = subscribed.cursor.as_ref().map_or_else(|| "null".to_owned(), |cursor| format!("\"{cursor}\""));
+    Body::Json(format!(r#"{{"cursor":{cursor},"resumed":{}}}"#, subscribed.resumed).into())
+}
+
+/// What a client is told of a snapshot that came to nothing.
+pub(super) const fn failure(failure: SnapshotFailure) -> Refusal {
+    match failure {
+        SnapshotFailure::TooLarge => Refusal::SnapshotTooLarge,
+        SnapshotFailure::Failed => Refusal::SnapshotFailed,
+    }
 }
 
 /// The hub's refusal as the client is told it.
@@ -119,7 +145,7 @@ mod tests {
     fn refuses_what_it_would_have_to_ignore() {
         for payload in [
             r#"{"filter":"a=eq.1"}"#,
-            r#"{"snapshot":true}"#,
+            r#"{"snapshot":1}"#,
             r#"{"columns":[]}"#,
             r#"{"columns":"a"}"#,
             r#"{"columns":[1]}"#,
@@ -127,6 +153,24 @@ mod tests {
             r#"{"ops":["upsert"]}"#,
         ] {
             assert!(matches!(request(payload), Err(Refusal::InvalidFilter { .. })), "{payload}");
+        }
+    }
+
+    #[test]
+    fn reads_whether_a_snapshot_is_wanted() {
+        for (payload, wanted) in [("{}", false), (r#"{"snapshot":true}"#, true), (r#"{"snapshot":null}"#, false)] {
+            assert_eq!(request(payload).map(|request| request.snapshot), Ok(wanted), "{payload}");
+        }
+    }
+
+    #[test]
+    fn a_fetch_has_the_view_of_its_join() {
+        let json = |text: &str| Payload::Json(RawValue::from_string(text.to_owned()).unwrap());
+        for payload in ["{}", "null", "7", r#"{"cursor":"x","snapshot":true}"#] {
+            assert_eq!(fetch(&json(payload)), Ok(()), "{payload}");
+        }
+        for payload in [r#"{"columns":["id"]}"#, r#"{"filter":"id=eq.1"}"#, r#"{"ops":[]}"#] {
+            assert!(matches!(fetch(&json(payload)), Err(Refusal::InvalidFilter { .. })), "{payload}");
         }
     }
 }

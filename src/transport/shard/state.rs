@@ -11,9 +11,11 @@ use serde_json::value::RawValue;
 use slab::Slab;
 
 use crate::hub::{
-    self, Command, ConnectionKey, JoinToken, Publication, ReadOutcome, ShapeId, ShardId, Subscribed, ToShard,
+    self, After, Command, ConnectionKey, JoinToken, Publication, ReadOutcome, ShapeId, ShardId, Subscribed, ToShard,
 };
-use crate::phoenix::{CloseReason, Effect, FrameKind, JoinId, Outgoing, Refusal, Serializer, Session, Status};
+use crate::phoenix::{
+    Body, CloseReason, Effect, FrameKind, JoinId, Outgoing, Payload, Refusal, Serializer, Session, Status,
+};
 use crate::transport::limits::{LINGER, Limits, OUTBOX_REPLY_FACTOR};
 use crate::transport::websocket::{
     FrameError, Incoming, MessageReader, OpCode, bare_close_frame, begin_frame, close_frame, finish_frame, pong_frame,
@@ -32,6 +34,8 @@ pub struct State {
     limits: Limits,
     connections: Slab<Connection>,
     next_generation: u32,
+    /// Reads are numbered, so that an answer that is no longer waited for is known.
+    next_read: u32,
     groups: Groups,
     /// Connections with something to send that the shell has not been told of.
     dirty: Vec<usize>,
@@ -48,6 +52,7 @@ impl State {
             limits,
             connections: Slab::new(),
             next_generation: 0,
+            next_read: 0,
             groups: Groups::default(),
             dirty: Vec::new(),
             commands: Commands::default(),
@@ -114,11 +119,12 @@ impl State {
         let key = ConnectionKey { slot, generation: connection.generation };
         for Subscription { join, shape, place } in connection.subscriptions.iter().copied() {
             let Some(member) = self.groups.member_mut(shape, place) else { continue };
-            if let Feed::Behind(after) = member.feed {
-                member.feed = Feed::Reading;
-                let join = JoinToken { connection: key, join };
-                self.commands.push(Command::Read { shard: self.id, join, shape, after });
-            }
+            let Feed::Behind(after) = &member.feed else { continue };
+            let (after, snapshot, number) = (after.clone(), member.feed.is_snapshot(), self.next_read);
+            self.next_read = self.next_read.wrapping_add(1);
+            member.feed = Feed::Reading { number, snapshot };
+            let join = JoinToken { connection: key, join };
+            self.commands.push(Command::Read { shard: self.id, join, shape, number, after });
         }
     }
 
@@ -174,9 +180,9 @@ impl State {
             ToShard::Publish(publication) => self.fan_out(&publication),
             ToShard::Subscribed { join, subscribed } => self.subscribed(join, &subscribed, now),
             ToShard::Refused { join, refusal } => self.refused(join, refusal, now),
-            ToShard::Read { join, publications, outcome } => {
-                self.commands.read_answered();
-                self.read(join, &publications, outcome, now);
+            ToShard::Read { join, number, publications, outcome } => {
+                self.commands.read_answered(number);
+                self.read(join, number, &publications, outcome, now);
             }
             ToShard::Reset { shape } => self.reset(shape, now),
         }
@@ -185,12 +191,12 @@ impl State {
     /// Appends one shared frame to the outbox of every live subscriber of the shape.
     fn fan_out(&mut self, publication: &Publication) {
         for member in self.groups.members_mut(publication.shape) {
-            if member.feed != Feed::Live {
+            if !member.feed.is_live() {
                 continue; // it reads this from the log
             }
             let Some(connection) = self.connections.get_mut(member.slot) else { continue };
             if connection.outbox.len() >= self.limits.outbox {
-                member.feed = Feed::Behind(publication.before);
+                member.feed = Feed::Behind(After::Log(publication.before));
                 connection.behind += 1;
                 continue;
             }
@@ -205,11 +211,11 @@ impl State {
     fn subscribed(&mut self, token: JoinToken, subscribed: &Subscribed, now: Duration) {
         let shape = subscribed.shape;
         let Some((slot, connection)) = self.connection(token) else {
-            self.commands.push(Command::Unsubscribe { shard: self.id, shape });
+            self.commands.push(Command::Unsubscribe { shard: self.id, join: token, shape });
             return;
         };
-        let feed = subscribed.resume_after.map_or(Feed::Live, Feed::Behind);
-        connection.behind += usize::from(feed != Feed::Live);
+        let feed = subscribed.read_after.clone().map_or(Feed::Live, Feed::Behind);
+        connection.behind += usize::from(!feed.is_live());
         let place = self.groups.add(shape, Member { slot, join: token.join, feed });
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.subscriptions.push(Subscription { join: token.join, shape, place });
@@ -232,22 +238,35 @@ impl State {
         });
     }
 
-    /// The next stretch of the log for a subscription that is behind.
-    fn read(&mut self, token: JoinToken, publications: &[Arc<Publication>], outcome: ReadOutcome, now: Duration) {
+    /// What comes next for a subscription that is behind.
+    fn read(
+        &mut self,
+        token: JoinToken,
+        number: u32,
+        publications: &[Arc<Publication>],
+        outcome: ReadOutcome,
+        now: Duration,
+    ) {
         let Some((slot, connection)) = self.connection(token) else { return };
-        let Some(subscription) = connection.subscription(token.join) else { return };
-        for publication in publications {
-            let frame = publication_frame(publication, connection.serializer);
-            connection.outbox.push(frame);
+        let serializer = connection.serializer;
+        let Some(Subscription { shape, place, .. }) = connection.subscription(token.join) else { return };
+        let Some(member) = self.groups.member_mut(shape, place) else { return };
+        if !matches!(member.feed, Feed::Reading { number: awaited, .. } if awaited == number) {
+            return; // it reads something else by now
         }
         let feed = match outcome {
             ReadOutcome::AtHead => Feed::Live,
-            ReadOutcome::More(position) => Feed::Behind(position),
-            ReadOutcome::Lost => return self.resync(slot, token.join, now),
+            ReadOutcome::More(after) => Feed::Behind(after),
+            ReadOutcome::Lost => return self.resync(slot, token.join, &Refusal::ResyncRequired, now),
+            ReadOutcome::Failed(failure) => return self.resync(slot, token.join, &join::failure(failure), now),
         };
-        connection.behind -= usize::from(feed == Feed::Live);
-        if let Some(member) = self.groups.member_mut(subscription.shape, subscription.place) {
-            member.feed = feed;
+        let is_live = feed.is_live();
+        member.feed = feed;
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.behind -= usize::from(is_live);
+            for publication in publications {
+                connection.outbox.push(publication_frame(publication, serializer));
+            }
         }
         self.mark_dirty(slot);
         self.flushed(slot);
@@ -257,22 +276,21 @@ impl State {
     fn reset(&mut self, shape: ShapeId, now: Duration) {
         for member in self.groups.take(shape) {
             if let Some(connection) = self.connections.get_mut(member.slot) {
-                connection.behind -= usize::from(member.feed != Feed::Live);
+                connection.behind -= usize::from(!member.feed.is_live());
                 connection.remove_subscription(member.join);
             }
-            self.fail_channel(member.slot, member.join, now);
+            self.fail_channel(member.slot, member.join, &Refusal::ResyncRequired, now);
         }
     }
 
-    /// The log no longer has what this subscription needs.
-    fn resync(&mut self, slot: usize, join: u32, now: Duration) {
+    /// Nobody has what this subscription needs.
+    fn resync(&mut self, slot: usize, join: u32, reason: &Refusal, now: Duration) {
         self.unsubscribe(slot, join);
-        self.fail_channel(slot, join, now);
+        self.fail_channel(slot, join, reason, now);
     }
 
-    fn fail_channel(&mut self, slot: usize, join: u32, now: Duration) {
-        let reason = Refusal::ResyncRequired;
-        self.drive(slot, now, |session, effects| session.channel_error(JoinId(join), &reason, effects));
+    fn fail_channel(&mut self, slot: usize, join: u32, reason: &Refusal, now: Duration) {
+        self.drive(slot, now, |session, effects| session.channel_error(JoinId(join), reason, effects));
     }
 
     /// One WebSocket message; whether to go on reading.
@@ -318,14 +336,36 @@ impl State {
             Effect::Send(outgoing) => self.send(slot, &outgoing, now),
             Effect::Join { join, topic, params } => self.join(slot, join, &topic, &params, now),
             Effect::Leave { join } => self.unsubscribe(slot, join.0),
-            Effect::Event { join, reference, .. } => {
-                let response = Refusal::EventNotAllowed.response();
-                self.drive(slot, now, |session, effects| {
-                    session.reply(join, reference, Status::Error, response, effects);
-                });
+            Effect::Event { join, event, payload, reference, .. } => {
+                let (status, response) = self.event(slot, join, &event, &payload);
+                self.drive(slot, now, |session, effects| session.reply(join, reference, status, response, effects));
             }
             Effect::Close(reason) => self.close(slot, reason, now),
         }
+    }
+
+    /// A client's own event, and the reply to it.
+    fn event(&mut self, slot: usize, join: JoinId, event: &str, payload: &Payload) -> (Status, Body) {
+        let result = match event {
+            "fetch_updates" => join::fetch(payload).map(|()| self.fetch(slot, join.0)),
+            _ => Err(Refusal::EventNotAllowed),
+        };
+        result.map_or_else(|refusal| (Status::Error, refusal.response()), |()| (Status::Ok, Body::EMPTY))
+    }
+
+    /// The current rows, unless they are on their way already.
+    fn fetch(&mut self, slot: usize, join: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(Subscription { shape, place, .. }) = connection.subscription(join) else { return };
+        let Some(member) = self.groups.member_mut(shape, place).filter(|member| !member.feed.is_snapshot()) else {
+            return;
+        };
+        let number = self.next_read;
+        self.next_read = self.next_read.wrapping_add(1);
+        connection.behind += usize::from(member.feed.is_live());
+        member.feed = Feed::Reading { number, snapshot: true };
+        let join = JoinToken { connection: ConnectionKey { slot, generation: connection.generation }, join };
+        self.commands.push(Command::Fetch { shard: self.id, join, shape, number });
     }
 
     fn join(&mut self, slot: usize, join: JoinId, topic: &str, params: &RawValue, now: Duration) {
@@ -335,9 +375,9 @@ impl State {
             return self.refuse(slot, join, &Refusal::UnmatchedTopic, now);
         }
         match join::request(params.get()) {
-            Ok(Request { cursor, view }) => {
-                let topic = topic.to_owned();
-                self.commands.push(Command::Subscribe { shard: self.id, join: token, topic, view, cursor });
+            Ok(Request { cursor, view, snapshot }) => {
+                let (shard, topic) = (self.id, topic.to_owned());
+                self.commands.push(Command::Subscribe { shard, join: token, topic, view, cursor, snapshot });
             }
             Err(refusal) => self.refuse(slot, join, &refusal, now),
         }
@@ -401,15 +441,17 @@ impl State {
 
     fn unsubscribe(&mut self, slot: usize, join: u32) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
+        let key = ConnectionKey { slot, generation: connection.generation };
         let Some(Subscription { shape, place, .. }) = connection.remove_subscription(join) else { return };
-        let feed = self.groups.member_mut(shape, place).map(|member| member.feed);
-        connection.behind -= usize::from(feed.is_some_and(|feed| feed != Feed::Live));
+        let is_behind = self.groups.member_mut(shape, place).is_some_and(|member| !member.feed.is_live());
+        connection.behind -= usize::from(is_behind);
         if let Some(moved) = self.groups.remove(shape, place)
             && let Some(connection) = self.connections.get_mut(moved.slot)
         {
             connection.moved(moved.join, place);
         }
-        self.commands.push(Command::Unsubscribe { shard: self.id, shape });
+        let join = JoinToken { connection: key, join };
+        self.commands.push(Command::Unsubscribe { shard: self.id, join, shape });
     }
 
     fn mark_dirty(&mut self, slot: usize) {

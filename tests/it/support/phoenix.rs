@@ -19,8 +19,12 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(gateway: &Gateway) -> Self {
-        let url = format!("{}/websocket?vsn=2.0.0", gateway.socket_url());
-        let (socket, _) = connect_async(url).await.expect("a WebSocket");
+        Self::connect_to(&gateway.socket_url()).await
+    }
+
+    /// To the endpoint with this URL.
+    pub(crate) async fn connect_to(socket_url: &str) -> Self {
+        let (socket, _) = connect_async(format!("{socket_url}/websocket?vsn=2.0.0")).await.expect("a WebSocket");
         Self { socket, references: 0 }
     }
 

@@ -1,0 +1,27 @@
+//! Where rows of a snapshot and the feed meet.
+
+use crate::change::{Lsn, Visibility};
+
+use super::Position;
+
+/// What a reader of the log has from a snapshot already: until the feed has passed `until`, transactions that the
+/// snapshot sees are not sent again.
+///
+/// Commits become visible in another order than the one in which the log has them, and a while after they are decoded:
+/// that is why ids decide, and no position does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Splice {
+    pub visibility: Visibility,
+    /// Everything that the snapshot sees has committed before this.
+    pub until: Lsn,
+    /// The one on which the snapshot was taken.
+    pub timeline: u32,
+}
+
+impl Splice {
+    /// A reader here has passed all that the snapshot sees.
+    #[must_use]
+    pub fn is_over(&self, position: Position) -> bool {
+        position >= Position::before(self.until)
+    }
+}

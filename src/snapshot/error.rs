@@ -1,0 +1,46 @@
+//! Why a snapshot came to nothing.
+
+use crate::replication::wire::WireError;
+
+/// Says nothing of any row.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SnapshotError {
+    #[error("the topic has more than {limit} rows: raise `limits.snapshot_rows`, or give it fewer rows")]
+    TooLarge { limit: u64 },
+    #[error("connect for a snapshot: {0}")]
+    Connect(WireError),
+    #[error("look up the published tables: {0}")]
+    Catalogue(WireError),
+    #[error("{action}: {}", harmless(.source))]
+    Query { action: &'static str, source: tokio_postgres::Error },
+    #[error("the published tables were altered again and again while they were being locked")]
+    Altered,
+    #[error("the server's view of transactions is {0}")]
+    Visibility(#[from] crate::change::ParseVisibilityError),
+    #[error("the server's WAL position is no position: {0}")]
+    Position(#[from] crate::change::ParseLsnError),
+    #[error("a row can't be read: {0}")]
+    Row(#[from] crate::change::RowError),
+    /// The hub is gone: the process ends.
+    #[error("nobody waits for it any longer")]
+    Unwanted,
+}
+
+impl SnapshotError {
+    pub(super) fn query(action: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Self {
+        move |source| Self::Query { action, source }
+    }
+}
+
+/// The server's words, where they can't quote a value.
+fn harmless(error: &tokio_postgres::Error) -> String {
+    /// Data exceptions, violated constraints, and what functions raise.
+    const TELLING: [&str; 3] = ["22", "23", "P0"];
+    match error.as_db_error() {
+        Some(error) if TELLING.iter().any(|class| error.code().code().starts_with(class)) => {
+            format!("SQLSTATE {}", error.code().code())
+        }
+        Some(error) => format!("{} (SQLSTATE {})", error.message(), error.code().code()),
+        None => error.to_string(),
+    }
+}
