@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::change::Lsn;
+use crate::change::Acknowledgement;
 use crate::config::Config;
 use crate::hub::task::HubTask;
 use crate::hub::{Hub, HubLimits, LogLimits, ShardId};
@@ -115,7 +115,7 @@ impl App {
     /// An address can't be bound, or the system gives no thread. Nothing is left running then.
     pub fn start(config: &Config, pages: Router) -> Result<Self, AppError> {
         let (trigger, shutdown) = shutdown::channel();
-        let (acknowledged, acknowledgeable) = watch::channel(Lsn::ZERO);
+        let (acknowledged, acknowledgeable) = watch::channel(Acknowledgement::default());
         let (caught_up_sender, caught_up) = watch::channel(false);
         let (feed_sender, feed) = mpsc::channel(FEED_QUEUE);
         let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);

@@ -88,6 +88,14 @@ pub struct Ancestor {
     pub end: Lsn,
 }
 
+/// What the hub tells replication: how far it can do without the slot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// How often the hub has been told of a loss: a position from before one means nothing after it.
+    pub losses: u64,
+    pub position: Lsn,
+}
+
 /// What replication tells the hub, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FeedEvent {

@@ -13,7 +13,9 @@ mod timestamp;
 mod visibility;
 
 pub use catalogue::{Type, TypeCatalogue, TypeKind};
-pub use feed::{Ancestor, Change, FeedEvent, FeedSystem, OldRow, Operation, TransactionHeader, TransactionPart};
+pub use feed::{
+    Acknowledgement, Ancestor, Change, FeedEvent, FeedSystem, OldRow, Operation, TransactionHeader, TransactionPart,
+};
 pub use lsn::{Lsn, ParseLsnError};
 pub use relation::{Column, Oid, Relation, RelationId, ReplicaIdentity};
 pub use row::{Datum, Row, RowError};

@@ -68,13 +68,23 @@ async fn serve(config: &Config) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A server that goes while it is being asked is waited for like one that is not there yet.
 async fn check(config: &Config) -> Result<Vec<Finding>, Box<dyn Error>> {
-    let client = wait_for_server(config).await?;
-    Ok(judge(&gather(&client, config).await?, config))
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let client = wait_for_server(config, deadline).await?;
+        match gather(&client, config).await {
+            Ok(facts) => return Ok(judge(&facts, config)),
+            Err(error) if error.is_interruption() && Instant::now() < deadline => {
+                tracing::warn!(%error, "the database went away while it was checked, trying again");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        sleep(RETRY_INTERVAL).await;
+    }
 }
 
-async fn wait_for_server(config: &Config) -> Result<Client, WireError> {
-    let deadline = Instant::now() + PATIENCE;
+async fn wait_for_server(config: &Config, deadline: Instant) -> Result<Client, WireError> {
     loop {
         let error = match connect_sql(&config.postgres.connection).await {
             Ok(client) => return Ok(client),

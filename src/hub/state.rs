@@ -1,12 +1,12 @@
 //! The hub's state machine: feed events and commands in, messages to shards out.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::change::{FeedEvent, Lsn, Relation, TransactionPart};
+use crate::change::{Acknowledgement, FeedEvent, Lsn, Relation, TransactionPart};
 use crate::routing::{PlanProblem, RouteId, RouteTable, Scratch, Topic};
 
 use super::append::{Tables, append, meet};
@@ -44,11 +44,14 @@ pub struct Hub {
     scratch: Scratch,
     /// None until the feed has begun, and again when it was lost.
     pub(super) log: Option<Log>,
-    pub(super) shapes: HashMap<ShapeId, Shape>,
+    /// In order, so that the same events always make the same messages in the same order.
+    pub(super) shapes: BTreeMap<ShapeId, Shape>,
     next_shape: u64,
     /// The flush position seen at connect: the log has caught up once it has passed it.
     target: Lsn,
     caught_up: bool,
+    /// How many the feed has told of.
+    losses: u64,
     pub(super) readers: Readers,
     /// Since the process began, as last told.
     now: Duration,
@@ -63,10 +66,11 @@ impl Hub {
             tables: Tables::new(routes, limits.value),
             scratch: Scratch::default(),
             log: None,
-            shapes: HashMap::new(),
+            shapes: BTreeMap::new(),
             next_shape: 0,
             target: Lsn::ZERO,
             caught_up: false,
+            losses: 0,
             readers: Readers::default(),
             now: Duration::ZERO,
             outgoing: vec![Vec::new(); shards],
@@ -77,6 +81,12 @@ impl Hub {
     #[must_use]
     pub fn acknowledgeable(&self) -> Lsn {
         self.log.as_ref().map_or(Lsn::ZERO, Log::acknowledgeable)
+    }
+
+    /// The same as replication is told it.
+    #[must_use]
+    pub fn acknowledgement(&self) -> Acknowledgement {
+        Acknowledgement { losses: self.losses, position: self.acknowledgeable() }
     }
 
     /// The log has passed the flush position that the server had when the feed began: clients can resume.
@@ -118,7 +128,10 @@ impl Hub {
                     log.evict(now);
                 }
             }
-            FeedEvent::Lost { .. } => self.lose(),
+            FeedEvent::Lost { .. } => {
+                self.losses += 1;
+                self.lose();
+            }
         }
         self.answer_waiting();
         self.caught_up |= self.log.as_ref().is_some_and(|log| log.reached >= self.target);

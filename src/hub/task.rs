@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::change::{FeedEvent, Lsn};
+use crate::change::{Acknowledgement, FeedEvent};
 
 use super::{Command, Hub, SnapshotCommand, SnapshotEvent, ToShard};
 
@@ -26,7 +26,7 @@ pub struct HubTask {
     /// By shard number.
     pub shards: Vec<mpsc::Sender<Vec<ToShard>>>,
     /// What replication may acknowledge.
-    pub acknowledged: watch::Sender<Lsn>,
+    pub acknowledged: watch::Sender<Acknowledgement>,
     pub caught_up: watch::Sender<bool>,
 }
 
@@ -94,7 +94,7 @@ impl HubTask {
         for command in self.hub.take_snapshot_commands() {
             let _ending = self.snapshot_commands.send(command).await;
         }
-        let tail = self.hub.acknowledgeable();
+        let tail = self.hub.acknowledgement();
         self.acknowledged.send_if_modified(|current| std::mem::replace(current, tail) != tail);
         let caught_up = self.hub.caught_up();
         self.caught_up.send_if_modified(|current| std::mem::replace(current, caught_up) != caught_up);

@@ -76,9 +76,11 @@ impl Topics {
         }
     }
 
-    /// The topics that a route is known to feed.
+    /// The topics that a route is known to feed, in the same order every time.
     pub(super) fn of_route(&self, route: RouteId) -> impl Iterator<Item = &Topic> {
-        let fed = self.by_name.iter().filter(move |(_, state)| state.routes.contains(&route));
-        fed.map(|(topic, _)| topic)
+        let fed = self.by_name.iter().filter(|(_, state)| state.routes.contains(&route));
+        let mut topics: Vec<&Topic> = fed.map(|(topic, _)| topic).collect();
+        topics.sort_unstable_by_key(|topic| topic.as_str());
+        topics.into_iter()
     }
 }

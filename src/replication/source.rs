@@ -15,6 +15,7 @@
 mod backoff;
 mod continuity;
 mod failure;
+mod intake;
 mod outbox;
 mod prerequisites;
 mod session;
@@ -29,15 +30,14 @@ use tokio::time::{Instant, sleep_until};
 pub use backoff::{Backoff, FIRST_BOUND, FLOOR, LAST_BOUND};
 pub use continuity::{Discontinuity, Position, resume};
 pub use failure::Failure;
+pub use intake::{Connected, Delivered, Intake, IntakeError};
 pub use outbox::{OUTBOX_BYTES, OUTBOX_EVENTS};
 pub use prerequisites::Prerequisite;
 pub use session::{FINISH_LIMIT, SHUTDOWN_BOUNDARY, TYPE_LOOKUP_LIMIT};
 
-use super::progress::Progress;
-use super::transaction::{Assembler, PartLimits};
+use super::transaction::PartLimits;
 use super::wire::{ConnectionConfig, Disposition};
-use crate::change::{FeedEvent, Lsn};
-use outbox::Outbox;
+use crate::change::{Acknowledgement, FeedEvent};
 
 /// How often Postgres is told how far we are, unless the server's `wal_sender_timeout` asks for more. A message of 34
 /// bytes; a server that is stopped or checkpointed does not hold WAL for what we have long had.
@@ -104,7 +104,7 @@ pub enum SourceError {
 pub async fn run(
     settings: SourceSettings,
     events: mpsc::Sender<Vec<FeedEvent>>,
-    acknowledged: watch::Receiver<Lsn>,
+    acknowledged: watch::Receiver<Acknowledgement>,
     state: watch::Sender<SourceState>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), SourceError> {
@@ -119,13 +119,9 @@ pub async fn run(
 struct Source {
     settings: SourceSettings,
     events: mpsc::Sender<Vec<FeedEvent>>,
-    acknowledged: watch::Receiver<Lsn>,
+    acknowledged: watch::Receiver<Acknowledgement>,
     state: watch::Sender<SourceState>,
-    outbox: Outbox,
-    assembler: Assembler,
-    /// Both are `None` until the first connection, and again when continuity is lost.
-    progress: Option<Progress>,
-    position: Option<Position>,
+    intake: Intake,
     backoff: Backoff,
     /// Streaming has begun at least once.
     started: bool,
@@ -137,19 +133,16 @@ impl Source {
     fn new(
         settings: SourceSettings,
         events: mpsc::Sender<Vec<FeedEvent>>,
-        acknowledged: watch::Receiver<Lsn>,
+        acknowledged: watch::Receiver<Acknowledgement>,
         state: watch::Sender<SourceState>,
     ) -> Self {
-        let assembler = Assembler::new(settings.part_limits);
+        let intake = Intake::new(settings.part_limits);
         Self {
             settings,
             events,
             acknowledged,
             state,
-            outbox: Outbox::default(),
-            assembler,
-            progress: None,
-            position: None,
+            intake,
             backoff: Backoff::default(),
             started: false,
             epoch: Instant::now(),
@@ -193,15 +186,9 @@ impl Source {
 
     /// Continuity is lost: whoever follows the feed has to begin anew. Told once, not at every attempt.
     fn lose(&mut self, reason: &str) {
-        if self.position.take().is_none() {
-            return;
+        if self.intake.lose(reason) {
+            tracing::error!(slot = self.settings.slot, reason, "continuity is lost: every client has to resync");
         }
-        tracing::error!(slot = self.settings.slot, reason, "continuity is lost: every client has to resync");
-        self.progress = None;
-        self.assembler.restart(None);
-        // What was acknowledged belongs to positions that mean nothing any more.
-        self.acknowledged.mark_unchanged();
-        self.outbox.push(FeedEvent::Lost { reason: reason.to_owned() });
     }
 
     /// Waits, handing on meanwhile what was received before. True: it is time to stop.
@@ -216,7 +203,7 @@ impl Source {
                 () = shutdown.as_mut() => return Ok(true),
                 () = sleep_until(until) => return Ok(false),
                 () = self.events.closed() => return Err(SourceError::FeedClosed),
-                delivered = deliver(&self.events, &mut self.outbox), if !self.outbox.is_empty() => {
+                delivered = deliver(&self.events, &mut self.intake), if !self.intake.is_empty() => {
                     let batch = delivered.ok_or(SourceError::FeedClosed)?;
                     self.delivered(batch);
                 }
@@ -225,9 +212,7 @@ impl Source {
     }
 
     fn delivered(&mut self, batch: Delivered) {
-        if let (Some(progress), Some(end)) = (&mut self.progress, batch.last_end) {
-            progress.applied(end);
-        }
+        self.intake.delivered(batch);
         if batch.is_new {
             self.backoff.reset();
         }
@@ -238,17 +223,10 @@ impl Source {
     }
 }
 
-/// What a batch was, once the hub has it.
-struct Delivered {
-    last_end: Option<Lsn>,
-    is_new: bool,
-}
-
-/// Hands the outbox on as soon as there is room; `None` when nobody reads any more. Cancelled, nothing has happened.
-async fn deliver(events: &mpsc::Sender<Vec<FeedEvent>>, outbox: &mut Outbox) -> Option<Delivered> {
+/// Hands on what waits as soon as there is room; `None` when nobody reads any more. Cancelled, nothing has happened.
+async fn deliver(events: &mpsc::Sender<Vec<FeedEvent>>, intake: &mut Intake) -> Option<Delivered> {
     let room = events.reserve().await.ok()?;
-    let batch = outbox.take();
-    let delivered = Delivered { last_end: outbox::last_end(&batch), is_new: outbox::is_new(&batch) };
+    let (batch, delivered) = intake.take();
     room.send(batch);
     Some(delivered)
 }

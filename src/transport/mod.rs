@@ -13,4 +13,4 @@ mod websocket;
 pub use http::Routers;
 pub use limits::Limits;
 pub use listener::{Count, Entrance, Permit, accept, bind};
-pub use shard::{Accepted, Control, ShardChannels, ShardThread};
+pub use shard::{Accepted, Control, Outbox, ShardChannels, ShardThread, State as ShardState};

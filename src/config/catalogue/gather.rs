@@ -20,6 +20,15 @@ pub struct GatherError {
     pub source: tokio_postgres::Error,
 }
 
+impl GatherError {
+    /// The connection ended, or the server is ending it: another one will be answered.
+    #[must_use]
+    pub fn is_interruption(&self) -> bool {
+        // Class 57P: `admin_shutdown`, `crash_shutdown`, `cannot_connect_now` and their like.
+        self.source.is_closed() || self.source.code().is_none_or(|code| code.code().starts_with("57P"))
+    }
+}
+
 /// Reads what [`super::judge`] needs to know.
 ///
 /// # Errors

@@ -38,30 +38,33 @@ pub enum Discontinuity {
 
 /// Where to stream from: after `position` if there is one and nothing speaks against it, else where the slot is.
 ///
-/// `ancestry` are the timelines before the server's.
+/// `sent` is where the last transaction commits of which anything was handed on: all of it, or the first parts. A server
+/// that never wrote that commit has abandoned what clients have seen. `ancestry` are the timelines before the server's.
 ///
 /// # Errors
 /// Changes between `position` and what the server would send are missing, or `position` is none of its WAL.
 pub fn resume(
     position: Option<Position>,
+    sent: Option<Lsn>,
     server: SystemIdentity,
     confirmed_flush: Lsn,
     ancestry: &[Ancestor],
 ) -> Result<Lsn, Discontinuity> {
     let Some(Position { system, end }) = position else { return Ok(confirmed_flush) };
     let (before, now) = (system.timeline, server.timeline);
+    let reach = sent.map_or(end, |commit| end.max(Lsn::new(commit.as_u64().saturating_add(1))));
     if system.system_id != server.system_id {
         return Err(Discontinuity::System { before: system.system_id, now: server.system_id });
     }
     if before != now {
         let ancestor = ancestry.iter().find(|ancestor| ancestor.timeline == before);
         let branch = ancestor.map(|ancestor| ancestor.end).ok_or(Discontinuity::Timeline { before, now })?;
-        if branch < end {
-            return Err(Discontinuity::Branch { before, now, branch, end });
+        if branch < reach {
+            return Err(Discontinuity::Branch { before, now, branch, end: reach });
         }
     }
-    if server.flush < end {
-        return Err(Discontinuity::Rewound { flush: server.flush, end });
+    if server.flush < reach {
+        return Err(Discontinuity::Rewound { flush: server.flush, end: reach });
     }
     if confirmed_flush > end {
         return Err(Discontinuity::Gap { confirmed_flush, end });
@@ -89,7 +92,7 @@ mod tests {
     fn resume_at(end: u64, timeline: u32, now: (u64, u32, u64), slot: u64) -> Result<Lsn, Discontinuity> {
         let position = Position { system: FeedSystem { system_id: 7, timeline }, end: Lsn::new(end) };
         let server = SystemIdentity { system_id: now.0, timeline: now.1, flush: Lsn::new(now.2) };
-        resume(Some(position), server, Lsn::new(slot), &ancestry(HISTORY))
+        resume(Some(position), None, server, Lsn::new(slot), &ancestry(HISTORY))
     }
 
     #[test]
@@ -97,7 +100,7 @@ mod tests {
         assert_eq!(resume_at(0x4000, 1, (7, 1, 0x8000), 0x3000), Ok(Lsn::new(0x4000)));
         assert_eq!(resume_at(0x4000, 1, (7, 1, 0x4000), 0x4000), Ok(Lsn::new(0x4000)));
         let server = SystemIdentity { system_id: 7, timeline: 1, flush: Lsn::new(9) };
-        assert_eq!(resume(None, server, Lsn::new(5), &[]), Ok(Lsn::new(5)));
+        assert_eq!(resume(None, None, server, Lsn::new(5), &[]), Ok(Lsn::new(5)));
     }
 
     #[test]
@@ -106,6 +109,20 @@ mod tests {
         assert_eq!(resume_at(0x8000, 2, (7, 3, 0xA000), 0x4000), Ok(Lsn::new(0x8000)));
         assert!(matches!(resume_at(0x5001, 1, (7, 2, 0x8000), 0), Err(Discontinuity::Branch { .. })));
         assert!(matches!(resume_at(0x5000, 4, (7, 3, 0x8000), 0), Err(Discontinuity::Timeline { .. })));
+    }
+
+    #[test]
+    fn the_first_parts_of_an_abandoned_transaction_are_told() {
+        let system = FeedSystem { system_id: 7, timeline: 1 };
+        let position = Some(Position { system, end: Lsn::new(0x4000) });
+        let resume_on = |timeline, flush, sent| {
+            let server = SystemIdentity { system_id: 7, timeline, flush: Lsn::new(flush) };
+            resume(position, Some(Lsn::new(sent)), server, Lsn::new(0x3000), &ancestry(HISTORY))
+        };
+        assert_eq!(resume_on(2, 0x8000, 0x4FFF), Ok(Lsn::new(0x4000)));
+        assert!(matches!(resume_on(2, 0x8000, 0x5000), Err(Discontinuity::Branch { .. })));
+        assert_eq!(resume_on(1, 0x8000, 0x7FFF), Ok(Lsn::new(0x4000)));
+        assert!(matches!(resume_on(1, 0x8000, 0x8000), Err(Discontinuity::Rewound { .. })));
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! How a session ends when nobody asked it to.
 
+use super::intake::IntakeError;
 use super::prerequisites::Prerequisite;
-use crate::replication::pgoutput::DecodeError;
-use crate::replication::transaction::AssembleError;
 use crate::replication::wire::{Disposition, Verdict, WireError, classify};
 
 /// Why a session came to its end, or to none.
@@ -12,10 +11,8 @@ pub enum Failure {
     Wire(#[from] WireError),
     #[error(transparent)]
     Prerequisite(#[from] Prerequisite),
-    #[error("a message of pgoutput: {0}")]
-    Decode(#[from] DecodeError),
-    #[error("the order of pgoutput's messages: {0}")]
-    Assemble(#[from] AssembleError),
+    #[error(transparent)]
+    Stream(#[from] IntakeError),
     #[error("the feed is not read any more")]
     FeedClosed,
 }
@@ -28,7 +25,7 @@ impl Failure {
             Self::Wire(error) => classify(error),
             Self::Prerequisite(prerequisite) => prerequisite.verdict(),
             // Going on behind a message that was not understood would be a hole.
-            Self::Decode(_) | Self::Assemble(_) => Verdict {
+            Self::Stream(_) => Verdict {
                 disposition: Disposition::Retry,
                 advice: "the stream is read again from the last transaction; if that does not help, report it as a bug",
             },

@@ -8,16 +8,14 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
 
-use super::continuity::{self, Position};
-use super::prerequisites::{self, Ready};
+use super::continuity;
+use super::intake::Connected;
+use super::prerequisites;
 use super::{Failure, Source, SourceState, deliver};
 use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
-use crate::change::{Ancestor, FeedEvent, Lsn, Oid, PgTimestamp, TransactionPart};
+use crate::change::{Acknowledgement, Ancestor, Lsn, Oid, PgTimestamp};
 use crate::replication::catalogue;
-use crate::replication::pgoutput;
-use crate::replication::progress::Progress;
-use crate::replication::transaction::Assembled;
 use crate::replication::wire::{
     ConnectionConfig, ReplicationClient, ReplicationMessage, ReplicationStream, StartReplication, StatusUpdate,
     SystemIdentity, WireError, connect_sql,
@@ -56,10 +54,17 @@ impl Source {
         let command = StartReplication { slot: &slot, start, publications: std::slice::from_ref(&publication) };
         let stream = replication.start_replication(&command).await?;
         let system = FeedSystem { system_id: server.system_id, timeline: server.timeline };
-        self.position = Some(Position { system, end: start });
         self.started = true;
-        self.outbox.push(FeedEvent::Connected { system, ancestry, start, flush: server.flush, relations });
-        self.begin_progress(&ready);
+        let timeout = ready.settings.wal_sender_timeout_millis;
+        self.intake.connected(Connected {
+            system,
+            ancestry,
+            start,
+            flush: server.flush,
+            confirmed_flush: ready.confirmed_flush,
+            relations,
+            status_interval: status_interval(self.settings.status_interval, timeout),
+        });
         tracing::info!(
             slot, publication, tables, server = %connection, %start, flush = %server.flush, timeline = server.timeline,
             "streaming"
@@ -70,23 +75,12 @@ impl Source {
 
     /// Where to stream from: behind what was handed on, or where the slot is when that can't be continued.
     fn resume(&mut self, server: SystemIdentity, confirmed_flush: Lsn, ancestry: &[Ancestor]) -> Lsn {
-        match continuity::resume(self.position, server, confirmed_flush, ancestry) {
-            Ok(start) => {
-                self.assembler.restart(self.assembler.position());
-                start
-            }
+        match self.intake.resume(server, confirmed_flush, ancestry) {
+            Ok(start) => start,
             Err(discontinuity) => {
                 self.lose(&discontinuity.to_string());
                 confirmed_flush
             }
-        }
-    }
-
-    fn begin_progress(&mut self, ready: &Ready) {
-        let interval = status_interval(self.settings.status_interval, ready.settings.wal_sender_timeout_millis);
-        match &mut self.progress {
-            Some(progress) => progress.reconnected(interval),
-            None => self.progress = Some(Progress::new(ready.confirmed_flush, interval)),
         }
     }
 }
@@ -113,7 +107,7 @@ struct Streaming<'a> {
 enum Step {
     Shutdown,
     StatusDue,
-    Acknowledged(Lsn),
+    Acknowledged(Acknowledgement),
     Delivered(Option<super::Delivered>),
     Received(Result<ReplicationMessage, WireError>),
 }
@@ -134,7 +128,7 @@ impl Streaming<'_> {
                 }
                 Step::Shutdown => deadline = Some(Instant::now() + SHUTDOWN_BOUNDARY),
                 Step::StatusDue => self.send_status().await?,
-                Step::Acknowledged(position) => self.acknowledge(position),
+                Step::Acknowledged(acknowledgement) => self.source.intake.acknowledgeable(acknowledgement),
                 Step::Delivered(batch) => self.delivered(batch.ok_or(Failure::FeedClosed)?),
                 Step::Received(message) => self.receive(message?).await?,
             }
@@ -144,9 +138,9 @@ impl Streaming<'_> {
     /// Waits for the first thing that there is to do. Cancelled branches have done nothing.
     async fn step<F: Future<Output = ()>>(&mut self, shutdown: Pin<&mut F>, deadline: Option<Instant>) -> Step {
         let due = self.next_status();
-        let wants_more = deadline.is_none() || self.source.assembler.in_transaction();
-        let Source { events, acknowledged, outbox, .. } = &mut *self.source;
-        let (is_empty, has_room) = (outbox.is_empty(), outbox.has_room());
+        let wants_more = deadline.is_none() || self.source.intake.in_transaction();
+        let Source { events, acknowledged, intake, .. } = &mut *self.source;
+        let (is_empty, has_room) = (intake.is_empty(), intake.has_room());
         let stop = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -158,28 +152,22 @@ impl Streaming<'_> {
             () = stop => Step::Shutdown,
             () = sleep(due) => Step::StatusDue,
             Ok(()) = acknowledged.changed() => Step::Acknowledged(*acknowledged.borrow_and_update()),
-            delivered = deliver(events, outbox), if !is_empty => Step::Delivered(delivered),
+            delivered = deliver(events, intake), if !is_empty => Step::Delivered(delivered),
             () = events.closed(), if is_empty => Step::Delivered(None),
             message = self.stream.next(), if has_room && wants_more => Step::Received(message),
         }
     }
 
     fn is_at_boundary(&self) -> bool {
-        !self.source.assembler.in_transaction() && self.source.outbox.is_empty()
+        !self.source.intake.in_transaction() && self.source.intake.is_empty()
     }
 
     fn delivered(&mut self, batch: super::Delivered) {
         self.source.delivered(batch);
-        let reached = self.source.position.is_some_and(|position| position.end >= self.flush);
+        let reached = self.source.intake.position().is_some_and(|position| position.end >= self.flush);
         if reached && *self.source.state.borrow() == SourceState::CatchingUp {
             tracing::info!(slot = self.source.settings.slot, flush = %self.flush, "caught up");
             self.source.state.send_replace(SourceState::Streaming);
-        }
-    }
-
-    fn acknowledge(&mut self, position: Lsn) {
-        if let Some(progress) = &mut self.source.progress {
-            progress.acknowledgeable(position);
         }
     }
 
@@ -193,37 +181,18 @@ impl Streaming<'_> {
                     self.keepalive(wal_end, reply_requested).await?;
                 }
             }
-            next = if self.source.outbox.has_room() { self.stream.next_buffered()? } else { None };
+            next = if self.source.intake.has_room() { self.stream.next_buffered()? } else { None };
         }
         Ok(())
     }
 
     async fn decode(&mut self, wal_end: Lsn, data: Bytes) -> Result<(), Failure> {
-        self.source.outbox.count(data.len());
-        if let Some(progress) = &mut self.source.progress {
-            progress.received(wal_end);
-        }
-        let mut assembled = self.source.assembler.accept(pgoutput::decode(data)?)?;
-        while let Assembled::NeedsTypes(oids) = assembled {
-            let definitions = self.look_up(&oids).await?;
-            assembled = self.source.assembler.define_types(definitions)?;
-        }
-        match assembled {
-            Assembled::Part(part) => self.hand_on(part),
-            // A logical message has no place in the feed; that WAL was written is what a heartbeat is for.
-            Assembled::Message(_) | Assembled::NeedsTypes(_) | Assembled::Nothing => {}
+        let mut wanted = self.source.intake.message(wal_end, data)?;
+        while !wanted.is_empty() {
+            let definitions = self.look_up(&wanted).await?;
+            wanted = self.source.intake.define_types(definitions)?;
         }
         Ok(())
-    }
-
-    fn hand_on(&mut self, part: TransactionPart) {
-        match (part.end_lsn, &mut self.source.position) {
-            // Of unpublished tables only (before Postgres 15), or of messages: there is nothing in it to be kept.
-            (Some(end), _) if part.first && part.changes.is_empty() => return self.passed(end, false),
-            (Some(end), Some(position)) => position.end = position.end.max(end),
-            _ => {}
-        }
-        self.source.outbox.push(FeedEvent::Part(part));
     }
 
     /// Asks the catalogue, on a connection of its own, because this one streams. Status updates go out meanwhile.
@@ -242,21 +211,8 @@ impl Streaming<'_> {
         }
     }
 
-    /// The server has sent everything that committed before `wal_end`.
-    fn passed(&mut self, wal_end: Lsn, reply_requested: bool) {
-        let Source { outbox, assembler, progress, position, .. } = &mut *self.source;
-        let in_transaction = assembler.in_transaction();
-        if let Some(progress) = progress {
-            progress.keepalive(wal_end, reply_requested, in_transaction || !outbox.is_empty());
-        }
-        if let Some(position) = position.as_mut().filter(|position| !in_transaction && position.end < wal_end) {
-            position.end = wal_end;
-            outbox.push(FeedEvent::Progress(wal_end));
-        }
-    }
-
     async fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) -> Result<(), Failure> {
-        self.passed(wal_end, reply_requested);
+        self.source.intake.keepalive(wal_end, reply_requested);
         if !reply_requested {
             return Ok(());
         }
@@ -273,12 +229,12 @@ impl Streaming<'_> {
 
     fn next_status(&self) -> Duration {
         let now = self.source.now();
-        self.source.progress.as_ref().map_or(super::STATUS_INTERVAL, |progress| progress.next_due(now))
+        self.source.intake.next_status(now).unwrap_or(super::STATUS_INTERVAL)
     }
 
     fn status(&mut self) -> StatusUpdate {
         let now = self.source.now();
-        let status = self.source.progress.as_mut().map(|progress| progress.status(now));
+        let status = self.source.intake.status(now);
         status.map_or(StatusUpdate { write: Lsn::ZERO, flush: Lsn::ZERO, apply: Lsn::ZERO }, |status| StatusUpdate {
             write: status.write,
             flush: status.flush,
@@ -295,7 +251,7 @@ impl Streaming<'_> {
     async fn stop(mut self) {
         if self.source.acknowledged.has_changed().unwrap_or(false) {
             let acknowledged = *self.source.acknowledged.borrow_and_update();
-            self.acknowledge(acknowledged);
+            self.source.intake.acknowledgeable(acknowledged);
         }
         let status = self.status();
         let last = async {

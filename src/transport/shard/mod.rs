@@ -11,5 +11,7 @@ mod state;
 mod tests;
 mod thread;
 
+pub use outbox::Outbox;
 pub(in crate::transport) use shell::{Shell, adopt};
+pub use state::State;
 pub use thread::{Accepted, Control, ShardChannels, ShardThread};

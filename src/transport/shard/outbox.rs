@@ -10,7 +10,7 @@ const IDLE_CAPACITY: usize = 8;
 
 /// Frames in order, most of them shared with other connections.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub struct Outbox {
     frames: VecDeque<Bytes>,
     bytes: usize,
     /// The socket has taken part of the front.
@@ -24,22 +24,24 @@ impl Outbox {
     }
 
     /// Bytes that wait.
-    pub(super) const fn len(&self) -> usize {
+    #[must_use]
+    pub const fn len(&self) -> usize {
         self.bytes
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
         self.bytes == 0
     }
 
     /// The front as slices for one vectored write; how many slots were filled.
-    pub(super) fn slices<'a>(&'a self, slots: &mut [IoSlice<'a>]) -> usize {
+    pub fn slices<'a>(&'a self, slots: &mut [IoSlice<'a>]) -> usize {
         let filled = self.frames.iter().zip(slots).map(|(frame, slot)| *slot = IoSlice::new(frame));
         filled.count()
     }
 
     /// The socket took this many bytes.
-    pub(super) fn advance(&mut self, mut taken: usize) {
+    pub fn advance(&mut self, mut taken: usize) {
         self.bytes = self.bytes.saturating_sub(taken);
         while let Some(front) = self.frames.front_mut() {
             if front.len() > taken {

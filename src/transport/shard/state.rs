@@ -1,6 +1,7 @@
 //! What a shard decides: bytes from clients and messages from the hub in, frames for outboxes and commands out.
 //!
-//! Pure: handed bytes and time; the sockets are [`super::shell`]'s.
+//! Pure: handed bytes and time; the sockets are [`super::shell`]'s. The simulation in `tests/sim` drives it in place of
+//! the shell.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,9 @@ use super::group::{Feed, Groups, Member};
 use super::join::{self, Request};
 use super::outbox::Outbox;
 
-pub(super) struct State {
+/// One shard's connections and subscriptions.
+#[derive(Debug)]
+pub struct State {
     id: ShardId,
     limits: Limits,
     connections: Slab<Connection>,
@@ -42,7 +45,8 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(id: ShardId, limits: Limits) -> Self {
+    #[must_use]
+    pub fn new(id: ShardId, limits: Limits) -> Self {
         Self {
             id,
             limits,
@@ -57,7 +61,7 @@ impl State {
     }
 
     /// A client has come in; its slot.
-    pub(super) fn open(&mut self, serializer: Serializer, now: Duration) -> usize {
+    pub fn open(&mut self, serializer: Serializer, now: Duration) -> usize {
         self.next_generation = self.next_generation.wrapping_add(1);
         self.connections.insert(Connection {
             generation: self.next_generation,
@@ -74,7 +78,7 @@ impl State {
     }
 
     /// Its socket gave these bytes.
-    pub(super) fn received(&mut self, slot: usize, data: &mut [u8], now: Duration) {
+    pub fn received(&mut self, slot: usize, data: &mut [u8], now: Duration) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         connection.heard = now;
         if connection.phase == Phase::Closed {
@@ -91,22 +95,23 @@ impl State {
     }
 
     /// Its socket is gone.
-    pub(super) fn ended(&mut self, slot: usize) {
+    pub fn ended(&mut self, slot: usize) {
         self.unsubscribe_all(slot);
         self.connections.try_remove(slot);
     }
 
-    pub(super) fn outbox_mut(&mut self, slot: usize) -> Option<&mut Outbox> {
+    pub fn outbox_mut(&mut self, slot: usize) -> Option<&mut Outbox> {
         self.connections.get_mut(slot).map(|connection| &mut connection.outbox)
     }
 
     /// Nothing is left to be done for it but to drop the socket.
-    pub(super) fn is_finished(&self, slot: usize) -> bool {
+    #[must_use]
+    pub fn is_finished(&self, slot: usize) -> bool {
         self.connections.get(slot).is_none_or(|it| it.phase == Phase::Closed && it.outbox.is_empty())
     }
 
     /// The socket has taken some of its outbox: where there is room again, subscriptions that fell behind read on.
-    pub(super) fn flushed(&mut self, slot: usize) {
+    pub fn flushed(&mut self, slot: usize) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if connection.behind == 0 || connection.outbox.len() > self.limits.outbox / 2 {
             return;
@@ -124,7 +129,7 @@ impl State {
     }
 
     /// The connections that have got something to send since the last call.
-    pub(super) fn take_dirty(&mut self, into: &mut Vec<usize>) {
+    pub fn take_dirty(&mut self, into: &mut Vec<usize>) {
         into.append(&mut self.dirty);
         for slot in into {
             if let Some(connection) = self.connections.get_mut(*slot) {
@@ -133,17 +138,18 @@ impl State {
         }
     }
 
-    pub(super) fn next_command(&mut self) -> Option<Command> {
+    pub fn next_command(&mut self) -> Option<Command> {
         self.commands.next()
     }
 
     /// Commands that the hub may have now.
-    pub(super) fn waiting_commands(&self) -> usize {
+    #[must_use]
+    pub fn waiting_commands(&self) -> usize {
         self.commands.len()
     }
 
     /// Closes who was silent for too long; gives who has not said goodbye in time.
-    pub(super) fn tick(&mut self, now: Duration) -> Vec<usize> {
+    pub fn tick(&mut self, now: Duration) -> Vec<usize> {
         let (mut idle, mut overdue) = (Vec::new(), Vec::new());
         for (slot, connection) in &self.connections {
             match connection.phase {
@@ -159,7 +165,7 @@ impl State {
     }
 
     /// Closes up to `count` open connections because the server restarts; how many are not gone yet.
-    pub(super) fn drain(&mut self, count: usize, now: Duration) -> usize {
+    pub fn drain(&mut self, count: usize, now: Duration) -> usize {
         let open = |(slot, connection): (usize, &Connection)| (connection.phase == Phase::Open).then_some(slot);
         let slots: Vec<usize> = self.connections.iter().filter_map(open).collect();
         for slot in slots.iter().take(count) {
@@ -169,7 +175,7 @@ impl State {
     }
 
     /// Takes what the hub says.
-    pub(super) fn told(&mut self, message: ToShard, now: Duration) {
+    pub fn told(&mut self, message: ToShard, now: Duration) {
         match message {
             ToShard::Publish(publication) => self.fan_out(&publication),
             ToShard::Subscribed { join, subscribed } => self.subscribed(join, &subscribed, now),

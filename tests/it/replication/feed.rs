@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::Client;
-use walcast::change::{Datum, FeedEvent, Lsn, Operation, TransactionPart};
+use walcast::change::{Acknowledgement, Datum, FeedEvent, Lsn, Operation, TransactionPart};
 use walcast::demo::cluster::{Binaries, Cluster};
 use walcast::replication::source::{self, SourceError, SourceSettings, SourceState};
 use walcast::replication::wire::{ConnectionConfig, connect_sql};
@@ -55,7 +55,7 @@ pub(super) async fn until(client: &Client, query: &str) {
 
 pub(super) struct Feed {
     events: mpsc::Receiver<Vec<FeedEvent>>,
-    pub(super) acknowledged: watch::Sender<Lsn>,
+    pub(super) acknowledged: watch::Sender<Acknowledgement>,
     pub(super) state: watch::Receiver<SourceState>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), SourceError>>,
@@ -72,7 +72,7 @@ impl Feed {
 
     pub(super) fn with(settings: SourceSettings) -> Self {
         let (sender, events) = mpsc::channel(1);
-        let (acknowledged, acknowledgements) = watch::channel(Lsn::ZERO);
+        let (acknowledged, acknowledgements) = watch::channel(Acknowledgement::default());
         let (states, state) = watch::channel(SourceState::default());
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {

@@ -27,7 +27,7 @@ async fn survives(mode: StopMode) {
     assert!(ids.iter().copied().eq(1..=6000));
     feed.assert_order();
     assert_eq!(feed.losses(), [""; 0]);
-    assert_eq!(*feed.acknowledged.borrow(), Lsn::ZERO);
+    assert_eq!(feed.acknowledged.borrow().position, Lsn::ZERO);
     feed.stop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use walcast::change::{FeedEvent, Lsn, Operation};
+use walcast::change::{Acknowledgement, FeedEvent, Lsn, Operation};
 use walcast::replication::source::SourceSettings;
 use walcast::replication::transaction::PartLimits;
 
@@ -104,7 +104,7 @@ async fn what_the_hub_keeps_is_not_acknowledged() {
     )
     .await;
     assert!(!client.query_one(&confirmed, &[]).await.unwrap().get::<_, bool>(0));
-    feed.acknowledged.send_replace(end);
+    feed.acknowledged.send_replace(Acknowledgement { losses: 0, position: end });
     until(&client, &confirmed).await;
     feed.stop().await;
 }
@@ -166,7 +166,7 @@ async fn a_stop_acknowledges_what_it_may() {
     client.batch_execute("insert into t values (1, 'n')").await.unwrap();
     feed.read_inserts(1).await;
     let end = feed.parts[0].end_lsn.unwrap();
-    feed.acknowledged.send_replace(end);
+    feed.acknowledged.send_replace(Acknowledgement { losses: 0, position: end });
     feed.stop().await;
     let fresh = sql(&cluster).await;
     until(&fresh, &format!("select confirmed_flush_lsn >= '{end}' and not active from pg_replication_slots")).await;
