@@ -125,7 +125,7 @@ struct Source {
     backoff: Backoff,
     /// Streaming has begun at least once.
     started: bool,
-    /// From which [`Progress`] counts time.
+    /// From which [`super::progress::Progress`] counts time.
     epoch: Instant,
 }
 
