@@ -47,17 +47,19 @@ impl Lineage {
     pub(super) fn holds(&self, cursor: &Cursor) -> bool {
         let FeedSystem { system_id, timeline } = cursor.system;
         system_id == self.system.system_id
-            && self.has_up_to(timeline, cursor.position.lsn)
+            && self.has_up_to(timeline, cursor.position)
             && cursor.splice.as_ref().is_none_or(|splice| self.has(splice))
     }
 
     /// Nothing that the snapshot may have seen was abandoned.
     pub(super) fn has(&self, splice: &Splice) -> bool {
-        self.has_up_to(splice.timeline, splice.until)
+        self.has_up_to(splice.timeline, Position::before(splice.until))
     }
 
-    fn has_up_to(&self, timeline: u32, lsn: Lsn) -> bool {
-        let is_before = |ancestor: &Ancestor| ancestor.timeline == timeline && lsn <= ancestor.end;
+    fn has_up_to(&self, timeline: u32, position: Position) -> bool {
+        // A transaction whose commit record begins at the end was abandoned with it.
+        let is_before =
+            |ancestor: &Ancestor| ancestor.timeline == timeline && position <= Position::before(ancestor.end);
         timeline == self.system.timeline || self.ancestry.iter().any(is_before)
     }
 }

@@ -502,7 +502,7 @@ fn a_new_timeline_keeps_the_cursors_of_what_it_kept() {
     assert!(bench.join("orders", Some(&at(1, 110, 1))).is_ok());
     assert!(bench.join("orders", Some(&at(2, 118, 0))).is_ok());
     assert!(bench.join("orders", Some(&at(3, 130, 1))).is_ok());
-    for abandoned in [at(1, 116, 0), at(2, 130, 1), at(4, 110, 1)] {
+    for abandoned in [at(1, 116, 0), at(1, 115, 1), at(2, 118, 1), at(2, 130, 1), at(4, 110, 1)] {
         assert_eq!(bench.join("orders", Some(&abandoned)), Err(Refusal::ResyncRequired));
     }
 }
