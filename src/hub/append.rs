@@ -41,6 +41,23 @@ impl Tables {
         table
     }
 
+    /// Routes that took this relation by its former name and don't by its new one, or the other way round: what their
+    /// topics show of it no longer is what the table holds.
+    fn moved_between(&self, relation: &Arc<Relation>) -> Vec<RouteId> {
+        let Some(former) = self.tables.get(&relation.id).filter(|table| !Arc::ptr_eq(&table.relation, relation)) else {
+            return Vec::new();
+        };
+        if former.relation.schema == relation.schema && former.relation.name == relation.name {
+            return Vec::new();
+        }
+        let before: Vec<RouteId> = former.routes().collect();
+        let plan = self.routes.plan(relation);
+        let after: Vec<RouteId> = plan.steps().iter().map(|step| step.route).collect();
+        let left = before.iter().filter(|route| !after.contains(route));
+        let entered = after.iter().filter(|route| !before.contains(route));
+        left.chain(entered).copied().collect()
+    }
+
     /// The routes that feed a topic, in config order.
     pub(super) fn routes_for_topic(&self, topic: &str) -> Vec<RouteId> {
         self.routes.routes_for_topic(topic, self.tables.values().map(|table| &table.plan))
@@ -118,8 +135,11 @@ struct Appending<'a> {
 
 impl Appending<'_> {
     fn route(&mut self, change: Change, scratch: &mut Scratch) {
-        let table = self.tables.table(&change.relation);
         let at = Position { lsn: self.lsn(), ordinal: change.ordinal };
+        for route in self.tables.moved_between(&change.relation) {
+            self.hole(at, route);
+        }
+        let table = self.tables.table(&change.relation);
         let place = self.entry.changes.len();
         let mut kept = false;
         table.plan.route(&change, scratch, &mut |target| match target {
@@ -131,14 +151,16 @@ impl Appending<'_> {
                 kept = true;
                 self.truncate(at, place, route);
             }
-            Target::Hole { route } => {
-                self.log.holes.push_back(Hole { at, route });
-                self.holes.push(route);
-            }
+            Target::Hole { route } => self.hole(at, route),
         });
         if kept {
             self.entry.changes.push(Logged { change, table });
         }
+    }
+
+    fn hole(&mut self, at: Position, route: RouteId) {
+        self.log.holes.push_back(Hole { at, route });
+        self.holes.push(route);
     }
 
     const fn lsn(&self) -> Lsn {

@@ -37,6 +37,11 @@ impl Table {
         Self { relation: Arc::clone(relation), plan, encoders }
     }
 
+    /// The routes that take this relation, in config order.
+    pub(super) fn routes(&self) -> impl Iterator<Item = RouteId> + '_ {
+        self.plan.steps().iter().map(|step| step.route)
+    }
+
     pub(super) fn encoder(&self, route: RouteId) -> Option<&ChangeEncoder> {
         self.of(route).map(|it| &it.encoder)
     }

@@ -377,6 +377,26 @@ fn a_change_that_can_not_be_routed_resets_its_routes_topics() {
 }
 
 #[test]
+fn a_table_renamed_out_of_its_route_or_into_it_resets_the_routes_topics() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    let named = |name: &str| Arc::new(Relation { name: name.into(), ..(*orders()).clone() });
+    for name in ["archive", "orders"] {
+        let before = bench.join("orders", None).unwrap();
+        bench.relation = named(name);
+        bench.commit(&[vec![insert(1)]]);
+        let told = bench.told();
+        assert!(told.iter().any(|it| matches!(it, ToShard::Reset { shape } if *shape == before.shape)), "{told:?}");
+        assert_eq!(bench.join("orders", Some(&before.cursor)), Err(Refusal::ResyncRequired));
+    }
+    // Postgres sends a relation again for many reasons, and most change nothing here.
+    let after = bench.join("orders", None).unwrap();
+    bench.relation = named("orders");
+    bench.commit(&[vec![insert(2)]]);
+    assert!(!bench.told().iter().any(|it| matches!(it, ToShard::Reset { .. })));
+    assert!(bench.join("orders", Some(&after.cursor)).is_ok());
+}
+
+#[test]
 fn a_lost_feed_resets_everyone_and_begins_anew() {
     let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
     let before = bench.join("orders", None).unwrap();
