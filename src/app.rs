@@ -1,5 +1,6 @@
 //! The process: configuration → parts → tasks → an orderly end.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -140,6 +141,7 @@ impl App {
         let snapshots = tokio::spawn(snapshot::task::run(settings, snapshot_orders, snapshot_sender));
         let task = HubTask {
             hub: Hub::new(routes, shards.len(), hub_limits(config)),
+            holes_said: HashMap::new(),
             feed,
             commands,
             snapshots: snapshot_events,

@@ -1,6 +1,6 @@
 //! The hub's state machine: feed events and commands in, messages to shards out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub struct Hub {
     pub(super) readers: Readers,
     /// Since the process began, as last told.
     now: Duration,
+    /// Routes with changes that could not be routed.
+    holes: BTreeSet<RouteId>,
     outgoing: Vec<Vec<ToShard>>,
 }
 
@@ -73,6 +75,7 @@ impl Hub {
             losses: 0,
             readers: Readers::default(),
             now: Duration::ZERO,
+            holes: BTreeSet::new(),
             outgoing: vec![Vec::new(); shards],
         }
     }
@@ -106,6 +109,11 @@ impl Hub {
     /// Routes that can't take every change of a table as it is now, for the operator.
     pub fn problems(&self) -> impl Iterator<Item = (&Arc<Relation>, &PlanProblem)> {
         self.tables.relations().flat_map(|table| table.plan.problems().iter().map(|problem| (&table.relation, problem)))
+    }
+
+    /// Routes with changes that could not be routed since the last call, for the operator.
+    pub fn take_holes(&mut self) -> BTreeSet<RouteId> {
+        std::mem::take(&mut self.holes)
     }
 
     /// Values that were left out since the last call because their types don't write them, for the operator.
@@ -200,6 +208,7 @@ impl Hub {
         if let Some(entry) = appended.entry {
             self.publish(entry);
         }
+        self.holes.extend(&appended.holes);
         for route in appended.holes {
             self.reset_topics_of(route);
         }

@@ -1,5 +1,6 @@
 //! The hub's owner: the one task that feeds its state and passes on what it says.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -7,10 +8,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::change::{Acknowledgement, FeedEvent};
 
+use crate::routing::RouteId;
+
 use super::{Command, Hub, SnapshotCommand, SnapshotEvent, ToShard};
 
 /// Commands taken at a time, so that a burst of joins costs the feed one turn and not one each.
 const COMMANDS_A_TURN: usize = 256;
+/// How often a route that makes holes is spoken of.
+const HOLES_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the log looks at its window when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -28,6 +33,8 @@ pub struct HubTask {
     /// What replication may acknowledge.
     pub acknowledged: watch::Sender<Acknowledgement>,
     pub caught_up: watch::Sender<bool>,
+    /// When the operator was last told of a route's holes.
+    pub holes_said: HashMap<RouteId, Duration>,
 }
 
 impl HubTask {
@@ -51,7 +58,7 @@ impl HubTask {
                 Some(event) = self.snapshots.recv() => self.hub.snapshot(event),
                 _ = tick.tick() => self.hub.tick(started.elapsed()),
             }
-            self.pass_on().await;
+            self.pass_on(started.elapsed()).await;
         }
     }
 
@@ -83,8 +90,23 @@ impl HubTask {
         }
     }
 
-    async fn pass_on(&mut self) {
+    /// A table that no longer fits its route makes a hole of each change: said when it begins, and now and then.
+    fn report_holes(&mut self, now: Duration) {
+        for route in self.hub.take_holes() {
+            let said = self.holes_said.get(&route).copied();
+            if said.is_none_or(|said| now.saturating_sub(said) >= HOLES_INTERVAL) {
+                self.holes_said.insert(route, now);
+                // As users count the config's routes.
+                let route = u32::from(route.0) + 1;
+                tracing::error!(route, "a change could not be routed: the route's topics must resync");
+                self.report_problems();
+            }
+        }
+    }
+
+    async fn pass_on(&mut self, now: Duration) {
         self.report_malformed();
+        self.report_holes(now);
         for (shard, messages) in self.hub.take_outgoing() {
             if let Some(shard) = self.shards.get(shard.0) {
                 // A shard that is gone is a process that is ending.

@@ -36,7 +36,9 @@ pub(super) struct Request {
 /// # Errors
 /// A param that would have to be ignored: that would send what was not asked for, or leave out what was.
 pub(super) fn request(payload: &str) -> Result<Request, Refusal> {
-    let params: Params<'_> = serde_json::from_str(payload).unwrap_or_default();
+    // Only an object: a list would be taken for a struct's fields in their order.
+    let object = payload.trim_start().starts_with('{').then_some(payload);
+    let params: Params<'_> = object.and_then(|object| serde_json::from_str(object).ok()).unwrap_or_default();
     if params.filter.is_some() {
         return invalid("join param `filter` is not available in this version".to_owned());
     }
@@ -123,7 +125,7 @@ mod tests {
     #[test]
     fn reads_the_cursor() {
         for payload in
-            ["{}", "null", "[]", "1", "\"x\"", r#"{"cursor":null}"#, r#"{"token":"t"}"#, r#"{"snapshot":false}"#]
+            ["{}", "null", "[]", "[1]", "1", "\"x\"", r#"{"cursor":null}"#, r#"{"token":"t"}"#, r#"{"snapshot":false}"#]
         {
             assert_eq!(request(payload), Ok(Request::default()), "{payload}");
         }
