@@ -99,7 +99,8 @@ impl ChangeEncoder {
     }
 
     /// Appends one element of `updates`, compact, with its keys in the order `op`, `schema`, `table`, `record`,
-    /// `old_record`, `unchanged`, `omitted`; keys without content are absent.
+    /// `old_record`, `unchanged`, `omitted`; keys without content are absent. `omitted` is about `record`, and about
+    /// `old_record` only where there is no other.
     ///
     /// A change is never lost for one of its values: a column is named in `unchanged` where Postgres did not send its
     /// value, and in `omitted` where the value is too long or malformed. The malformed ones are returned too, so that
@@ -126,8 +127,13 @@ impl ChangeEncoder {
         }
         if let Some(old) = &element.old_record {
             out.extend_from_slice(b",\"old_record\":{");
-            self.write_old_record(out, old, &mut absent);
+            let mut absent_before = Absent::default();
+            self.write_old_record(out, old, &mut absent_before);
             out.push(b'}');
+            absent.malformed.append(&mut absent_before.malformed);
+            if element.record.is_none() {
+                absent.omitted = absent_before.omitted;
+            }
         }
         write_names(out, b",\"unchanged\":[", &absent.unchanged);
         write_names(out, b",\"omitted\":[", &absent.omitted);

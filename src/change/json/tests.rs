@@ -302,6 +302,18 @@ fn names_once_what_is_too_long() {
         encoded(Some(&["id", "status"]), &update, Shown::AsIs),
         r#"{"op":"update","record":{"id":1},"old_record":{"id":1},"omitted":["status"]}"#
     );
+    // A value that is there is not said to be left out because the one before it was.
+    let short = [V::Text("1"), V::Text("short"), V::Null, V::Null];
+    let update = Operation::Update { old: Some(OldRow::Full(row(&long))), new: row(&short) };
+    assert_eq!(
+        encoded(Some(&["id", "status"]), &update, Shown::AsIs),
+        r#"{"op":"update","record":{"id":1,"status":"short"},"old_record":{"id":1}}"#
+    );
+    let delete = Operation::Delete { old: OldRow::Full(row(&long)) };
+    assert_eq!(
+        encoded(Some(&["id", "status"]), &delete, Shown::AsIs),
+        r#"{"op":"delete","old_record":{"id":1},"omitted":["status"]}"#
+    );
 }
 
 #[test]
