@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::routing::Claims;
+
 use super::shape::View;
 use super::snapshot::{SnapshotFailure, SnapshotId};
 use super::{Position, Publication, ShapeId, Splice};
@@ -36,14 +38,28 @@ pub enum After {
     Snapshot(SnapshotId),
 }
 
+/// What a subscriber asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subscribe {
+    pub topic: String,
+    /// Whose rules apply.
+    pub claims: Claims,
+    pub view: View,
+    /// Go on after this.
+    pub cursor: Option<String>,
+    /// Begin with the current rows, unless the cursor can be resumed from.
+    pub snapshot: bool,
+}
+
 /// A shard's request. Each is answered in order with what is published, over the same channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Answered by [`ToShard::Subscribed`] or [`ToShard::Refused`]. With `snapshot`, the current rows come first,
-    /// unless the cursor can be resumed from.
-    Subscribe { shard: ShardId, join: JoinToken, topic: String, view: View, cursor: Option<String>, snapshot: bool },
+    /// Answered by [`ToShard::Subscribed`] or [`ToShard::Refused`].
+    Subscribe { shard: ShardId, join: JoinToken, request: Box<Subscribe> },
     /// One subscriber of this shape is gone. Not answered, and neither is what it has asked before.
     Unsubscribe { shard: ShardId, join: JoinToken, shape: ShapeId },
+    /// A subscriber's claims have changed. Answered by [`ToShard::Ended`] where that ends the subscription, else not.
+    Recheck { shard: ShardId, join: JoinToken, shape: ShapeId, claims: Claims },
     /// What comes next for a subscriber that is not live. Answered by [`ToShard::Read`] with the same `number`, once
     /// there is something.
     Read { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, after: After },
@@ -67,6 +83,8 @@ pub struct Subscribed {
 pub enum Refusal {
     /// No route feeds such a topic.
     UnmatchedTopic,
+    /// A rule does not let these claims in.
+    Unauthorized,
     /// The view asks for a column that no route of the topic lets out.
     UnknownColumn(String),
     /// A cursor was given from which the log can't go on.
@@ -98,6 +116,11 @@ pub enum ToShard {
         subscribed: Subscribed,
     },
     Refused {
+        join: JoinToken,
+        refusal: Refusal,
+    },
+    /// One subscription goes no further, for a reason that is its own; the shard unsubscribes.
+    Ended {
         join: JoinToken,
         refusal: Refusal,
     },

@@ -29,7 +29,9 @@ mod topics;
 pub use cursor::{Cursor, ParseCursorError, Position};
 pub use entry::Malformed;
 pub use log::LogLimits;
-pub use message::{After, Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribed, ToShard};
+pub use message::{
+    After, Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribe, Subscribed, ToShard,
+};
 pub use publication::{ENCODINGS, Publication};
 pub use shape::{ShapeId, View};
 pub use snapshot::{

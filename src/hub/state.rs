@@ -18,7 +18,8 @@ use super::shape::Shape;
 use super::snapshot::Reader;
 use super::topics::BatchRef;
 use super::{
-    After, Command, Cursor, LogLimits, Position, Publication, Refusal, ShapeId, ShardId, Subscribed, ToShard, View,
+    After, Command, Cursor, LogLimits, Position, Publication, Refusal, ShapeId, ShardId, Subscribe, Subscribed,
+    ToShard, View,
 };
 
 /// The event by which subscribers of a quiet topic are told how far the feed has come.
@@ -158,9 +159,9 @@ impl Hub {
     /// Takes what a shard asks.
     pub fn command(&mut self, command: Command) {
         match command {
-            Command::Subscribe { shard, join, topic, view, cursor, snapshot } => {
+            Command::Subscribe { shard, join, request } => {
                 let reader = Reader { shard, join };
-                let message = match self.subscribe(reader, &topic, view, cursor.as_deref(), snapshot) {
+                let message = match self.subscribe(reader, *request) {
                     Ok(subscribed) => ToShard::Subscribed { join, subscribed },
                     Err(refusal) => ToShard::Refused { join, refusal },
                 };
@@ -170,6 +171,8 @@ impl Hub {
                 self.forget_reader(Reader { shard, join });
                 self.unsubscribe(shard, shape);
             }
+            // No rule looks at claims yet.
+            Command::Recheck { .. } => {}
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);
             }
@@ -258,24 +261,18 @@ impl Hub {
         }
     }
 
-    fn subscribe(
-        &mut self,
-        reader: Reader,
-        name: &str,
-        view: View,
-        cursor: Option<&str>,
-        snapshot: bool,
-    ) -> Result<Subscribed, Refusal> {
+    fn subscribe(&mut self, reader: Reader, request: Subscribe) -> Result<Subscribed, Refusal> {
+        let Subscribe { topic: name, view, cursor, snapshot, .. } = request;
         // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
         let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
-        let topic = Topic::parse(name).map_err(|_| Refusal::UnmatchedTopic)?;
-        let known = log.topics.get(name).map(|(_, state)| state.routes.clone());
-        let routes = known.clone().unwrap_or_else(|| self.tables.routes_for_topic(name));
+        let topic = Topic::parse(&name).map_err(|_| Refusal::UnmatchedTopic)?;
+        let known = log.topics.get(&name).map(|(_, state)| state.routes.clone());
+        let routes = known.clone().unwrap_or_else(|| self.tables.routes_for_topic(&name));
         if routes.is_empty() {
             return Err(Refusal::UnmatchedTopic);
         }
         self.tables.check_view(&routes, &view)?;
-        let resume = cursor.map(|text| resumable(log, &routes, text)).transpose();
+        let resume = cursor.map(|text| resumable(log, &routes, &text)).transpose();
         // The current rows are what a client needs whose cursor is too old.
         let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
         if known.is_none() {

@@ -152,14 +152,8 @@ impl Bench {
         self.joins += 1;
         let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: self.joins };
         let cursor = cursor.map(str::to_owned);
-        self.hub.command(Command::Subscribe {
-            shard: SHARD,
-            join,
-            topic: topic.to_owned(),
-            view: self.view.clone(),
-            cursor,
-            snapshot: false,
-        });
+        let request = Subscribe { topic: topic.to_owned(), view: self.view.clone(), cursor, ..Subscribe::default() };
+        self.hub.command(Command::Subscribe { shard: SHARD, join, request: Box::new(request) });
         match self.told().pop().expect("an answer") {
             ToShard::Subscribed { subscribed, .. } => Ok(Joined::new(subscribed)),
             ToShard::Refused { refusal, .. } => Err(refusal),

@@ -28,6 +28,7 @@
 #![deny(clippy::indexing_slicing)]
 
 mod canonical;
+mod claims;
 mod ops;
 mod pattern;
 mod plan;
@@ -37,6 +38,7 @@ mod template;
 mod topic;
 
 pub use crate::change::json::{Int8Format, Shown};
+pub use claims::Claims;
 pub use ops::{Op, Ops, UnknownOp};
 pub use pattern::{PatternError, PatternErrorKind, TablePattern};
 pub use plan::{Plan, PlanProblem, Selection, Step};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use walcast::change::{Acknowledgement, FeedEvent, Lsn};
-use walcast::hub::{Command, ConnectionKey, Hub, HubLimits, JoinToken, LogLimits, ShardId, ToShard, View};
+use walcast::hub::{Command, ConnectionKey, Hub, HubLimits, JoinToken, LogLimits, ShardId, Subscribe, ToShard};
 use walcast::phoenix::Serializer;
 use walcast::replication::progress::StandbyStatus;
 use walcast::replication::source::{Connected, Intake, IntakeError};
@@ -289,8 +289,8 @@ impl Gateway {
     pub(crate) fn accepts(&mut self, topic: &str, cursor: &str) -> bool {
         let shard = ShardId(self.settings.shards);
         let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: 0 };
-        let (topic, cursor) = (topic.to_owned(), Some(cursor.to_owned()));
-        self.hub.command(Command::Subscribe { shard, join, topic, view: View::default(), cursor, snapshot: false });
+        let request = Subscribe { topic: topic.to_owned(), cursor: Some(cursor.to_owned()), ..Subscribe::default() };
+        self.hub.command(Command::Subscribe { shard, join, request: Box::new(request) });
         let (answers, others): (Vec<_>, Vec<_>) = self.hub.take_outgoing().partition(|(to, _)| *to == shard);
         assert!(others.is_empty(), "a join concerns nobody else");
         let accepted = answers.into_iter().flat_map(|(_, messages)| messages).find_map(|message| match message {

@@ -244,8 +244,8 @@ impl World {
         self.clients[client] = Client { join: self.bench.joins, ..std::mem::take(&mut self.clients[client]) };
         let client = &mut self.clients[client];
         (client.after, client.awaited, client.shape) = (None, None, None);
-        let (join, topic, view) = (client.token(), "orders".to_owned(), View::default());
-        let subscribe = Command::Subscribe { shard: SHARD, join, topic, view, cursor, snapshot: true };
+        let request = Subscribe { topic: "orders".to_owned(), cursor, snapshot: true, ..Subscribe::default() };
+        let subscribe = Command::Subscribe { shard: SHARD, join: client.token(), request: Box::new(request) };
         self.bench.hub.command(subscribe);
     }
 

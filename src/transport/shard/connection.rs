@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::hub::ShapeId;
 use crate::phoenix::{Serializer, Session};
+use crate::routing::Claims;
 use crate::transport::websocket::MessageReader;
 
 use super::outbox::Outbox;
@@ -33,6 +34,8 @@ pub(super) enum Phase {
 pub(super) struct Connection {
     pub(super) generation: u32,
     pub(super) serializer: Serializer,
+    /// Of the identity that it showed.
+    pub(super) claims: Claims,
     pub(super) session: Session,
     pub(super) reader: MessageReader,
     pub(super) outbox: Outbox,

@@ -112,6 +112,7 @@ pub(super) fn refusal(refusal: &hub::Refusal) -> Refusal {
         hub::Refusal::UnknownColumn(column) => {
             Refusal::InvalidFilter { message: format!("this topic has no column `{column}`") }
         }
+        hub::Refusal::Unauthorized => Refusal::Unauthorized,
         hub::Refusal::ResyncRequired => Refusal::ResyncRequired,
         hub::Refusal::NotReady => Refusal::NotReady,
     }

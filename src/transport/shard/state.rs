@@ -11,11 +11,13 @@ use serde_json::value::RawValue;
 use slab::Slab;
 
 use crate::hub::{
-    self, After, Command, ConnectionKey, JoinToken, Publication, ReadOutcome, ShapeId, ShardId, Subscribed, ToShard,
+    self, After, Command, ConnectionKey, JoinToken, Publication, ReadOutcome, ShapeId, ShardId, Subscribe, Subscribed,
+    ToShard,
 };
 use crate::phoenix::{
     Body, CloseReason, Effect, FrameKind, JoinId, Outgoing, Payload, Refusal, Serializer, Session, Status,
 };
+use crate::routing::Claims;
 use crate::transport::limits::{LINGER, Limits, OUTBOX_REPLY_FACTOR};
 use crate::transport::websocket::{
     FrameError, Incoming, MessageReader, OpCode, bare_close_frame, begin_frame, close_frame, finish_frame, pong_frame,
@@ -66,6 +68,7 @@ impl State {
         self.connections.insert(Connection {
             generation: self.next_generation,
             serializer,
+            claims: Claims::default(),
             session: Session::new(self.limits.topics_per_connection),
             reader: MessageReader::new(self.limits.frame),
             outbox: Outbox::default(),
@@ -180,6 +183,11 @@ impl State {
             ToShard::Publish(publication) => self.fan_out(&publication),
             ToShard::Subscribed { join, subscribed } => self.subscribed(join, &subscribed, now),
             ToShard::Refused { join, refusal } => self.refused(join, refusal, now),
+            ToShard::Ended { join, refusal } => {
+                if let Some((slot, _)) = self.connection(join) {
+                    self.resync(slot, join.join, &join::refusal(&refusal), now);
+                }
+            }
             ToShard::Read { join, number, publications, outcome } => {
                 self.commands.read_answered(number);
                 self.read(join, number, &publications, outcome, now);
@@ -376,8 +384,9 @@ impl State {
         }
         match join::request(params.get()) {
             Ok(Request { cursor, view, snapshot }) => {
-                let (shard, topic) = (self.id, topic.to_owned());
-                self.commands.push(Command::Subscribe { shard, join: token, topic, view, cursor, snapshot });
+                let (topic, claims) = (topic.to_owned(), connection.claims.clone());
+                let request = Box::new(Subscribe { topic, claims, view, cursor, snapshot });
+                self.commands.push(Command::Subscribe { shard: self.id, join: token, request });
             }
             Err(refusal) => self.refuse(slot, join, &refusal, now),
         }
