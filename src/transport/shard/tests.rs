@@ -1,5 +1,7 @@
 //! A shard's state with the real hub behind it, and clients that are nothing but bytes.
 
+mod token;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
