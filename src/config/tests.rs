@@ -179,7 +179,8 @@ proptest::proptest! {
 
 /// The findings for `[auth]` with these lines, as codes and notes of what is wrong.
 fn auth_findings(folder: &Path, lines: &str) -> Vec<(Code, String)> {
-    let text = format!("postgres.url = 'postgres://db/shop'\n[[route]]\ntable = 'public.a'\ntopic = 'a'\n[auth]\n{lines}\n");
+    let text =
+        format!("postgres.url = 'postgres://db/shop'\n[[route]]\ntable = 'public.a'\ntopic = 'a'\n[auth]\n{lines}\n");
     let loaded = load(&folder.join("walcast.toml").display().to_string(), &text);
     loaded.findings.iter().map(|finding| (finding.code, format!("{finding:?}"))).collect()
 }
