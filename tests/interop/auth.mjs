@@ -52,7 +52,7 @@ async function status(token) {
   socket.on("error", () => {});
   return Promise.race([
     once(socket, "open").then(() => (socket.close(), 101)),
-    once(socket, "unexpected-response").then(([, response]) => response.statusCode),
+    once(socket, "unexpected-response").then(([, response]) => (response.destroy(), response.statusCode)),
   ]);
 }
 

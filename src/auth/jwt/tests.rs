@@ -214,7 +214,7 @@ fn a_set_holds_what_can_be_used_and_nothing_else() {
         json!([]),
     ] {
         assert_eq!(KeySet::of_jwks(&key_set(&[good.clone(), bad.clone()]), false).unwrap().len(), 1, "{bad}");
-        let alone = KeySet::of_jwks(&key_set(&[bad.clone()]), false);
+        let alone = KeySet::of_jwks(&key_set(std::slice::from_ref(&bad)), false);
         assert_eq!(alone.map(|keys| keys.len()), Err(JwksError::NoneUsable(1)), "{bad}");
     }
     assert_eq!(KeySet::of_jwks(&key_set(&[symmetric]), true).unwrap().len(), 1, "in a file of one's own");
