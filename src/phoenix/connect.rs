@@ -128,6 +128,14 @@ fn decode(text: &str, offset: usize) -> Result<String, QueryError> {
     String::from_utf8(decoded).map_err(|_| QueryError::InvalidUtf8 { offset })
 }
 
+/// Decodes a piece of a URL's path, where `+` is itself.
+///
+/// # Errors
+/// A bad escape, or text that is not UTF-8.
+pub fn decode_path(path: &str) -> Result<String, QueryError> {
+    decode(&path.replace('+', "%2B"), 0)
+}
+
 /// What the header `sec-websocket-protocol` says.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Subprotocols {
@@ -207,6 +215,12 @@ mod tests {
         assert_eq!((params.text("flag"), params.text(""), params.text("e")), (Some(""), Some("x"), Some("=")));
         assert_eq!(Params::parse("").unwrap(), Params::default());
         assert_eq!(Params::parse("a=1&a=2").unwrap().text("a"), Some("2"));
+    }
+
+    #[test]
+    fn decodes_paths() {
+        assert_eq!(decode_path("orders:a+b%20c%2F%C3%A4").as_deref(), Ok("orders:a+b c/ä"));
+        assert!(decode_path("orders:%f").is_err());
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::hub::ShapeId;
-use crate::phoenix::{Serializer, Session};
+use crate::phoenix::Session;
 use crate::routing::Claims;
 use crate::transport::websocket::MessageReader;
+use crate::transport::wire::Wire;
 
 use super::outbox::Outbox;
 
@@ -33,7 +34,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) generation: u32,
-    pub(super) serializer: Serializer,
+    pub(super) wire: Wire,
     /// Of the identity that it showed.
     pub(super) claims: Claims,
     pub(super) session: Session,
@@ -45,7 +46,7 @@ pub(super) struct Connection {
     /// Listed among the shard's connections that have something to send.
     pub(super) dirty: bool,
     pub(super) phase: Phase,
-    /// When the client last sent anything, since the process began.
+    /// When the client last sent anything, or took anything of a stream, since the process began.
     pub(super) heard: Duration,
 }
 
