@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::auth::{Gate, Refresher};
 use crate::change::Acknowledgement;
-use crate::config::Config;
+use crate::config::{Auth, Config};
 use crate::hub::task::HubTask;
 use crate::hub::{Hub, HubLimits, LogLimits, ShardId};
 use crate::replication::source::{self, SourceError, SourceSettings, SourceState};
@@ -55,6 +56,8 @@ pub enum AppError {
     Shard(io::Error),
     #[error("listen for signals: {0}")]
     Signals(io::Error),
+    #[error("set up TLS for fetching keys: {0}")]
+    Tls(#[from] rustls::Error),
     #[error(transparent)]
     Routes(#[from] TooManyRoutes),
     #[error(transparent)]
@@ -98,6 +101,8 @@ pub struct App {
     hub: JoinHandle<()>,
     snapshots: JoinHandle<()>,
     accepting: Vec<JoinHandle<io::Result<()>>>,
+    /// Keeps published keys for tokens current, where there are such.
+    refreshing: Option<JoinHandle<()>>,
     shards: Vec<Shard>,
 }
 
@@ -127,7 +132,9 @@ impl App {
 
         let (state_sender, source_state) = watch::channel(SourceState::default());
         let health = Health { caught_up: caught_up.clone(), source: source_state, shutdown: shutdown.clone() };
+        let (gate, refresher) = gate(config)?;
         let routers = Routers {
+            gate,
             public: health::liveness(),
             admin: health::liveness().merge(health::readiness(health)).merge(pages),
         };
@@ -157,8 +164,9 @@ impl App {
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, state_sender, stop));
         let listeners = [(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)];
         let accepting = accept_all(listeners, &shards, &count, config);
+        let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
-        Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, accepting, shards })
+        Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, accepting, refreshing, shards })
     }
 
     /// Returns once clients are served what they expect.
@@ -186,6 +194,8 @@ impl App {
                 _ = &mut self.snapshots => return AppError::Ended("the task that takes snapshots"),
                 _ = watch_shards.tick() => if self.shards.iter().any(|shard| shard.thread.is_finished()) {
                     return AppError::Ended("a shard");
+                } else if self.refreshing.as_ref().is_some_and(JoinHandle::is_finished) {
+                    return AppError::Ended("the task that keeps keys for tokens current");
                 },
             }
         }
@@ -206,6 +216,9 @@ impl App {
         };
         tracing::info!("replication stopped, and what was handled is acknowledged");
         drain(&self.shards).await;
+        if let Some(refreshing) = &self.refreshing {
+            refreshing.abort();
+        }
         let threads: Vec<ShardThread> = self.shards.into_iter().map(|shard| shard.thread).collect();
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(ShardThread::join)).await;
         if !joined.unwrap_or(false) || self.hub.await.is_err() || self.snapshots.await.is_err() {
@@ -218,6 +231,15 @@ impl App {
 
 async fn stop_requested(mut shutdown: Shutdown) {
     shutdown.requested().await;
+}
+
+/// Who is let in, and what keeps its keys current.
+fn gate(config: &Config) -> Result<(Gate, Option<Refresher>), AppError> {
+    let tokens = match &config.auth {
+        Auth::None => None,
+        Auth::Jwt(tokens) => Some(tokens.clone()),
+    };
+    Ok(Gate::new(tokens, config.server.origins.clone())?)
 }
 
 fn source_settings(config: &Config) -> SourceSettings {

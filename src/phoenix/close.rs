@@ -129,6 +129,10 @@ pub enum Refusal {
     Unauthorized,
     /// The identity's token is no longer valid.
     TokenExpired,
+    /// A new token that is not valid; the identity stays what it was.
+    InvalidToken,
+    /// No key to check a new token with could be had; the identity stays what it was.
+    KeysUnavailable,
     /// The join's filter can't be understood; the message says where.
     InvalidFilter { message: String },
     /// The cursor can't be resumed: join again without it and load the rows anew.
@@ -153,6 +157,8 @@ impl Refusal {
             Self::JoinCrashed => "join crashed",
             Self::Unauthorized => "unauthorized",
             Self::TokenExpired => "token_expired",
+            Self::InvalidToken => "invalid_token",
+            Self::KeysUnavailable => "keys_unavailable",
             Self::InvalidFilter { .. } => "invalid_filter",
             Self::ResyncRequired => "resync_required",
             Self::NotReady => "not_ready",
@@ -167,11 +173,12 @@ impl Refusal {
     #[must_use]
     pub const fn retry(&self) -> bool {
         match self {
-            Self::JoinCrashed | Self::NotReady | Self::SnapshotFailed => true,
+            Self::JoinCrashed | Self::KeysUnavailable | Self::NotReady | Self::SnapshotFailed => true,
             Self::UnmatchedTopic
             | Self::TooManyChannels
             | Self::Unauthorized
             | Self::TokenExpired
+            | Self::InvalidToken
             | Self::InvalidFilter { .. }
             | Self::ResyncRequired
             | Self::SnapshotTooLarge

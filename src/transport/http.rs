@@ -19,13 +19,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 
-use crate::phoenix::Serializer;
+use crate::auth::Gate;
 use crate::phoenix::connect::{Params, SUBPROTOCOL, Subprotocols};
 
 use super::limits::Limits;
 use super::listener::{Entrance, Permit};
 use super::long_poll::{self, Peers};
-use super::shard::{Accepted, Shell, Stream, adopt};
+use super::shard::{Accepted, Newcomer, Shell, Stream, adopt};
 use super::{topics, websocket};
 
 /// Where Phoenix clients connect: the socket's mount path and the transport's name.
@@ -34,9 +34,10 @@ const WEBSOCKET_PATH: &str = "/socket/websocket";
 /// What HTTP holds of a request's head, and of an answer that its client is slow to take. A token fits.
 const HTTP_BUFFER: usize = 64 * 1024;
 
-/// What is served beside the WebSocket, by entrance.
+/// Who is let in, and what is served beside the WebSocket, by entrance.
 #[derive(Clone)]
 pub struct Routers {
+    pub gate: Gate,
     pub public: Router,
     pub admin: Router,
 }
@@ -68,11 +69,10 @@ impl Server {
         let service = service_fn(|request: Request<Incoming>| {
             let (server, router, permit) = (Rc::clone(&server), router.clone(), Rc::clone(&permit));
             async move {
-                let shell = &server.shell;
                 let response = match request.uri().path() {
-                    WEBSOCKET_PATH => upgrade(request, shell, &permit),
-                    long_poll::PATH => long_poll::serve(request, shell, &server.peers, &server.limits).await,
-                    path if path.starts_with(topics::PREFIX) => return Ok(topics::serve(request, shell).await),
+                    WEBSOCKET_PATH => upgrade(request, &server.routers.gate, &server.shell, &permit).await,
+                    long_poll::PATH => long_poll::serve(request, &server).await,
+                    path if path.starts_with(topics::PREFIX) => return Ok(topics::serve(request, &server).await),
                     _ => router.call(request).await?,
                 };
                 Ok::<_, Infallible>(response.map(Reply::Whole))
@@ -127,8 +127,9 @@ impl hyper::body::Body for Reply {
 }
 
 /// The answer to a handshake; the socket is adopted once it is out.
-fn upgrade(
+async fn upgrade(
     mut request: Request<Incoming>,
+    gate: &Gate,
     shell: &Rc<RefCell<Shell>>,
     permit: &Rc<RefCell<Option<Permit>>>,
 ) -> Response<Body> {
@@ -136,7 +137,8 @@ fn upgrade(
         return text(StatusCode::BAD_REQUEST, "a WebSocket begins with GET");
     }
     let params = Params::parse(request.uri().query().unwrap_or_default());
-    let Some(serializer) = params.ok().and_then(|params| params.serializer().ok()) else {
+    let negotiated = params.ok().and_then(|params| params.serializer().ok().map(|serializer| (serializer, params)));
+    let Some((serializer, params)) = negotiated else {
         return empty(StatusCode::FORBIDDEN);
     };
     let headers = match websocket::accept(request.headers()) {
@@ -150,10 +152,15 @@ fn upgrade(
     if subprotocols.others && !subprotocols.phoenix {
         return empty(StatusCode::FORBIDDEN);
     }
+    let identity = match gate.admit(request.headers(), &params).await {
+        Ok(identity) => identity,
+        Err(denied) => return empty(denied.upgrade_status()),
+    };
     let Some(permit) = permit.borrow_mut().take() else {
         return empty(StatusCode::BAD_REQUEST);
     };
-    tokio::task::spawn_local(hand_over(hyper::upgrade::on(&mut request), Rc::clone(shell), serializer, permit));
+    let newcomer = Newcomer { serializer, identity, permit };
+    tokio::task::spawn_local(hand_over(hyper::upgrade::on(&mut request), Rc::clone(shell), newcomer));
     let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
     *response.headers_mut() = headers;
     if subprotocols.phoenix {
@@ -168,13 +175,13 @@ fn subprotocol_header(request: &Request<Incoming>) -> String {
     values.filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",")
 }
 
-async fn hand_over(upgrade: OnUpgrade, shell: Rc<RefCell<Shell>>, serializer: Serializer, permit: Permit) {
+async fn hand_over(upgrade: OnUpgrade, shell: Rc<RefCell<Shell>>, newcomer: Newcomer) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "a client was gone before its upgrade"),
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(Parts { io, read_buf, .. }) => adopt(&shell, io.into_inner(), serializer, &read_buf, permit),
+        Ok(Parts { io, read_buf, .. }) => adopt(&shell, io.into_inner(), newcomer, &read_buf),
         Err(_) => tracing::error!("an upgraded connection was not over TCP"),
     }
 }

@@ -8,8 +8,6 @@ mod body;
 mod session;
 mod token;
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +19,11 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::auth::Denied;
 use crate::phoenix::connect::Params;
 
+use super::http::Server;
 use super::limits::Limits;
-use super::shard::Shell;
 
 pub(super) use body::Message;
 pub(super) use session::{Progress, patience};
@@ -35,6 +34,7 @@ pub(super) const PATH: &str = "/socket/longpoll";
 
 /// The token's header in clients that keep it out of URLs; it wins over the query's.
 const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
+const TOKEN_PARAM: &str = "token";
 /// Requests of other shards that wait for a shard.
 const PEER_QUEUE: usize = 1024;
 /// From one attempt to the next to hand messages to a shard that waits for the hub.
@@ -99,20 +99,19 @@ impl Peers {
 }
 
 /// Answers a request to [`PATH`].
-pub(super) async fn serve(
-    request: Request<Incoming>,
-    shell: &Rc<RefCell<Shell>>,
-    peers: &Peers,
-    limits: &Limits,
-) -> Response<Body> {
+pub(super) async fn serve(request: Request<Incoming>, server: &Server) -> Response<Body> {
+    let Server { routers, peers, limits, .. } = server;
     let Ok(params) = Params::parse(request.uri().query().unwrap_or_default()) else {
         return answer::http(StatusCode::BAD_REQUEST, "the query can't be decoded");
     };
+    if !routers.gate.allows_origin(request.headers()) {
+        return answer::status(answer::FORBIDDEN);
+    }
     match *request.method() {
         Method::OPTIONS => answer::preflight(request.headers()),
         Method::GET => match poll(token(request.headers(), &params), peers, limits.poll).await {
             Some(response) => response,
-            None => begin(&params, request.headers(), shell),
+            None => begin(params, request.headers(), server).await,
         },
         Method::POST => match token(request.headers(), &params) {
             Some(token) => post(token.key, request, peers, limits).await,
@@ -124,7 +123,7 @@ pub(super) async fn serve(
 
 fn token(headers: &HeaderMap, params: &Params) -> Option<Token> {
     let header = headers.get(TOKEN_HEADER).and_then(|value| value.to_str().ok());
-    header.or_else(|| params.text("token"))?.parse().ok()
+    header.or_else(|| params.text(TOKEN_PARAM))?.parse().ok()
 }
 
 /// Waits for the session's messages; none where there is no such session.
@@ -143,9 +142,17 @@ async fn poll(token: Option<Token>, peers: &Peers, window: Duration) -> Option<R
 }
 
 /// A session begins: the client learns its token, and polls.
-fn begin(params: &Params, _headers: &HeaderMap, shell: &Rc<RefCell<Shell>>) -> Response<Body> {
+async fn begin(params: Params, headers: &HeaderMap, server: &Server) -> Response<Body> {
     let Ok(serializer) = params.serializer() else { return answer::status(answer::FORBIDDEN) };
-    match shell.borrow_mut().open_session(serializer) {
+    // A session that is gone has left its token in the parameter by which a credential may come.
+    let has_session = params.text(TOKEN_PARAM).is_some_and(|token| token.parse::<Token>().is_ok());
+    let params = if has_session { params.without_last(TOKEN_PARAM) } else { params };
+    let identity = match server.routers.gate.admit(headers, &params).await {
+        Ok(identity) => identity,
+        Err(Denied::NoKeys) => return answer::unavailable(),
+        Err(_) => return answer::status(answer::FORBIDDEN),
+    };
+    match server.shell.borrow_mut().open_session(serializer, identity) {
         Some(token) => answer::without_messages(answer::GONE, &token),
         None => answer::unavailable(),
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::auth::Identity;
 use crate::phoenix::Serializer;
 use crate::transport::listener::Permit;
 use crate::transport::long_poll::{
@@ -27,12 +28,12 @@ pub(super) struct Session {
 
 impl Shell {
     /// A session begins; its first token. None where there is no room for it, or the server stops.
-    pub(in crate::transport) fn open_session(&mut self, serializer: Serializer) -> Option<Token> {
+    pub(in crate::transport) fn open_session(&mut self, serializer: Serializer, identity: Identity) -> Option<Token> {
         let permit = self.admit_guest()?;
         let mut secret = [0; SECRET_LENGTH];
         rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut secret).ok()?;
         let now = self.now();
-        let slot = self.state.open(Wire::LongPoll(serializer), now);
+        let slot = self.state.open(Wire::LongPoll(serializer), identity, now);
         let key = SessionKey { shard: u16::try_from(self.id.0).ok()?, slot: u32::try_from(slot).ok()?, secret };
         let session = Session { key, progress: Progress::default(), waiting: None, polled: now, _permit: permit };
         self.guests.insert(slot, Guest::Session(Box::new(session)));

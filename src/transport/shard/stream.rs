@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 
+use crate::auth::Identity;
 use crate::phoenix::ClientMessage;
 use crate::transport::wire::Wire;
 
@@ -55,10 +56,14 @@ pub(in crate::transport) enum NoStream {
 pub(in crate::transport) async fn open(
     shell: &Rc<RefCell<Shell>>,
     wire: Wire,
+    identity: Identity,
     join: ClientMessage,
 ) -> Result<Stream, NoStream> {
-    let stream =
-        shell.borrow_mut().open_stream(wire).map(|(slot, serial)| Stream { shell: Rc::clone(shell), slot, serial });
+    let stream = shell.borrow_mut().open_stream(wire, identity).map(|(slot, serial)| Stream {
+        shell: Rc::clone(shell),
+        slot,
+        serial,
+    });
     let stream = stream.ok_or(NoStream::Unavailable)?;
     shell.borrow_mut().request(stream.slot, join);
     let answer = poll_fn(|context| shell.borrow_mut().poll_answer(stream.slot, stream.serial, context)).await;
@@ -70,11 +75,11 @@ pub(in crate::transport) async fn open(
 }
 
 impl Shell {
-    fn open_stream(&mut self, wire: Wire) -> Option<(usize, u64)> {
+    fn open_stream(&mut self, wire: Wire, identity: Identity) -> Option<(usize, u64)> {
         if self.draining || self.state.waiting_commands() >= COMMANDS_MAX {
             return None;
         }
-        let slot = self.state.open(wire, self.now());
+        let slot = self.state.open(wire, identity, self.now());
         self.next_serial += 1;
         self.guests.insert(slot, Guest::Stream(StreamEnd { serial: self.next_serial, waker: None }));
         Some((slot, self.next_serial))

@@ -129,7 +129,7 @@ impl Bench {
     }
 
     fn open(&mut self, serializer: Serializer) -> usize {
-        self.state.open(serializer, self.now)
+        self.state.open(serializer, crate::auth::Identity::default(), self.now)
     }
 
     fn say(&mut self, slot: usize, message: &Value) {

@@ -96,7 +96,8 @@ struct Shard {
 impl Shard {
     fn new(id: ShardId, limits: Limits, routers: Routers, channels: ShardChannels) -> Self {
         let commands_waiting = Rc::new(Notify::new());
-        let shell = Shell::new(id, limits, channels.count.clone(), Rc::clone(&commands_waiting));
+        let (gate, count) = (routers.gate.clone(), channels.count.clone());
+        let shell = Shell::new(id, limits, gate, count, Rc::clone(&commands_waiting));
         Self { limits, shell: Rc::new(RefCell::new(shell)), routers, channels, commands_waiting }
     }
 

@@ -8,9 +8,6 @@ pub(super) mod event;
 mod query;
 mod status;
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -20,11 +17,11 @@ use hyper::header::{
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
-use crate::phoenix::connect::decode_path;
+use crate::phoenix::connect::{Params, decode_path};
 use crate::phoenix::{self, ClientMessage, Payload, Refusal};
 
-use super::http::Reply;
-use super::shard::{NoStream, Shell, Stream, open_stream};
+use super::http::{Reply, Server};
+use super::shard::{NoStream, Stream, open_stream};
 use super::wire::Wire;
 use query::Asked;
 
@@ -40,9 +37,9 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// Answers a request to a path below [`PREFIX`].
-pub(super) async fn serve(request: Request<Incoming>, shell: &Rc<RefCell<Shell>>) -> Response<Reply> {
+pub(super) async fn serve(request: Request<Incoming>, server: &Server) -> Response<Reply> {
     let mut response = match *request.method() {
-        Method::GET | Method::HEAD => answer(&request, shell).await,
+        Method::GET | Method::HEAD => answer(&request, server).await,
         Method::OPTIONS => preflight(request.headers()),
         _ => {
             let mut response = Response::new(Body::empty().into());
@@ -53,30 +50,40 @@ pub(super) async fn serve(request: Request<Incoming>, shell: &Rc<RefCell<Shell>>
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Which origins may come is the origin check's to say; no cookie is looked at.
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if server.routers.gate.allows_origin(request.headers()) {
+        // The gate has said which origins may come; no cookie is looked at.
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
     if request.method() == Method::HEAD {
         return response.map(|_| Body::empty().into());
     }
     response
 }
 
-async fn answer(request: &Request<Incoming>, shell: &Rc<RefCell<Shell>>) -> Response<Reply> {
+async fn answer(request: &Request<Incoming>, server: &Server) -> Response<Reply> {
+    let query = request.uri().query().unwrap_or_default();
+    let params = match Params::parse(query) {
+        Ok(params) => params,
+        Err(error) => return refused(&Refusal::InvalidFilter { message: error.to_string() }.response()),
+    };
+    let identity = match server.routers.gate.admit(request.headers(), &params).await {
+        Ok(identity) => identity,
+        Err(denied) => return json(denied.status(), denied.body().into()),
+    };
     let path = request.uri().path().strip_prefix(PREFIX).unwrap_or_default();
     let (name, is_events) = path.strip_suffix(EVENTS_SUFFIX).map_or((path, false), |name| (name, true));
-    let query = request.uri().query().unwrap_or_default();
     let Ok(topic) = decode_path(name) else { return refused(&Refusal::UnmatchedTopic.response()) };
     let (wire, asked) = if is_events {
         let shown = request.headers().get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
-        (Wire::Events, query::events(query, shown))
+        (Wire::Events, query::events(query, &params, shown))
     } else {
-        (Wire::Rows { begun: false }, query::rows(query))
+        (Wire::Rows { begun: false }, query::rows(query, &params))
     };
     let Asked { params, comes_back } = match asked {
         Ok(asked) => asked,
         Err(refusal) => return refused(&refusal.response()),
     };
-    match open_stream(shell, wire, join(topic, params)).await {
+    match open_stream(&server.shell, wire, identity, join(topic, params)).await {
         Ok(stream) if is_events => events(stream.into()),
         Ok(stream) => {
             let mut response = Response::new(stream.into());
@@ -109,12 +116,15 @@ fn events(body: Reply) -> Response<Reply> {
 
 /// `{"reason": …}` with the status that the reason has in HTTP.
 fn refused(reason: &phoenix::Body) -> Response<Reply> {
-    let json = match reason {
+    let reason = match reason {
         phoenix::Body::Json(json) => json.clone(),
         phoenix::Body::Binary(_) => Bytes::new(),
     };
-    let status = status::of(&json);
-    let mut response = Response::new(Body::from(json).into());
+    json(status::of(&reason), reason.into())
+}
+
+fn json(status: StatusCode, body: Body) -> Response<Reply> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     if status == StatusCode::SERVICE_UNAVAILABLE {
