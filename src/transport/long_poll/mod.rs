@@ -154,6 +154,8 @@ async fn begin(params: Params, headers: &HeaderMap, server: &Server) -> Response
     };
     match server.shell.borrow_mut().open_session(serializer, identity) {
         Some(token) => answer::without_messages(answer::GONE, &token),
+        // It comes back without a token then.
+        None if has_session => answer::status(answer::GONE),
         None => answer::unavailable(),
     }
 }
