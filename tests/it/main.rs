@@ -14,4 +14,5 @@ mod setup;
 mod snapshot;
 mod support;
 mod tail;
+mod transports;
 mod values;

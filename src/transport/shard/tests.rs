@@ -30,6 +30,8 @@ fn limits() -> Limits {
         topic: 255,
         idle: Duration::from_secs(60),
         handshake: Duration::from_secs(10),
+        poll: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(15),
         connections: 100,
     }
 }
