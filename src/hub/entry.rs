@@ -49,7 +49,14 @@ pub(super) struct Batch {
     pub(super) span: Range<Position>,
     pub(super) deliveries: Vec<Delivery>,
     /// Kept when somebody catches up, since others are likely to.
-    pub(super) publication: Option<Arc<Publication>>,
+    pub(super) publication: Option<Kept>,
+}
+
+/// A batch's encoding, with the number by which [`super::encodings`] knows it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) publication: Arc<Publication>,
+    pub(super) age: u64,
 }
 
 impl Batch {
