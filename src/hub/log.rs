@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::change::{Lsn, Visibility};
 use crate::routing::{RouteId, Topic};
 
@@ -12,7 +14,7 @@ use super::encodings::{Encodings, entries_max};
 use super::entry::{Batch, Entry, Kept, Malformed};
 use super::evicted::Evicted;
 use super::shape::Shape;
-use super::topics::{BatchRef, OpenTopic, TopicState, Topics};
+use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
 use super::{Cursor, Position, Publication, Splice};
 
 /// How much the log keeps; what is older can no longer be resumed from.
@@ -60,6 +62,8 @@ pub(super) struct Log {
     size: usize,
     encodings: Encodings,
     pub(super) topics: Topics,
+    /// How many of them have batches: they are there for the log's sake, with subscribers or without.
+    pub(super) fed: usize,
     pub(super) truncates: VecDeque<Truncate>,
     pub(super) holes: VecDeque<Hole>,
     /// Topics that are owed the last part of the transaction that is coming in.
@@ -83,6 +87,7 @@ impl Log {
             size: 0,
             encodings: Encodings::default(),
             topics: Topics::default(),
+            fed: 0,
             truncates: VecDeque::new(),
             holes: VecDeque::new(),
             open: Vec::new(),
@@ -92,7 +97,12 @@ impl Log {
 
     /// Bytes of memory, about.
     pub(super) const fn size(&self) -> usize {
-        self.size + self.encodings.size()
+        self.transactions_size() + self.encodings.size()
+    }
+
+    /// The same of the transactions and their index.
+    const fn transactions_size(&self) -> usize {
+        self.size + self.fed * TOPIC_OVERHEAD
     }
 
     /// The number that the next entry gets.
@@ -135,7 +145,7 @@ impl Log {
             let expired = now.saturating_sub(front.arrived) > self.limits.window;
             let held_back = self.reached.bytes_since(front.header.commit_lsn);
             let wal_spent = self.limits.wal > 0 && held_back > self.limits.wal;
-            if !expired && !wal_spent && self.size <= memory {
+            if !expired && !wal_spent && self.transactions_size() <= memory {
                 break;
             }
             self.evict_front();
@@ -162,9 +172,11 @@ impl Log {
                 self.encodings.forget(kept.age);
             }
             if let Some(state) = self.topics.get_mut(batch.topic.as_str()) {
+                let was_fed = !state.batches.is_empty();
                 while state.batches.front().is_some_and(|reference| reference.entry <= self.first) {
                     state.batches.pop_front();
                 }
+                self.fed -= usize::from(was_fed && state.batches.is_empty());
             }
             self.topics.remove_if_idle(batch.topic.as_str());
         }
@@ -282,7 +294,11 @@ impl Log {
         if let Some(publication) = kept.filter(|it| it.is_for(shape.id, cursor.splice.as_ref())) {
             return Some(Arc::clone(publication));
         }
-        let payload = entry.encode(batch, shape, &cursor, &mut self.malformed)?;
+        let mut payload = entry.encode(batch, shape, &cursor, &mut self.malformed)?;
+        if keep == Keep::InLog {
+            // Without the room to grow that it was encoded in.
+            payload = Bytes::copy_from_slice(&payload);
+        }
         let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
         let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
         let publication = Arc::new(publication.with_splice(cursor.splice));
@@ -305,7 +321,7 @@ impl Log {
 
     /// Encodings take what the entries leave, and never less than their share: reading makes the log no shorter.
     fn drop_encodings(&mut self) {
-        let most = self.limits.memory - self.size.min(entries_max(&self.limits));
+        let most = self.limits.memory - self.transactions_size().min(entries_max(&self.limits));
         while let Some(at) = self.encodings.pop_over(most) {
             if let Some(batch) = self.batch_mut(at) {
                 batch.publication = None;
