@@ -108,8 +108,13 @@ impl Channel {
         params
     }
 
-    pub(crate) fn fetch(&mut self, reference: u64) {
-        self.fetch_ref = Some(reference);
+    /// Asks for the current rows, unless that has no answer yet; whether it does.
+    pub(crate) fn fetch(&mut self, reference: u64) -> bool {
+        let asks = self.state == State::Joined && self.fetch_ref.is_none();
+        if asks {
+            self.fetch_ref = Some(reference);
+        }
+        asks
     }
 
     pub(crate) fn reply(&mut self, reference: u64, payload: &Json, postgres: &Postgres) -> Checked {

@@ -56,8 +56,7 @@ impl Client {
     /// Asks for the current rows.
     pub(crate) fn fetch(&mut self, index: usize) {
         let channel = &mut self.channels[index];
-        if channel.state == State::Joined {
-            channel.fetch(self.references + 1);
+        if channel.fetch(self.references + 1) {
             let (join_ref, topic) = (channel.join_ref, channel.topic);
             self.push(join_ref, topic, "fetch_updates", &json!({}));
         }

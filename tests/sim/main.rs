@@ -5,7 +5,8 @@
 //! every cursor stands for exactly what was sent up to it; nothing is acknowledged that a resume would need; nothing
 //! grows with the slowness of a client. At quiet points every client's rows are the table's.
 //!
-//! `WALCAST_SIM_SEEDS=100000` runs more seeds, `WALCAST_SIM_SEED=7` one of them with a trace.
+//! `WALCAST_SIM_SEEDS=100000` runs more seeds (`WALCAST_SIM_FROM=1000`: without the first ones), `WALCAST_SIM_SEED=7` one
+//! of them with a trace.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod channel;
@@ -57,7 +58,8 @@ fn every_seed_keeps_every_promise() {
         println!("{seen:?}");
         return;
     }
-    let (next, seeds) = (AtomicU64::new(0), number("WALCAST_SIM_SEEDS").unwrap_or(SEEDS));
+    let (from, seeds) = (number("WALCAST_SIM_FROM"), number("WALCAST_SIM_SEEDS"));
+    let (next, seeds) = (AtomicU64::new(from.unwrap_or(0)), seeds.unwrap_or(SEEDS));
     let work = || {
         let mut all = Vec::new();
         loop {
