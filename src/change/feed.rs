@@ -96,6 +96,16 @@ pub struct Acknowledgement {
     pub position: Lsn,
 }
 
+/// A table of which the feed lacks something that no change tells: whoever watched it has to begin afresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableHole {
+    /// Its name when it was watched.
+    pub schema: Arc<str>,
+    pub name: Arc<str>,
+    /// For the operator.
+    pub reason: String,
+}
+
 /// What replication tells the hub, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FeedEvent {
@@ -112,6 +122,12 @@ pub enum FeedEvent {
         relations: Vec<Arc<Relation>>,
     },
     Part(TransactionPart),
+    /// What the publication gives has changed, and the feed has come past that.
+    Published {
+        /// Every table that it gives now.
+        relations: Vec<Arc<Relation>>,
+        holes: Vec<TableHole>,
+    },
     /// Nothing is pending up to here (a keepalive between transactions).
     Progress(Lsn),
     /// Continuity is lost: `reason` is for the operator. Everyone must resync.

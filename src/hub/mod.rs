@@ -15,6 +15,7 @@ mod evicted;
 mod log;
 mod message;
 mod publication;
+mod published;
 mod reading;
 mod shape;
 mod snapshot;

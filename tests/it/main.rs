@@ -9,6 +9,7 @@ mod live;
 mod pgoutput;
 mod replication;
 mod routing;
+mod schema;
 mod setup;
 mod snapshot;
 mod support;

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::changes::Changes;
+
+use super::changes::Observation;
 use super::continuity::{self, Discontinuity, Position};
 use super::outbox::{self, Outbox};
 use crate::change::catalogue::TypeDefinition;
@@ -16,6 +19,7 @@ use crate::change::feed::FeedSystem;
 use crate::change::{Acknowledgement, Ancestor, FeedEvent, Lsn, Oid, Relation, TransactionPart};
 use crate::replication::pgoutput::{self, DecodeError};
 use crate::replication::progress::{Progress, StandbyStatus};
+use crate::replication::publication::Look;
 use crate::replication::transaction::{AssembleError, Assembled, Assembler, PartLimits};
 use crate::replication::wire::SystemIdentity;
 
@@ -56,12 +60,21 @@ pub struct Intake {
     position: Option<Position>,
     /// How many were told.
     losses: u64,
+    /// What the publication gives, and what of its changes is yet to be told.
+    changes: Changes,
 }
 
 impl Intake {
     #[must_use]
     pub fn new(limits: PartLimits) -> Self {
-        Self { outbox: Outbox::default(), assembler: Assembler::new(limits), progress: None, position: None, losses: 0 }
+        Self {
+            outbox: Outbox::default(),
+            assembler: Assembler::new(limits),
+            progress: None,
+            position: None,
+            losses: 0,
+            changes: Changes::default(),
+        }
     }
 
     /// Where the feed is, once it has begun.
@@ -129,7 +142,20 @@ impl Intake {
         if let Some(position) = self.position.as_mut().filter(|position| !in_transaction && position.end < wal_end) {
             position.end = wal_end;
             self.outbox.push(FeedEvent::Progress(wal_end));
+            self.tell_changes();
         }
+    }
+
+    /// What the publication gives, as it was last looked at.
+    #[must_use]
+    pub const fn look(&self) -> Option<&Look> {
+        self.changes.look()
+    }
+
+    /// The publication was looked at. What the feed lacks is told when it has come as far as the catalogue was then.
+    pub fn looked(&mut self, observation: Observation) {
+        self.changes.looked(observation);
+        self.tell_changes();
     }
 
     /// The hub does without everything up to here.
@@ -179,6 +205,7 @@ impl Intake {
         }
         self.progress = None;
         self.losses += 1;
+        self.changes = Changes::default();
         self.assembler.restart(None);
         self.outbox.push(FeedEvent::Lost { reason: reason.to_owned() });
         true
@@ -213,7 +240,17 @@ impl Intake {
             (Some(end), Some(position)) => position.end = position.end.max(end),
             _ => {}
         }
+        self.changes.note_truncates(&part);
         self.outbox.push(FeedEvent::Part(part));
+        self.tell_changes();
+    }
+
+    /// A position inside of a transaction is none that has been reached.
+    fn tell_changes(&mut self) {
+        let Some(position) = self.position else { return };
+        while let Some(event) = self.changes.due(position.end) {
+            self.outbox.push(event);
+        }
     }
 }
 

@@ -50,7 +50,9 @@ pub(super) fn last_end(batch: &[FeedEvent]) -> Option<Lsn> {
     let same_wal = batch.iter().rev().take_while(|event| !matches!(event, FeedEvent::Lost { .. }));
     same_wal.into_iter().find_map(|event| match event {
         FeedEvent::Part(part) => part.end_lsn,
-        FeedEvent::Progress(_) | FeedEvent::Connected { .. } | FeedEvent::Lost { .. } => None,
+        FeedEvent::Progress(_) | FeedEvent::Published { .. } | FeedEvent::Connected { .. } | FeedEvent::Lost { .. } => {
+            None
+        }
     })
 }
 
