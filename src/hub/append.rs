@@ -108,8 +108,8 @@ pub(super) fn append(
     now: Duration,
 ) -> Appended {
     let lsn = part.header.commit_lsn;
-    let end = match part.changes.last() {
-        Some(change) => Position { lsn, ordinal: change.ordinal },
+    let end = match part.last_ordinal() {
+        Some(ordinal) => Position { lsn, ordinal },
         None => Position::before(lsn),
     };
     let span = log.head..end.max(log.head);

@@ -133,6 +133,7 @@ impl Hub {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part),
+            FeedEvent::Broadcast(_) => {}
             FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {

@@ -90,7 +90,7 @@ mod tests {
     fn truncate(xid: u32) -> TransactionPart {
         let header = TransactionHeader { xid, commit_lsn: Lsn::new(1), commit_timestamp: PgTimestamp::default() };
         let change = Change { relation: Arc::new(relation()), operation: Operation::Truncate, ordinal: 1 };
-        TransactionPart { header, changes: vec![change], first: true, end_lsn: None }
+        TransactionPart { header, changes: vec![change], announcements: Vec::new(), first: true, end_lsn: None }
     }
 
     fn holes(event: Option<FeedEvent>) -> Option<usize> {

@@ -233,6 +233,9 @@ impl Streaming<'_> {
             let definitions = self.look_up(&wanted).await?;
             wanted = self.source.intake.define_types(definitions)?;
         }
+        if let Some((messages, reason)) = self.source.intake.take_unreadable() {
+            tracing::warn!(messages, %reason, "messages by pg_logical_emit_message are no broadcasts, and nobody gets them");
+        }
         Ok(())
     }
 
