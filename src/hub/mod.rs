@@ -16,6 +16,7 @@ mod evicted;
 mod log;
 mod message;
 mod publication;
+mod published;
 mod reading;
 mod shape;
 mod snapshot;

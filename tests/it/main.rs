@@ -10,6 +10,7 @@ mod live;
 mod pgoutput;
 mod replication;
 mod routing;
+mod schema;
 mod setup;
 mod snapshot;
 mod support;

@@ -171,6 +171,7 @@ impl Bench {
                 commit_timestamp: PgTimestamp::from_micros(0),
             },
             changes: (1..=rows).map(change).collect(),
+            announcements: Vec::new(),
             first: true,
             end_lsn: Some(Lsn::new(self.lsn + 5)),
         };
