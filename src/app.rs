@@ -23,7 +23,7 @@ use crate::routing::{RouteTable, TooManyRoutes};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
 use crate::telemetry::health::{self, Health};
-use crate::transport::{self, Control, Count, Entrance, Limits, Routers, ShardChannels, ShardThread};
+use crate::transport::{self, Control, Count, Entrance, Limits, Peers, Routers, ShardChannels, ShardThread};
 
 /// Batches of feed events between replication and the hub. Each is what one read of the socket brought: a few give
 /// both something to do, more would only hold memory while the hub is slow.
@@ -138,7 +138,8 @@ impl App {
             public: health::liveness(),
             admin: health::liveness().merge(health::readiness(health)).merge(pages),
         };
-        let (shards, to_shards) = spawn_shards(&limits(config), &routers, &command_sender)?;
+        let count = Count::default();
+        let (shards, to_shards) = spawn_shards(&limits(config), &routers, &command_sender, &count)?;
         drop(command_sender);
 
         let routes = Arc::new(config.route_table()?);
@@ -161,8 +162,8 @@ impl App {
         let stop = stop_requested(shutdown);
         let settings = source_settings(config);
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, state_sender, stop));
-        let accepting =
-            accept_all([(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)], &shards, config);
+        let listeners = [(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)];
+        let accepting = accept_all(listeners, &shards, &count, config);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
         Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, accepting, refreshing, shards })
@@ -278,6 +279,8 @@ fn limits(config: &Config) -> Limits {
         topic: bytes(limits.topic),
         idle: limits.idle,
         handshake: limits.handshake,
+        poll: limits.poll,
+        keep_alive: limits.keep_alive,
         connections: limits.connections as usize,
     }
 }
@@ -318,13 +321,16 @@ fn spawn_shards(
     limits: &Limits,
     routers: &Routers,
     commands: &mpsc::Sender<crate::hub::Command>,
+    count: &Count,
 ) -> Result<(Vec<Shard>, ToShards), AppError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (mut shards, mut to_shards) = (Vec::new(), Vec::new());
-    for id in (0..cores).map(ShardId) {
+    let (peers, sessions) = Peers::channels(cores);
+    for (id, sessions) in (0..cores).map(ShardId).zip(sessions) {
         let (control, control_receiver) = mpsc::channel(CONTROL_QUEUE);
         let (to_shard, from_hub) = mpsc::channel(SHARD_QUEUE);
-        let channels = ShardChannels { control: control_receiver, from_hub, commands: commands.clone() };
+        let (commands, peers, count) = (commands.clone(), peers.clone(), count.clone());
+        let channels = ShardChannels { control: control_receiver, from_hub, commands, sessions, peers, count };
         let thread = ShardThread::spawn(id, *limits, routers.clone(), channels).map_err(AppError::Shard)?;
         shards.push(Shard { thread, control });
         to_shards.push(to_shard);
@@ -335,9 +341,9 @@ fn spawn_shards(
 fn accept_all(
     listeners: [(std::net::TcpListener, Entrance); 2],
     shards: &[Shard],
+    count: &Count,
     config: &Config,
 ) -> Vec<JoinHandle<io::Result<()>>> {
-    let count = Count::default();
     let limit = limits(config).connections;
     let spawn = |(listener, entrance)| {
         let shards = shards.iter().map(|shard| shard.control.clone()).collect();
