@@ -320,7 +320,7 @@ pub(in crate::transport) fn adopt(shell: &Rc<RefCell<Shell>>, stream: TcpStream,
 
 /// Has the tokens verified that clients have shown on their connections, each by a task: a key may have to be fetched
 /// first, and nobody else waits for that. To be called after whatever gives the state bytes of clients.
-fn verify_tokens(shell: &Rc<RefCell<Shell>>) {
+pub(super) fn verify_tokens(shell: &Rc<RefCell<Shell>>) {
     loop {
         let next = shell.borrow_mut().state.next_token();
         let Some((connection, token)) = next else { return };
