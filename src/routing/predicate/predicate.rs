@@ -37,7 +37,7 @@ pub struct Predicate {
 impl Predicate {
     pub(super) fn new(test: Test) -> Self {
         let mut columns = Vec::new();
-        test.each_column(&mut |column| columns.push(column));
+        test.each_column(&mut |column, _| columns.push(column));
         columns.sort_unstable();
         columns.dedup();
         Self { test, columns: columns.into() }
@@ -83,7 +83,7 @@ impl Predicate {
         Self::new(Test::and([self.test, other.test].into()))
     }
 
-    /// Each part of it, with its truth.
+    /// Each part of it, with its truth. It shows the claims and literals that are in it.
     #[must_use]
     pub fn explain<V: Values + ?Sized>(&self, values: &V) -> Explanation {
         Explanation::of(&self.test, values)
