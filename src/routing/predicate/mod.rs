@@ -37,7 +37,7 @@ mod write;
 pub use error::{ExpressionError, ExpressionErrorKind};
 pub use explain::{Explanation, Verdict};
 pub use expression::{Expression, MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_NODES};
-pub use filter::{Filter, FilterError};
+pub use filter::{Filter, FilterError, MAX_CONDITIONS, MAX_FILTER_LENGTH, MAX_IN_VALUES};
 pub use keys::Keys;
 pub use predicate::{Predicate, Values};
 pub use scope::Scope;

@@ -80,7 +80,7 @@ pub(super) enum Node {
     Term(Term),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Comparison {
     Equal,
     NotEqual,

@@ -80,7 +80,12 @@ impl Predicate {
     /// True where both are.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self::new(Test::and([self.test, other.test].into()))
+        Self::all(vec![self, other])
+    }
+
+    /// True where each of them is.
+    pub(super) fn all(predicates: Vec<Self>) -> Self {
+        Self::new(Test::and(predicates.into_iter().map(|predicate| predicate.test).collect()))
     }
 
     /// Each part of it, with its truth. It shows the claims and literals that are in it.
