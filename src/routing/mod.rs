@@ -45,7 +45,8 @@ pub use pattern::{PatternError, PatternErrorKind, TablePattern};
 pub use plan::{Plan, PlanProblem, Selection, Step};
 pub use predicate::{
     EvaluationError, Explanation, Expression, ExpressionError, ExpressionErrorKind, Filter, FilterError, Keys,
-    MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_NODES, Predicate, Scope, Truth, Values, Verdict,
+    MAX_CONDITIONS, MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_FILTER_LENGTH, MAX_IN_VALUES, MAX_NODES, Predicate, Scope,
+    Truth, Values, Verdict,
 };
 pub use table::{MAX_ROUTES, RouteId, RouteSpec, RouteTable, TooManyRoutes};
 pub use target::{Scratch, Target};
