@@ -100,6 +100,10 @@ impl<'s> Source<'s> {
         }
     }
 
+    pub(super) const fn whole(&self) -> Span {
+        Span(0..self.sql.len())
+    }
+
     pub(super) fn span(&self, span: tokenizer::Span) -> Span {
         if span.start.line == 0 {
             return Span(0..self.sql.len());

@@ -200,11 +200,23 @@ fn there_are_limits() {
             "{open}"
         );
     }
+    // As deep as allowed, and wrong at the bottom: the parser tries whatever it could be.
+    for (open, close) in
+        [("(", ")"), ("not (", ")"), ("id in (", ")"), ("array[", "]"), ("cast(", "as int)"), ("f(", ")")]
+    {
+        for bottom in ["", "id =", "1 1", "interval 'x"] {
+            let sql = format!("{}{bottom}{}", open.repeat(MAX_DEPTH), close.repeat(MAX_DEPTH));
+            let _refused = Expression::parse(&sql).unwrap_err();
+        }
+    }
     for chain in ["::text", " is null", " = id", " collate \"C\""] {
         Expression::parse(&format!("id{}", chain.repeat(1_000))).unwrap_err();
     }
     let long = vec!["id = 1"; 1_200].join(" or ");
     assert!(Expression::parse(&long).is_ok());
+    assert_eq!(refused(&vec!["a"; 3_000].join(" or ")), ExpressionErrorKind::TooLarge);
+    let inside = format!("f({}) = 1", vec!["a"; 3_000].join(" or "));
+    assert!(matches!(refused(&inside), ExpressionErrorKind::Unsupported { .. }));
     assert_eq!(refused(&format!("id in ({})", vec!["1"; 5_000].join(","))), ExpressionErrorKind::TooLarge);
 }
 
