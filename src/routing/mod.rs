@@ -32,6 +32,7 @@ mod claims;
 mod ops;
 mod pattern;
 mod plan;
+mod predicate;
 mod table;
 mod target;
 mod template;
@@ -42,6 +43,11 @@ pub use claims::Claims;
 pub use ops::{Op, Ops, UnknownOp};
 pub use pattern::{PatternError, PatternErrorKind, TablePattern};
 pub use plan::{Plan, PlanProblem, Selection, Step};
+pub use predicate::{
+    EvaluationError, Explanation, Expression, ExpressionError, ExpressionErrorKind, Filter, FilterError, Keys,
+    MAX_CONDITIONS, MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_FILTER_LENGTH, MAX_IN_VALUES, MAX_NODES, Predicate, Scope,
+    Truth, Values, Verdict,
+};
 pub use table::{MAX_ROUTES, RouteId, RouteSpec, RouteTable, TooManyRoutes};
 pub use target::{Scratch, Target};
 pub use template::{MAX_COLUMNS, Piece, Template, TemplateError, TemplateErrorKind};
