@@ -284,6 +284,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, section: &mut Section<'_>, key: &'static str) -> Option<bool> {
+        let value = section.value(key)?;
+        if let DeValue::Boolean(flag) = value.get_ref() {
+            return Some(*flag);
+        }
+        let help = format!("write `{key} = true` or `{key} = false`");
+        self.wrong_type(&format!("`{}`", section.path(key)), value.get_ref(), value.span(), "true or false", &help);
+        None
+    }
+
     /// One word out of several, with its span.
     pub(super) fn choice<T: Copy>(
         &mut self,

@@ -11,6 +11,6 @@ mod shard;
 mod websocket;
 
 pub use http::Routers;
-pub use limits::Limits;
+pub use limits::{ChannelLimits, Limits};
 pub use listener::{Count, Entrance, Permit, accept, bind};
 pub use shard::{Accepted, Control, Outbox, ShardChannels, ShardThread, State as ShardState};

@@ -13,7 +13,7 @@ use walcast::replication::progress::StandbyStatus;
 use walcast::replication::source::{Connected, Intake, IntakeError};
 use walcast::replication::transaction::PartLimits;
 use walcast::routing::{Int8Format, Ops, RouteSpec, RouteTable, TablePattern, Template};
-use walcast::transport::{Limits, ShardState};
+use walcast::transport::{ChannelLimits, Limits, ShardState};
 
 use crate::postgres::{HowFar, Postgres, Sent, Walsender};
 
@@ -51,6 +51,12 @@ impl Settings {
             idle: Duration::from_secs(60),
             handshake: Duration::from_secs(10),
             connections: 100,
+            channels: ChannelLimits {
+                broadcast: 10_000,
+                broadcasts_per_second: 100,
+                broadcast_burst: 100,
+                presence_meta: 1_000,
+            },
         }
     }
 }

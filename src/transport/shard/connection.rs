@@ -7,6 +7,7 @@ use crate::phoenix::{Serializer, Session};
 use crate::routing::Claims;
 use crate::transport::websocket::MessageReader;
 
+use super::channel::Channels;
 use super::outbox::Outbox;
 
 /// A joined topic's place in the fan-out.
@@ -40,6 +41,7 @@ pub(super) struct Connection {
     pub(super) reader: MessageReader,
     pub(super) outbox: Outbox,
     pub(super) subscriptions: Vec<Subscription>,
+    pub(super) channels: Channels,
     /// How many of them are not live.
     pub(super) behind: usize,
     /// Listed among the shard's connections that have something to send.
@@ -56,6 +58,7 @@ impl Connection {
 
     pub(super) fn remove_subscription(&mut self, join: u32) -> Option<Subscription> {
         let index = self.subscriptions.iter().position(|subscription| subscription.join == join)?;
+        self.channels.left(join);
         Some(self.subscriptions.swap_remove(index))
     }
 

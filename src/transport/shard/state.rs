@@ -23,6 +23,7 @@ use crate::transport::websocket::{
     FrameError, Incoming, MessageReader, OpCode, bare_close_frame, begin_frame, close_frame, finish_frame, pong_frame,
 };
 
+use super::channel::Channels;
 use super::commands::Commands;
 use super::connection::{Connection, Phase, Subscription};
 use super::group::{Feed, Groups, Member};
@@ -32,16 +33,16 @@ use super::outbox::Outbox;
 /// One shard's connections and subscriptions.
 #[derive(Debug)]
 pub struct State {
-    id: ShardId,
-    limits: Limits,
-    connections: Slab<Connection>,
+    pub(super) id: ShardId,
+    pub(super) limits: Limits,
+    pub(super) connections: Slab<Connection>,
     next_generation: u32,
     /// Reads are numbered, so that an answer that is no longer waited for is known.
     next_read: u32,
-    groups: Groups,
+    pub(super) groups: Groups,
     /// Connections with something to send that the shell has not been told of.
-    dirty: Vec<usize>,
-    commands: Commands,
+    pub(super) dirty: Vec<usize>,
+    pub(super) commands: Commands,
     /// Reused between calls.
     effects: Vec<Effect>,
 }
@@ -73,6 +74,7 @@ impl State {
             reader: MessageReader::new(self.limits.frame),
             outbox: Outbox::default(),
             subscriptions: Vec::new(),
+            channels: Channels::default(),
             behind: 0,
             dirty: false,
             phase: Phase::Open,
@@ -151,6 +153,12 @@ impl State {
         self.commands.len()
     }
 
+    /// What clients' payloads take of all commands that wait.
+    #[must_use]
+    pub(super) const fn waiting_bytes(&self) -> usize {
+        self.commands.bytes()
+    }
+
     /// Closes who was silent for too long; gives who has not said goodbye in time.
     pub fn tick(&mut self, now: Duration) -> Vec<usize> {
         let (mut idle, mut overdue) = (Vec::new(), Vec::new());
@@ -181,6 +189,9 @@ impl State {
     pub fn told(&mut self, message: ToShard, now: Duration) {
         match message {
             ToShard::Publish(publication) => self.fan_out(&publication),
+            ToShard::Broadcast(broadcast) => self.hear(&broadcast, now),
+            ToShard::PresenceDiff(diff) => self.hear_diff(&diff, now),
+            ToShard::PresenceState { joins, state } => self.introduce(&joins, &state, now),
             ToShard::Subscribed { join, subscribed } => self.subscribed(join, &subscribed, now),
             ToShard::Refused { join, refusal } => self.refused(join, refusal, now),
             ToShard::Ended { join, refusal } => {
@@ -224,9 +235,10 @@ impl State {
         };
         let feed = subscribed.read_after.clone().map_or(Feed::Live, Feed::Behind);
         connection.behind += usize::from(!feed.is_live());
-        let place = self.groups.add(shape, Member { slot, join: token.join, feed });
+        let place = self.groups.add(shape, Member { slot, join: token.join, feed, knows_presence: false });
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.subscriptions.push(Subscription { join: token.join, shape, place });
+            connection.channels.joined(token.join, subscribed.fed, subscribed.channel.as_ref());
         }
         let response = join::response(subscribed);
         self.drive(slot, now, |session, effects| session.join_accepted(JoinId(token.join), response, effects));
@@ -344,8 +356,8 @@ impl State {
             Effect::Send(outgoing) => self.send(slot, &outgoing, now),
             Effect::Join { join, topic, params } => self.join(slot, join, &topic, &params, now),
             Effect::Leave { join } => self.unsubscribe(slot, join.0),
-            Effect::Event { join, event, payload, reference, .. } => {
-                let (status, response) = self.event(slot, join, &event, &payload);
+            Effect::Event { join, topic, event, payload, reference } => {
+                let (status, response) = self.event(slot, join, &topic, (&event, &payload), now);
                 self.drive(slot, now, |session, effects| session.reply(join, reference, status, response, effects));
             }
             Effect::Close(reason) => self.close(slot, reason, now),
@@ -353,10 +365,18 @@ impl State {
     }
 
     /// A client's own event, and the reply to it.
-    fn event(&mut self, slot: usize, join: JoinId, event: &str, payload: &Payload) -> (Status, Body) {
+    fn event(
+        &mut self,
+        slot: usize,
+        join: JoinId,
+        topic: &Arc<str>,
+        (event, payload): (&str, &Payload),
+        now: Duration,
+    ) -> (Status, Body) {
         let result = match event {
-            "fetch_updates" => join::fetch(payload).map(|()| self.fetch(slot, join.0)),
-            _ => Err(Refusal::EventNotAllowed),
+            "fetch_updates" if self.is_fed(slot, join) => join::fetch(payload).map(|()| self.fetch(slot, join.0)),
+            "presence_update" => self.update_presence(slot, join, payload, now),
+            _ => self.announce(slot, join, topic, (event, payload), now),
         };
         result.map_or_else(|refusal| (Status::Error, refusal.response()), |()| (Status::Ok, Body::EMPTY))
     }
@@ -382,10 +402,10 @@ impl State {
         if topic.len() > self.limits.topic {
             return self.refuse(slot, join, &Refusal::UnmatchedTopic, now);
         }
-        match join::request(params.get()) {
-            Ok(Request { cursor, view, snapshot }) => {
+        match join::request(params.get(), self.limits.channels.presence_meta) {
+            Ok(Request { cursor, view, snapshot, introduction }) => {
                 let (topic, claims) = (topic.to_owned(), connection.claims.clone());
-                let request = Box::new(Subscribe { topic, claims, view, cursor, snapshot });
+                let request = Box::new(Subscribe { topic, claims, view, cursor, snapshot, introduction });
                 self.commands.push(Command::Subscribe { shard: self.id, join: token, request });
             }
             Err(refusal) => self.refuse(slot, join, &refusal, now),
@@ -403,23 +423,20 @@ impl State {
     }
 
     /// Appends what only this client gets. Who keeps asking and does not read is closed.
-    fn push(&mut self, slot: usize, frame: Bytes, now: Duration) {
+    pub(super) fn push(&mut self, slot: usize, frame: Bytes, now: Duration) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if connection.phase != Phase::Open {
             return;
         }
         if connection.outbox.len() > self.limits.outbox.saturating_mul(OUTBOX_REPLY_FACTOR) {
-            // What waits would not be read either.
-            connection.outbox.drop_unsent();
-            self.close(slot, CloseReason::Slow, now);
-            return;
+            return self.close_slow(slot, now);
         }
         connection.outbox.push(frame);
         self.mark_dirty(slot);
     }
 
     /// Says goodbye: the close frame is the last that is sent.
-    fn close(&mut self, slot: usize, reason: CloseReason, now: Duration) {
+    pub(super) fn close(&mut self, slot: usize, reason: CloseReason, now: Duration) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if connection.phase != Phase::Open {
             return;
@@ -471,7 +488,7 @@ impl State {
     }
 
     /// The connection that a join belongs to, unless its slot has gone to another since.
-    fn connection(&mut self, token: JoinToken) -> Option<(usize, &mut Connection)> {
+    pub(super) fn connection(&mut self, token: JoinToken) -> Option<(usize, &mut Connection)> {
         let ConnectionKey { slot, generation } = token.connection;
         let open = |it: &&mut Connection| it.generation == generation && it.phase == Phase::Open;
         self.connections.get_mut(slot).filter(open).map(|connection| (slot, connection))
@@ -490,7 +507,7 @@ fn publication_frame(publication: &Publication, serializer: Serializer) -> Bytes
 }
 
 /// What a serializer puts around a payload, about.
-const ENVELOPE_SIZE_GUESS: usize = 320;
+pub(super) const ENVELOPE_SIZE_GUESS: usize = 320;
 
 const fn frame_error_reason(error: FrameError) -> CloseReason {
     match error {
