@@ -59,6 +59,10 @@ impl Script {
         input.write_all(b"go on\n").await.expect("write to the script");
     }
 
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id().expect("a running script")
+    }
+
     /// Waits for the end, which must be a good one.
     pub(crate) async fn succeed(mut self) {
         let drained = async { while let Ok(Some(_)) = self.lines.next_line().await {} };
