@@ -300,7 +300,7 @@ enum Step {
     Drop(usize),
     Update(usize),
     /// The hub has not had its turn: what is done before and after comes to it at once.
-    Together(Vec<Step>),
+    Together(Vec<Self>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
