@@ -35,8 +35,8 @@ fn channel(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Channel>
     let help = "write `topic = \"notifications:*\"`; `*` stands for any characters";
     let topic = reader.required_text(&mut section, "topic", help);
     let publish = reader.texts(&mut section, "publish");
-    let presence = reader.flag(&mut section, "presence").unwrap_or(false);
-    let include_sender = reader.flag(&mut section, "self").unwrap_or(true);
+    let presence = reader.flag(&mut section, "presence").is_some_and(|(flag, _)| flag);
+    let include_sender = reader.flag(&mut section, "self").is_none_or(|(flag, _)| flag);
     let help = "remove the key only if everyone who may connect may join the topic, publish there and see who is there";
     reader.refuse(&mut section, "allow", "anyone could join the topic that it is meant to guard", help);
     reader.finish(section);

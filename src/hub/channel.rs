@@ -100,15 +100,16 @@ impl Channels {
         topic: &Topic,
         is_fed: bool,
         claims: &Claims,
-        introduction: Introduction,
+        introduction: Option<Introduction>,
     ) -> Result<Grant, Refusal> {
         let channel = self.table.find(topic).cloned();
         if channel.is_none() && !is_fed {
             return Err(Refusal::UnmatchedTopic);
         }
-        if !channel.as_ref().is_some_and(|channel| channel.presence) {
+        let Some(introduction) = introduction.filter(|_| channel.as_ref().is_some_and(|channel| channel.presence))
+        else {
             return Ok(Grant { channel, present: None });
-        }
+        };
         if self.presences.get(topic).is_some_and(|presence| presence.len() >= self.members_max) {
             return Err(Refusal::PresenceFull);
         }

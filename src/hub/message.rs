@@ -53,8 +53,8 @@ pub struct Subscribe {
     pub cursor: Option<String>,
     /// Begin with the current rows, unless the cursor can be resumed from.
     pub snapshot: bool,
-    /// For topics with presence.
-    pub introduction: Introduction,
+    /// For topics with presence; none for who only listens.
+    pub introduction: Option<Introduction>,
 }
 
 /// A shard's request. Each is answered in order with what is published, over the same channel.

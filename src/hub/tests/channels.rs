@@ -29,7 +29,12 @@ fn token(join: u32) -> JoinToken {
 
 fn subscribe(bench: &mut Bench, shard: ShardId, join: u32, topic: &str, claims: &Value) {
     let Value::Object(claims) = claims.clone() else { panic!("claims are an object") };
-    let request = Subscribe { topic: topic.to_owned(), claims: Claims::new(claims), ..Subscribe::default() };
+    let request = Subscribe {
+        topic: topic.to_owned(),
+        claims: Claims::new(claims),
+        introduction: Some(Introduction::default()),
+        ..Subscribe::default()
+    };
     bench.hub.command(Command::Subscribe { shard, join: token(join), request: Box::new(request) });
 }
 

@@ -1,20 +1,18 @@
 //! What members of a topic say to one another: clients' broadcasts and presence, on their way to the hub and back.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::hub::{self, Announce, Broadcast, Command, ConnectionKey, Content, JoinToken};
-use crate::phoenix::{Body, CloseReason, FrameKind, JoinId, Payload, Refusal, Serializer};
+use crate::phoenix::{Body, CloseReason, JoinId, Payload, Refusal, Status};
 use crate::routing::ChannelSpec;
 use crate::transport::limits::{ChannelLimits, OUTBOX_REPLY_FACTOR};
-use crate::transport::websocket::{OpCode, begin_frame, finish_frame};
 
 use super::connection::Subscription;
-use super::introduction;
-use super::state::{ENVELOPE_SIZE_GUESS, State};
+use super::state::State;
+use super::{introduction, join};
 
 /// A connection's joined topics that have a channel, and how much it may still say there.
 #[derive(Debug, Default)]
@@ -71,13 +69,30 @@ impl Allowance {
 }
 
 impl State {
+    /// A client's own event, and the reply to it.
+    pub(super) fn event(
+        &mut self,
+        slot: usize,
+        join: JoinId,
+        topic: &Arc<str>,
+        (event, payload): (&str, &Payload),
+        now: Duration,
+    ) -> (Status, Body) {
+        let result = match event {
+            "fetch_updates" if self.is_fed(slot, join) => join::fetch(payload).map(|()| self.fetch(slot, join.0)),
+            "presence_update" => self.update_presence(slot, join, payload, now),
+            _ => self.announce(slot, join, topic, (event, payload), now),
+        };
+        result.map_or_else(|refusal| (Status::Error, refusal.response()), |()| (Status::Ok, Body::EMPTY))
+    }
+
     /// Whether there are rows behind a joined topic.
-    pub(super) fn is_fed(&self, slot: usize, join: JoinId) -> bool {
+    fn is_fed(&self, slot: usize, join: JoinId) -> bool {
         self.connections.get(slot).is_some_and(|connection| connection.channels.is_fed(join.0))
     }
 
     /// A client's event that is to reach everyone on its topic.
-    pub(super) fn announce(
+    fn announce(
         &mut self,
         slot: usize,
         join: JoinId,
@@ -103,13 +118,7 @@ impl State {
     }
 
     /// A client says something else of itself to those who see it.
-    pub(super) fn update_presence(
-        &mut self,
-        slot: usize,
-        join: JoinId,
-        payload: &Payload,
-        now: Duration,
-    ) -> Result<(), Refusal> {
+    fn update_presence(&mut self, slot: usize, join: JoinId, payload: &Payload, now: Duration) -> Result<(), Refusal> {
         let limits = self.limits.channels;
         let connection = self.connections.get_mut(slot).ok_or(Refusal::EventNotAllowed)?;
         if !connection.channels.get(join.0).is_some_and(|joined| joined.channel.presence) {
@@ -151,7 +160,7 @@ impl State {
                     overflowing.push(member.slot);
                     continue;
                 }
-                let Some(frame) = broadcast_frame(broadcast, connection.serializer) else { continue };
+                let Some(frame) = connection.wire.broadcast(broadcast) else { continue };
                 connection.outbox.push(frame);
                 if !connection.dirty {
                     connection.dirty = true;
@@ -166,11 +175,11 @@ impl State {
     pub(super) fn introduce(&mut self, joins: &[JoinToken], state: &Broadcast, now: Duration) {
         for token in joins {
             let Some((slot, connection)) = self.connection(*token) else { continue };
-            let serializer = connection.serializer;
+            let wire = connection.wire;
             let Some(Subscription { shape, place, .. }) = connection.subscription(token.join) else { continue };
             let Some(member) = self.groups.member_mut(shape, place) else { continue };
             member.knows_presence = true;
-            if let Some(frame) = broadcast_frame(state, serializer) {
+            if let Some(frame) = wire.broadcast(state) {
                 self.push(slot, frame, now);
             }
         }
@@ -193,31 +202,9 @@ fn content(payload: &Payload, length_max: usize) -> Result<Content, Refusal> {
     match payload {
         // Phoenix' payloads are maps, and there are clients that fail on anything else: no reason to let others do that.
         Payload::Json(json) if !json.get().starts_with('{') => Err(Refusal::InvalidPayload),
-        Payload::Json(json) => Ok(Content::Json(Bytes::copy_from_slice(in_one_line(json.get()).as_bytes()))),
+        Payload::Json(json) => Ok(Content::Json(Bytes::copy_from_slice(json.get().as_bytes()))),
         Payload::Binary(data) => Ok(Content::Binary(data.clone())),
     }
-}
-
-/// JSON with spaces for its line breaks, which can only stand between its tokens: streams of events are read by lines.
-pub(super) fn in_one_line(json: &str) -> Cow<'_, str> {
-    if json.contains(['\n', '\r']) { Cow::Owned(json.replace(['\n', '\r'], " ")) } else { Cow::Borrowed(json) }
-}
-
-/// The whole WebSocket frame of a broadcast for one serializer, shared by all who use that; none for what it can't say.
-fn broadcast_frame(broadcast: &Broadcast, serializer: Serializer) -> Option<Bytes> {
-    broadcast.encoded(serializer as usize, |it| {
-        let payload = match &it.content {
-            Content::Json(json) => Body::Json(json.clone()),
-            Content::Binary(data) => Body::Binary(data.clone()),
-        };
-        let mut buffer = begin_frame(it.content.len() + ENVELOPE_SIZE_GUESS);
-        let kind = serializer.broadcast(it.topic.as_str(), &it.event, &payload, &mut buffer).ok()?;
-        let code = match kind {
-            FrameKind::Text => OpCode::Text,
-            FrameKind::Binary => OpCode::Binary,
-        };
-        Some(finish_frame(code, buffer))
-    })
 }
 
 #[cfg(test)]
@@ -232,11 +219,5 @@ mod tests {
         assert_eq!([at(0), at(0), at(0), at(0)], [true, true, true, false]);
         assert_eq!([at(99), at(100), at(100)], [false, true, false]);
         assert_eq!([at(10_000), at(10_000), at(10_000), at(10_000)], [true, true, true, false]);
-    }
-
-    #[test]
-    fn json_comes_in_one_line() {
-        assert_eq!(in_one_line(r#"{"a":"\n"}"#), r#"{"a":"\n"}"#);
-        assert_eq!(in_one_line("{\"a\":\r\n[1]\n}"), "{\"a\":  [1] }");
     }
 }

@@ -11,8 +11,6 @@ use serde_json::value::RawValue;
 use crate::hub::Introduction;
 use crate::phoenix::{Payload, Refusal};
 
-use super::channel::in_one_line;
-
 /// Entries of a meta that clients are not to write: they tell metas apart by them.
 const RESERVED: [&str; 2] = ["phx_ref", "phx_ref_prev"];
 
@@ -102,7 +100,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
             }
             out.push_str(&Value::from(name).to_string());
             out.push(':');
-            out.push_str(&in_one_line(value.get()));
+            out.push_str(value.get());
         }
         Ok(Entries(out))
     }
@@ -130,12 +128,7 @@ mod tests {
         expect(r#"{"key":null,"meta":null}"#, None, "");
         expect(r#"{"key":"u\u0031","meta":{}}"#, Some("u1"), "");
         expect(r#"{"key":7}"#, Some("7"), "");
-        expect(
-            r#"{"meta":{"a" : 1.50, "b":{"c":[1,
-2]}}}"#,
-            None,
-            r#""a":1.50,"b":{"c":[1, 2]}"#,
-        );
+        expect(r#"{"meta":{"a" : 1.50, "b":{"c":[1, 2]}}}"#, None, r#""a":1.50,"b":{"c":[1, 2]}"#);
         expect(r#"{"meta":{"phx_ref":"x","a":"é","phx_\u0072ef":"y"}}"#, None, r#""a":"é""#);
         assert_eq!(read(None, 0), Ok(Introduction::default()));
     }
