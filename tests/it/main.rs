@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod auth;
+mod channels;
 mod chaos;
 mod check;
 mod demo_page;
