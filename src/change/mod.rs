@@ -14,7 +14,8 @@ mod visibility;
 
 pub use catalogue::{Type, TypeCatalogue, TypeKind};
 pub use feed::{
-    Acknowledgement, Ancestor, Change, FeedEvent, FeedSystem, OldRow, Operation, TransactionHeader, TransactionPart,
+    Acknowledgement, Ancestor, Change, Committed, FeedEvent, FeedSystem, OldRow, Operation, TransactionHeader,
+    TransactionPart,
 };
 pub use lsn::{Lsn, ParseLsnError};
 pub use relation::{Column, Oid, Relation, RelationId, ReplicaIdentity};

@@ -23,6 +23,7 @@ mod sections;
 mod source;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::replication::wire::ConnectionConfig;
-use crate::routing::{RouteSpec, RouteTable, TooManyRoutes};
+use crate::routing::{RouteSpec, RouteTable, TooManyRoutes, WritableRoute, WritePolicy};
 
 pub use diagnostic::{Finding, Severity, Span};
 pub use expand::Environment;
@@ -59,6 +60,18 @@ impl Config {
     /// There are more than a table can hold.
     pub fn route_table(&self) -> Result<RouteTable, TooManyRoutes> {
         RouteTable::new(self.routes.iter().map(|route| route.spec.clone()).collect())
+    }
+}
+
+impl Config {
+    /// The routes that clients may write by.
+    #[must_use]
+    pub fn writable_routes(&self) -> Vec<WritableRoute> {
+        let writable = |route: &Route| {
+            let policy = route.write.as_ref()?.policy.clone();
+            Some(WritableRoute { route: route.spec.clone(), policy })
+        };
+        self.routes.iter().filter_map(writable).collect()
     }
 }
 
@@ -179,6 +192,26 @@ pub struct Replay {
 pub struct Route {
     pub spec: RouteSpec,
     pub spans: RouteSpans,
+    /// `[route.write]`, where clients may write.
+    pub write: Option<Write>,
+}
+
+/// `[route.write]` and where its parts stand in the file.
+#[derive(Debug, Clone)]
+pub struct Write {
+    pub policy: WritePolicy,
+    pub spans: WriteSpans,
+}
+
+/// Where findings about writes point at.
+#[derive(Debug, Clone)]
+pub struct WriteSpans {
+    pub section: Span,
+    /// One for each of `columns`, in order.
+    pub columns: Vec<Span>,
+    /// The key that names the version's or the timestamp's column; the section's where it is left out.
+    pub conflict_column: Span,
+    pub role: Option<Span>,
 }
 
 /// Where findings about a route point at.
@@ -216,6 +249,20 @@ pub struct Limits {
     pub snapshots: u32,
     /// Rows in one snapshot.
     pub snapshot_rows: u64,
+    /// Connections to the database for clients' writes.
+    pub write_connections: u32,
+    /// Writes that wait for one of these.
+    pub write_queue: u32,
+    /// Changes in one `sync_request`.
+    pub write_changes: u32,
+    /// `sync_request`s of one connection that are not answered yet.
+    pub writes_per_connection: u32,
+    /// How long one `sync_request` may take …
+    pub write_timeout: Duration,
+    /// … and how long it may wait for others' locks.
+    pub write_lock_timeout: Duration,
+    /// How long what came of it is remembered.
+    pub write_retention: Duration,
     /// How long a connection may be silent.
     pub idle: Duration,
     /// How long a client may take over its HTTP request.
@@ -235,6 +282,13 @@ impl Default for Limits {
             part_bytes: defaults::PART_BYTES,
             snapshots: defaults::SNAPSHOTS,
             snapshot_rows: u64::from(defaults::SNAPSHOT_ROWS),
+            write_connections: defaults::WRITE_CONNECTIONS,
+            write_queue: defaults::WRITE_QUEUE,
+            write_changes: defaults::WRITE_CHANGES,
+            writes_per_connection: defaults::WRITES_PER_CONNECTION,
+            write_timeout: defaults::WRITE_TIMEOUT,
+            write_lock_timeout: defaults::WRITE_LOCK_TIMEOUT,
+            write_retention: defaults::WRITE_RETENTION,
             idle: defaults::IDLE,
             handshake: defaults::HANDSHAKE,
         }

@@ -253,6 +253,38 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
             default::SNAPSHOT_ROWS,
             default::SNAPSHOT_ROWS_ALLOWED,
         )),
+        write_connections: reader.count(
+            section,
+            "write_connections",
+            default::WRITE_CONNECTIONS,
+            default::WRITE_CONNECTIONS_ALLOWED,
+        ),
+        write_queue: reader.count(section, "write_queue", default::WRITE_QUEUE, default::WRITE_QUEUE_ALLOWED),
+        write_changes: reader.count(section, "write_changes", default::WRITE_CHANGES, default::WRITE_CHANGES_ALLOWED),
+        writes_per_connection: reader.count(
+            section,
+            "writes_per_connection",
+            default::WRITES_PER_CONNECTION,
+            default::WRITES_PER_CONNECTION_ALLOWED,
+        ),
+        write_timeout: reader.duration(
+            section,
+            "write_timeout",
+            default::WRITE_TIMEOUT,
+            default::WRITE_TIMEOUT_ALLOWED,
+        ),
+        write_lock_timeout: reader.duration(
+            section,
+            "write_lock_timeout",
+            default::WRITE_LOCK_TIMEOUT,
+            default::WRITE_LOCK_TIMEOUT_ALLOWED,
+        ),
+        write_retention: reader.duration(
+            section,
+            "write_retention",
+            default::WRITE_RETENTION,
+            default::WRITE_RETENTION_ALLOWED,
+        ),
         idle: reader.duration(section, "idle", default::IDLE, default::IDLE_ALLOWED),
         handshake: reader.duration(section, "handshake", default::HANDSHAKE, default::HANDSHAKE_ALLOWED),
     };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::change::Committed;
 use crate::routing::Claims;
 
 use super::shape::View;
@@ -65,6 +66,9 @@ pub enum Command {
     Read { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, after: After },
     /// The current rows for a subscriber, whatever it was reading. Answered like a read.
     Fetch { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32 },
+    /// Where the feed is once it has passed a subscriber's own transaction, or now. Answered by [`ToShard::Position`] with
+    /// the same `number`, unless the shape is reset before.
+    Locate { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, write: Option<Committed> },
 }
 
 /// A join that was accepted: whatever commits from here on reaches the subscriber.
@@ -130,6 +134,12 @@ pub enum ToShard {
         number: u32,
         publications: Vec<Arc<Publication>>,
         outcome: ReadOutcome,
+    },
+    /// A subscriber who is live has everything up to this cursor, and nothing after it.
+    Position {
+        join: JoinToken,
+        number: u32,
+        cursor: String,
     },
     /// The shape's feed has a hole here: its subscribers must begin afresh.
     Reset {

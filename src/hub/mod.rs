@@ -9,6 +9,7 @@
 //! ([`Splice`]): `reading` serves all but the first.
 
 mod append;
+mod awaiting;
 mod cursor;
 mod entry;
 mod evicted;

@@ -12,5 +12,6 @@ mod routing;
 mod setup;
 mod snapshot;
 mod support;
+mod sync;
 mod tail;
 mod values;

@@ -26,6 +26,10 @@ impl Commands {
         }
     }
 
+    pub(super) fn extend(&mut self, commands: Vec<Command>) {
+        commands.into_iter().for_each(|command| self.push(command));
+    }
+
     /// The next one that the hub may have now.
     pub(super) fn next(&mut self) -> Option<Command> {
         self.others.pop_front().or_else(|| {

@@ -10,6 +10,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod writes;
+mod writing;
 
 pub use outbox::Outbox;
 pub(in crate::transport) use shell::{Shell, adopt};

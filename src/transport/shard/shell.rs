@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::hub::{Command, ToShard};
 use crate::phoenix::Serializer;
+use crate::sync::{Answer, Request};
 use crate::transport::listener::Permit;
 
 use super::state::State;
@@ -101,6 +102,22 @@ impl Shell {
         command
     }
 
+    /// The next request for those who write.
+    pub(super) fn next_write(&mut self) -> Option<Request> {
+        self.state.next_write()
+    }
+
+    pub(super) fn written(&mut self, answer: Answer) {
+        let now = self.now();
+        self.state.written(answer, now);
+    }
+
+    /// Those who write have no room for a request.
+    pub(super) fn refuse_write(&mut self, number: u32) {
+        let now = self.now();
+        self.state.refuse_write(number, now);
+    }
+
     /// Writes what waits, as far as the socket takes it. On failure the connection's own task finds out, too.
     fn flush(&mut self, slot: usize) {
         let Some(Some(socket)) = self.sockets.get_mut(slot) else { return };
@@ -140,7 +157,7 @@ impl Shell {
     fn poll_connection(&mut self, slot: usize, serial: u64, context: &mut Context<'_>) -> Poll<()> {
         let poll = self.read_and_write(slot, serial, context);
         // What was read asks for something, or what was written makes room for more of the log.
-        if self.state.waiting_commands() > 0 {
+        if self.state.waiting_commands() > 0 || self.state.has_writes() {
             self.commands.notify_one();
         }
         poll

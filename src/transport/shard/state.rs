@@ -28,20 +28,23 @@ use super::connection::{Connection, Phase, Subscription};
 use super::group::{Feed, Groups, Member};
 use super::join::{self, Request};
 use super::outbox::Outbox;
+use super::writes::Writes;
+use super::writing::SYNC_REQUEST;
 
 /// One shard's connections and subscriptions.
 #[derive(Debug)]
 pub struct State {
-    id: ShardId,
-    limits: Limits,
-    connections: Slab<Connection>,
+    pub(super) id: ShardId,
+    pub(super) limits: Limits,
+    pub(super) connections: Slab<Connection>,
     next_generation: u32,
     /// Reads are numbered, so that an answer that is no longer waited for is known.
     next_read: u32,
-    groups: Groups,
+    pub(super) groups: Groups,
     /// Connections with something to send that the shell has not been told of.
     dirty: Vec<usize>,
-    commands: Commands,
+    pub(super) commands: Commands,
+    pub(super) writes: Writes,
     /// Reused between calls.
     effects: Vec<Effect>,
 }
@@ -58,6 +61,7 @@ impl State {
             groups: Groups::default(),
             dirty: Vec::new(),
             commands: Commands::default(),
+            writes: Writes::default(),
             effects: Vec::new(),
         }
     }
@@ -192,6 +196,7 @@ impl State {
                 self.commands.read_answered(number);
                 self.read(join, number, &publications, outcome, now);
             }
+            ToShard::Position { join, number, cursor } => self.located(join, number, &cursor, now),
             ToShard::Reset { shape } => self.reset(shape, now),
         }
     }
@@ -278,6 +283,9 @@ impl State {
         }
         self.mark_dirty(slot);
         self.flushed(slot);
+        if is_live {
+            self.commands.extend(self.writes.caught_up(self.id, token, shape));
+        }
     }
 
     /// The feed has a hole: every subscriber of the shape joins anew. The hub has forgotten the shape already.
@@ -286,6 +294,7 @@ impl State {
             if let Some(connection) = self.connections.get_mut(member.slot) {
                 connection.behind -= usize::from(!member.feed.is_live());
                 connection.remove_subscription(member.join);
+                self.writes.leave(JoinToken { connection: connection.key(member.slot), join: member.join });
             }
             self.fail_channel(member.slot, member.join, &Refusal::ResyncRequired, now);
         }
@@ -328,7 +337,7 @@ impl State {
     }
 
     /// Lets the session decide, and does what it says.
-    fn drive(&mut self, slot: usize, now: Duration, decide: impl FnOnce(&mut Session, &mut Vec<Effect>)) {
+    pub(super) fn drive(&mut self, slot: usize, now: Duration, decide: impl FnOnce(&mut Session, &mut Vec<Effect>)) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let mut effects = std::mem::take(&mut self.effects);
         decide(&mut connection.session, &mut effects);
@@ -344,6 +353,9 @@ impl State {
             Effect::Send(outgoing) => self.send(slot, &outgoing, now),
             Effect::Join { join, topic, params } => self.join(slot, join, &topic, &params, now),
             Effect::Leave { join } => self.unsubscribe(slot, join.0),
+            Effect::Event { join, topic, event, payload, reference } if event == SYNC_REQUEST => {
+                self.ask_to_write(slot, join, &topic, payload, reference, now);
+            }
             Effect::Event { join, event, payload, reference, .. } => {
                 let (status, response) = self.event(slot, join, &event, &payload);
                 self.drive(slot, now, |session, effects| session.reply(join, reference, status, response, effects));
@@ -460,6 +472,7 @@ impl State {
             connection.moved(moved.join, place);
         }
         let join = JoinToken { connection: key, join };
+        self.writes.leave(join);
         self.commands.push(Command::Unsubscribe { shard: self.id, join, shape });
     }
 
@@ -471,7 +484,7 @@ impl State {
     }
 
     /// The connection that a join belongs to, unless its slot has gone to another since.
-    fn connection(&mut self, token: JoinToken) -> Option<(usize, &mut Connection)> {
+    pub(super) fn connection(&mut self, token: JoinToken) -> Option<(usize, &mut Connection)> {
         let ConnectionKey { slot, generation } = token.connection;
         let open = |it: &&mut Connection| it.generation == generation && it.phase == Phase::Open;
         self.connections.get_mut(slot).filter(open).map(|connection| (slot, connection))
