@@ -168,9 +168,10 @@ pub(super) enum Claim {
 fn xid(row: &Row) -> Result<u32, Failure> {
     let text: &str = row.try_get(0).map_err(Failure::during("read a transaction's id"))?;
     let full: u64 = text.parse().map_err(|_| Failure::Odd("a transaction's id is no number".to_owned()))?;
-    Ok((full & u64::from(u32::MAX)) as u32)
+    let [.., a, b, c, d] = full.to_be_bytes();
+    Ok(u32::from_be_bytes([a, b, c, d]))
 }
 
-fn texts<'v, V: ToSql + Sync, const N: usize>(values: [&'v V; N]) -> [(&'v (dyn ToSql + Sync), Type); N] {
+fn texts<V: ToSql + Sync, const N: usize>(values: [&V; N]) -> [(&(dyn ToSql + Sync), Type); N] {
     values.map(|value| (value as &(dyn ToSql + Sync), Type::TEXT))
 }
