@@ -1,6 +1,8 @@
 //! Writes from clients: `sync_request` against the real binary and a real Postgres.
 
+mod requests;
 mod strategies;
+mod values;
 
 use serde_json::{Value, json};
 
@@ -32,9 +34,11 @@ fn route(write: &str) -> String {
     )
 }
 
-async fn start(write: &str) -> (Database, Gateway) {
+/// With rows that are there before the feed begins.
+async fn start(write: &str, rows: &str) -> (Database, Gateway) {
     let database = Database::start().await;
     database.execute(NOTES).await;
+    database.execute(rows).await;
     let gateway = Gateway::start(&database.url(), &route(write)).await;
     (database, gateway)
 }
