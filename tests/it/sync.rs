@@ -1,6 +1,9 @@
 //! Writes from clients: `sync_request` against the real binary and a real Postgres.
 
+mod converge;
 mod requests;
+mod retries;
+mod rights;
 mod strategies;
 mod values;
 
