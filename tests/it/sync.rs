@@ -1,6 +1,7 @@
 //! Writes from clients: `sync_request` against the real binary and a real Postgres.
 
 mod converge;
+mod official_client;
 mod requests;
 mod retries;
 mod rights;
