@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::auth::{Gate, Refresher};
 use crate::change::Acknowledgement;
 use crate::config::{Auth, Config};
 use crate::hub::task::HubTask;
@@ -58,6 +59,8 @@ pub enum AppError {
     Shard(io::Error),
     #[error("listen for signals: {0}")]
     Signals(io::Error),
+    #[error("set up TLS for fetching keys: {0}")]
+    Tls(#[from] rustls::Error),
     #[error(transparent)]
     Routes(#[from] TooManyRoutes),
     #[error(transparent)]
@@ -102,6 +105,8 @@ pub struct App {
     snapshots: JoinHandle<()>,
     sync: JoinHandle<()>,
     accepting: Vec<JoinHandle<io::Result<()>>>,
+    /// Keeps published keys for tokens current, where there are such.
+    refreshing: Option<JoinHandle<()>>,
     shards: Vec<Shard>,
 }
 
@@ -141,7 +146,9 @@ impl App {
 
         let (state_sender, source_state) = watch::channel(SourceState::default());
         let health = Health { caught_up: caught_up.clone(), source: source_state, shutdown: shutdown.clone() };
+        let (gate, refresher) = gate(config)?;
         let routers = Routers {
+            gate,
             public: health::liveness(),
             admin: health::liveness().merge(health::readiness(health)).merge(pages),
         };
@@ -173,8 +180,9 @@ impl App {
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, state_sender, stop));
         let accepting =
             accept_all([(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)], &shards, config);
+        let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
-        Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, sync, accepting, shards })
+        Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, sync, accepting, refreshing, shards })
     }
 
     /// Returns once clients are served what they expect.
@@ -203,6 +211,8 @@ impl App {
                 _ = &mut self.sync => return AppError::Ended("the task that writes"),
                 _ = watch_shards.tick() => if self.shards.iter().any(|shard| shard.thread.is_finished()) {
                     return AppError::Ended("a shard");
+                } else if self.refreshing.as_ref().is_some_and(JoinHandle::is_finished) {
+                    return AppError::Ended("the task that keeps keys for tokens current");
                 },
             }
         }
@@ -224,6 +234,9 @@ impl App {
         };
         tracing::info!("replication stopped, and what was handled is acknowledged");
         drain(&self.shards).await;
+        if let Some(refreshing) = &self.refreshing {
+            refreshing.abort();
+        }
         let threads: Vec<ShardThread> = self.shards.into_iter().map(|shard| shard.thread).collect();
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(ShardThread::join)).await;
         let written = self.sync.await;
@@ -237,6 +250,15 @@ impl App {
 
 async fn stop_requested(mut shutdown: Shutdown) {
     shutdown.requested().await;
+}
+
+/// Who is let in, and what keeps its keys current.
+fn gate(config: &Config) -> Result<(Gate, Option<Refresher>), AppError> {
+    let tokens = match &config.auth {
+        Auth::None => None,
+        Auth::Jwt(tokens) => Some(tokens.clone()),
+    };
+    Ok(Gate::new(tokens, config.server.origins.clone())?)
 }
 
 fn source_settings(config: &Config) -> SourceSettings {
@@ -268,7 +290,7 @@ fn sync_settings(config: &Config) -> sync::Settings {
         connection: config.postgres.connection.clone(),
         publication: config.postgres.publication.as_str().to_owned(),
         routes: config.writable_routes(),
-        identified: config.auth != Auth::None,
+        identified: !matches!(config.auth, Auth::None),
         limits: WriteLimits {
             connections: limits.write_connections as usize,
             changes: limits.write_changes as usize,

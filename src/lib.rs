@@ -23,6 +23,8 @@ pub mod sync;
 
 pub mod phoenix;
 
+pub mod auth;
+
 pub mod transport;
 
 pub mod config;

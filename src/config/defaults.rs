@@ -29,6 +29,11 @@ pub const LEEWAY: Duration = MINUTE;
 /// More would accept tokens that expired long ago.
 pub const LEEWAY_ALLOWED: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10 * 60);
 
+/// A tab that wakes up brings its new token within seconds; the leeway comes on top.
+pub const GRACE: Duration = Duration::from_secs(5);
+/// Beyond the time that a laptop is closed for lunch, an expiry would be none.
+pub const GRACE_ALLOWED: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60 * 60);
+
 /// Longer than a train tunnel, a laptop's lunch break or a rolling deployment.
 pub const WINDOW: Duration = Duration::from_secs(10 * 60);
 /// The slot holds the window's WAL back on the primary: a day is for those who know what they do.

@@ -139,7 +139,7 @@ pub(super) fn judge(reader: &mut Reader<'_>, write: &Write, spec: &RouteSpec, sp
 /// Nobody has to show who they are, and no role is named for them.
 pub(super) fn judge_roles(reader: &mut Reader<'_>, routes: &[Route], auth: &Auth) {
     let own_rights = |route: &&Route| route.write.as_ref().is_some_and(|write| write.policy.role.is_none());
-    if *auth != Auth::None {
+    if !matches!(auth, Auth::None) {
         return;
     }
     for write in routes.iter().filter(own_rights).filter_map(|route| route.write.as_ref()) {

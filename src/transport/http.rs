@@ -17,19 +17,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 
-use crate::phoenix::Serializer;
+use crate::auth::Gate;
 use crate::phoenix::connect::{Params, SUBPROTOCOL, Subprotocols};
 
 use super::listener::{Entrance, Permit};
-use super::shard::{Accepted, Shell, adopt};
+use super::shard::{Accepted, Newcomer, Shell, adopt};
 use super::websocket;
 
 /// Where Phoenix clients connect: the socket's mount path and the transport's name.
 const WEBSOCKET_PATH: &str = "/socket/websocket";
 
-/// What is served beside the WebSocket, by entrance.
+/// Who is let in, and what is served beside the WebSocket, by entrance.
 #[derive(Clone)]
 pub struct Routers {
+    pub gate: Gate,
     pub public: Router,
     pub admin: Router,
 }
@@ -40,18 +41,19 @@ pub(super) async fn serve(accepted: Accepted, shell: Rc<RefCell<Shell>>, routers
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "a client's socket could not be registered"),
     };
+    let Routers { gate, public, admin } = routers;
     let router = match accepted.entrance {
-        Entrance::Public => routers.public,
-        Entrance::Admin => routers.admin,
+        Entrance::Public => public,
+        Entrance::Admin => admin,
     };
     let router = TowerToHyperService::new(router);
     // Goes to the upgraded connection, and else ends with this one.
     let permit = Rc::new(RefCell::new(Some(accepted.permit)));
     let service = service_fn(|request: Request<Incoming>| {
-        let (router, shell, permit) = (router.clone(), Rc::clone(&shell), Rc::clone(&permit));
+        let (router, gate, shell, permit) = (router.clone(), gate.clone(), Rc::clone(&shell), Rc::clone(&permit));
         async move {
             if request.uri().path() == WEBSOCKET_PATH {
-                return Ok::<_, Infallible>(upgrade(request, &shell, &permit));
+                return Ok::<_, Infallible>(upgrade(request, &gate, &shell, &permit).await);
             }
             router.call(request).await
         }
@@ -64,8 +66,9 @@ pub(super) async fn serve(accepted: Accepted, shell: Rc<RefCell<Shell>>, routers
 }
 
 /// The answer to a handshake; the socket is adopted once it is out.
-fn upgrade(
+async fn upgrade(
     mut request: Request<Incoming>,
+    gate: &Gate,
     shell: &Rc<RefCell<Shell>>,
     permit: &Rc<RefCell<Option<Permit>>>,
 ) -> Response<Body> {
@@ -73,7 +76,8 @@ fn upgrade(
         return text(StatusCode::BAD_REQUEST, "a WebSocket begins with GET");
     }
     let params = Params::parse(request.uri().query().unwrap_or_default());
-    let Some(serializer) = params.ok().and_then(|params| params.serializer().ok()) else {
+    let negotiated = params.ok().and_then(|params| params.serializer().ok().map(|serializer| (serializer, params)));
+    let Some((serializer, params)) = negotiated else {
         return empty(StatusCode::FORBIDDEN);
     };
     let headers = match websocket::accept(request.headers()) {
@@ -87,10 +91,15 @@ fn upgrade(
     if subprotocols.others && !subprotocols.phoenix {
         return empty(StatusCode::FORBIDDEN);
     }
+    let identity = match gate.admit(request.headers(), &params).await {
+        Ok(identity) => identity,
+        Err(denied) => return empty(denied.upgrade_status()),
+    };
     let Some(permit) = permit.borrow_mut().take() else {
         return empty(StatusCode::BAD_REQUEST);
     };
-    tokio::task::spawn_local(hand_over(hyper::upgrade::on(&mut request), Rc::clone(shell), serializer, permit));
+    let newcomer = Newcomer { serializer, identity, permit };
+    tokio::task::spawn_local(hand_over(hyper::upgrade::on(&mut request), Rc::clone(shell), newcomer));
     let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
     *response.headers_mut() = headers;
     if subprotocols.phoenix {
@@ -105,13 +114,13 @@ fn subprotocol_header(request: &Request<Incoming>) -> String {
     values.filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",")
 }
 
-async fn hand_over(upgrade: OnUpgrade, shell: Rc<RefCell<Shell>>, serializer: Serializer, permit: Permit) {
+async fn hand_over(upgrade: OnUpgrade, shell: Rc<RefCell<Shell>>, newcomer: Newcomer) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "a client was gone before its upgrade"),
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(Parts { io, read_buf, .. }) => adopt(&shell, io.into_inner(), serializer, &read_buf, permit),
+        Ok(Parts { io, read_buf, .. }) => adopt(&shell, io.into_inner(), newcomer, &read_buf),
         Err(_) => tracing::error!("an upgraded connection was not over TCP"),
     }
 }

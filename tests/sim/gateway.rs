@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use walcast::auth::Identity;
 use walcast::change::{Acknowledgement, FeedEvent, Lsn};
 use walcast::hub::{Command, ConnectionKey, Hub, HubLimits, JoinToken, LogLimits, ShardId, Subscribe, ToShard};
 use walcast::phoenix::Serializer;
@@ -271,7 +272,7 @@ impl Gateway {
     }
 
     pub(crate) fn open(&mut self, shard: usize, serializer: Serializer, now: Duration) -> usize {
-        self.shards[shard].open(serializer, now)
+        self.shards[shard].open(serializer, Identity::default(), now)
     }
 
     /// A socket takes up to so many bytes.

@@ -113,7 +113,7 @@ async fn writer(
     name: &str,
 ) -> Result<Option<Writer>, GatherError> {
     let role = write.policy.role.as_deref();
-    if role.is_none() && config.auth != Auth::None {
+    if role.is_none() && !matches!(config.auth, Auth::None) {
         return Ok(None);
     }
     let rows = all(client, "the role that writes", WRITER, &[&schema, &name, &role]).await?;

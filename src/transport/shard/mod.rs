@@ -14,6 +14,6 @@ mod writes;
 mod writing;
 
 pub use outbox::Outbox;
-pub(in crate::transport) use shell::{Shell, adopt};
+pub(in crate::transport) use shell::{Newcomer, Shell, adopt};
 pub use state::State;
 pub use thread::{Accepted, Control, ShardChannels, ShardThread};

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::hub::{Command, ToShard};
+use crate::auth::{Denied, Gate, Identity, wall_clock};
+use crate::hub::{Command, ConnectionKey, ToShard};
 use crate::phoenix::Serializer;
 use crate::sync::{Answer, Request};
 use crate::transport::listener::Permit;
@@ -32,6 +33,7 @@ const COMMANDS_MAX: usize = 4096;
 /// The state with its sockets. Shared by the shard's tasks, all on one thread; never borrowed across an await.
 pub(in crate::transport) struct Shell {
     pub(super) state: State,
+    gate: Gate,
     /// By the state's slots.
     sockets: Vec<Option<Socket>>,
     next_serial: u64,
@@ -55,9 +57,10 @@ struct Socket {
 }
 
 impl Shell {
-    pub(super) fn new(state: State, commands: Rc<Notify>) -> Self {
+    pub(super) fn new(state: State, gate: Gate, commands: Rc<Notify>) -> Self {
         Self {
             state,
+            gate,
             sockets: Vec::new(),
             next_serial: 0,
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
@@ -87,7 +90,15 @@ impl Shell {
         self.dirty = dirty;
     }
 
+    fn verified(&mut self, connection: ConnectionKey, result: Result<Identity, Denied>) {
+        let now = self.now();
+        self.state.verified(connection, result, now);
+        self.flush_dirty();
+        self.commands.notify_one();
+    }
+
     pub(super) fn tick(&mut self) {
+        self.state.expire(wall_clock(), self.now());
         for slot in self.state.tick(self.now()) {
             self.remove(slot);
         }
@@ -239,21 +250,25 @@ impl Future for Connection {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.shell.borrow_mut().poll_connection(self.slot, self.serial, context)
+        let poll = self.shell.borrow_mut().poll_connection(self.slot, self.serial, context);
+        verify_tokens(&self.shell);
+        poll
     }
 }
 
+/// A client that was let in.
+pub(in crate::transport) struct Newcomer {
+    pub(in crate::transport) serializer: Serializer,
+    pub(in crate::transport) identity: Identity,
+    pub(in crate::transport) permit: Permit,
+}
+
 /// Takes over an upgraded socket, with what the client sent right behind its handshake.
-pub(in crate::transport) fn adopt(
-    shell: &Rc<RefCell<Shell>>,
-    stream: TcpStream,
-    serializer: Serializer,
-    early: &[u8],
-    permit: Permit,
-) {
+pub(in crate::transport) fn adopt(shell: &Rc<RefCell<Shell>>, stream: TcpStream, newcomer: Newcomer, early: &[u8]) {
+    let Newcomer { serializer, identity, permit } = newcomer;
     let mut inner = shell.borrow_mut();
     let now = inner.now();
-    let slot = inner.state.open(serializer, now);
+    let slot = inner.state.open(serializer, identity, now);
     inner.next_serial += 1;
     let serial = inner.next_serial;
     if inner.sockets.len() <= slot {
@@ -266,5 +281,23 @@ pub(in crate::transport) fn adopt(
         inner.state.received(slot, &mut early.to_vec(), now);
         inner.commands.notify_one();
     }
+    drop(inner);
+    verify_tokens(shell);
     tokio::task::spawn_local(Connection { shell: Rc::clone(shell), slot, serial });
+}
+
+/// Has the tokens verified that clients have shown on their connections, each by a task: a key may have to be fetched
+/// first, and nobody else waits for that. To be called after whatever gives the state bytes of clients.
+fn verify_tokens(shell: &Rc<RefCell<Shell>>) {
+    loop {
+        let next = shell.borrow_mut().state.next_token();
+        let Some((connection, token)) = next else { return };
+        let shell = Rc::clone(shell);
+        tokio::task::spawn_local(async move {
+            let gate = shell.borrow().gate.clone();
+            let result = gate.verify(&token).await;
+            shell.borrow_mut().verified(connection, result);
+            verify_tokens(&shell);
+        });
+    }
 }

@@ -3,6 +3,9 @@
 //! Pure: handed bytes and time; the sockets are [`super::shell`]'s. The simulation in `tests/sim` drives it in place of
 //! the shell.
 
+mod token;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +13,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use slab::Slab;
 
+use crate::auth::Identity;
 use crate::hub::{
     self, After, Command, ConnectionKey, JoinToken, Publication, ReadOutcome, ShapeId, ShardId, Subscribe, Subscribed,
     ToShard,
@@ -17,7 +21,6 @@ use crate::hub::{
 use crate::phoenix::{
     Body, CloseReason, Effect, FrameKind, JoinId, Outgoing, Payload, Refusal, Serializer, Session, Status,
 };
-use crate::routing::Claims;
 use crate::transport::limits::{LINGER, Limits, OUTBOX_REPLY_FACTOR};
 use crate::transport::websocket::{
     FrameError, Incoming, MessageReader, OpCode, bare_close_frame, begin_frame, close_frame, finish_frame, pong_frame,
@@ -30,6 +33,7 @@ use super::join::{self, Request};
 use super::outbox::Outbox;
 use super::writes::Writes;
 use super::writing::SYNC_REQUEST;
+pub(super) use token::ShownTokens;
 
 /// One shard's connections and subscriptions.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub struct State {
     dirty: Vec<usize>,
     pub(super) commands: Commands,
     pub(super) writes: Writes,
+    /// Connections with a token to verify.
+    unverified: VecDeque<ConnectionKey>,
     /// Reused between calls.
     effects: Vec<Effect>,
 }
@@ -62,17 +68,22 @@ impl State {
             dirty: Vec::new(),
             commands: Commands::default(),
             writes: Writes::default(),
+            unverified: VecDeque::new(),
             effects: Vec::new(),
         }
     }
 
-    /// A client has come in; its slot.
-    pub fn open(&mut self, serializer: Serializer, now: Duration) -> usize {
+    /// A client was let in; its slot.
+    pub fn open(&mut self, serializer: Serializer, identity: Identity, now: Duration) -> usize {
         self.next_generation = self.next_generation.wrapping_add(1);
         self.connections.insert(Connection {
             generation: self.next_generation,
             serializer,
-            claims: Claims::default(),
+            identity,
+            expired: false,
+            last_join: None,
+            outdated_join: None,
+            tokens: None,
             session: Session::new(self.limits.topics_per_connection),
             reader: MessageReader::new(self.limits.frame),
             outbox: Outbox::default(),
@@ -227,11 +238,20 @@ impl State {
             self.commands.push(Command::Unsubscribe { shard: self.id, join: token, shape });
             return;
         };
+        if connection.expired {
+            self.commands.push(Command::Unsubscribe { shard: self.id, join: token, shape });
+            return self.refuse(slot, JoinId(token.join), &Refusal::TokenExpired, now);
+        }
         let feed = subscribed.read_after.clone().map_or(Feed::Live, Feed::Behind);
         connection.behind += usize::from(!feed.is_live());
         let place = self.groups.add(shape, Member { slot, join: token.join, feed });
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.subscriptions.push(Subscription { join: token.join, shape, place });
+            if connection.outdated_join.is_some_and(|last| token.join <= last) {
+                // It was asked for before a new token came.
+                let claims = connection.identity.claims.clone();
+                self.commands.push(Command::Recheck { shard: self.id, join: token, shape, claims });
+            }
         }
         let response = join::response(subscribed);
         self.drive(slot, now, |session, effects| session.join_accepted(JoinId(token.join), response, effects));
@@ -330,6 +350,7 @@ impl State {
             Incoming::Pong | Incoming::Close(_) => return true,
         };
         match message {
+            Ok(message) if message.event == token::EVENT => self.token_event(slot, message, now),
             Ok(message) => self.drive(slot, now, |session, effects| session.receive(message, effects)),
             Err(_) => self.close(slot, CloseReason::InvalidMessage, now),
         }
@@ -351,7 +372,7 @@ impl State {
     fn effect(&mut self, slot: usize, effect: Effect, now: Duration) {
         match effect {
             Effect::Send(outgoing) => self.send(slot, &outgoing, now),
-            Effect::Join { join, topic, params } => self.join(slot, join, &topic, &params, now),
+            Effect::Join { join, topic, params } => self.join(slot, join, topic, params, now),
             Effect::Leave { join } => self.unsubscribe(slot, join.0),
             Effect::Event { join, topic, event, payload, reference } if event == SYNC_REQUEST => {
                 self.ask_to_write(slot, join, &topic, payload, reference, now);
@@ -388,15 +409,17 @@ impl State {
         self.commands.push(Command::Fetch { shard: self.id, join, shape, number });
     }
 
-    fn join(&mut self, slot: usize, join: JoinId, topic: &str, params: &RawValue, now: Duration) {
-        let Some(connection) = self.connections.get(slot) else { return };
+    /// Asks the hub for a subscription, as whom the connection has shown to be.
+    fn subscribe(&mut self, slot: usize, join: JoinId, topic: &str, params: &RawValue, now: Duration) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        connection.last_join = Some(join.0);
         let token = JoinToken { connection: ConnectionKey { slot, generation: connection.generation }, join: join.0 };
         if topic.len() > self.limits.topic {
             return self.refuse(slot, join, &Refusal::UnmatchedTopic, now);
         }
         match join::request(params.get()) {
             Ok(Request { cursor, view, snapshot }) => {
-                let (topic, claims) = (topic.to_owned(), connection.claims.clone());
+                let (topic, claims) = (topic.to_owned(), connection.identity.claims.clone());
                 let request = Box::new(Subscribe { topic, claims, view, cursor, snapshot });
                 self.commands.push(Command::Subscribe { shard: self.id, join: token, request });
             }
@@ -485,7 +508,10 @@ impl State {
 
     /// The connection that a join belongs to, unless its slot has gone to another since.
     pub(super) fn connection(&mut self, token: JoinToken) -> Option<(usize, &mut Connection)> {
-        let ConnectionKey { slot, generation } = token.connection;
+        self.connection_of(token.connection)
+    }
+
+    fn connection_of(&mut self, ConnectionKey { slot, generation }: ConnectionKey) -> Option<(usize, &mut Connection)> {
         let open = |it: &&mut Connection| it.generation == generation && it.phase == Phase::Open;
         self.connections.get_mut(slot).filter(open).map(|connection| (slot, connection))
     }

@@ -1,5 +1,7 @@
 //! A shard's state with the real hub behind it, and clients that are nothing but bytes.
 
+mod token;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -128,7 +130,7 @@ impl Bench {
     }
 
     fn open(&mut self, serializer: Serializer) -> usize {
-        self.state.open(serializer, self.now)
+        self.state.open(serializer, crate::auth::Identity::default(), self.now)
     }
 
     fn say(&mut self, slot: usize, message: &Value) {

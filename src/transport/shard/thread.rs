@@ -95,7 +95,7 @@ struct Shard {
 impl Shard {
     fn new(id: ShardId, limits: Limits, routers: Routers, channels: ShardChannels) -> Self {
         let commands_waiting = Rc::new(Notify::new());
-        let shell = Shell::new(State::new(id, limits), Rc::clone(&commands_waiting));
+        let shell = Shell::new(State::new(id, limits), routers.gate.clone(), Rc::clone(&commands_waiting));
         Self { handshake: limits.handshake, shell: Rc::new(RefCell::new(shell)), routers, channels, commands_waiting }
     }
 

@@ -55,7 +55,7 @@ impl State {
     ) {
         let Some(connection) = self.connections.get(slot) else { return };
         let token = JoinToken { connection: connection.key(slot), join: join.0 };
-        let claims = connection.claims.clone();
+        let claims = connection.identity.claims.clone();
         let asked = Asked { token, topic: topic.to_owned(), claims, reference, payload };
         if let Err(reply) = self.writes.ask(self.id, asked, self.limits.writes) {
             self.reply(reply, now);

@@ -39,7 +39,7 @@ struct Writer {
     number: u32,
 }
 
-async fn start(database: &Database, role: Option<&str>) -> Writer {
+fn start(database: &Database, role: Option<&str>) -> Writer {
     let url = database.url();
     let (before, host) = url.split_once("://").expect("a url");
     let host = host.split_once('@').map_or(host, |(_, host)| host);
@@ -104,7 +104,7 @@ async fn prepared() -> Database {
 #[tokio::test]
 async fn row_security_governs_by_the_claims() {
     let database = prepared().await;
-    let mut writer = start(&database, None).await;
+    let mut writer = start(&database, None);
     let claims = || json!({"sub": "u1", "role": "author"});
     writer.ask(claims(), "a", update(1, "mine")).await.unwrap();
     // A row that may not be seen is as one that is not there.
@@ -131,7 +131,7 @@ async fn row_security_governs_by_the_claims() {
 #[tokio::test]
 async fn a_token_never_writes_with_the_gateways_rights() {
     let database = prepared().await;
-    let mut writer = start(&database, None).await;
+    let mut writer = start(&database, None);
     for claims in [
         json!({"sub": "u2"}),
         json!({"sub": "u2", "role": "gateway"}),
@@ -149,14 +149,14 @@ async fn a_token_never_writes_with_the_gateways_rights() {
     assert_eq!(title, "theirs");
     // None of these was an outcome: with the right role the same request succeeds.
     writer.ask(json!({"sub": "u2", "role": "author"}), "a", update(2, "theirs")).await.unwrap();
-    let mut with_role = start(&database, Some("author")).await;
+    let mut with_role = start(&database, Some("author"));
     with_role.ask(json!({"sub": "u2"}), "b", update(3, "public")).await.unwrap();
 }
 
 #[tokio::test]
 async fn mutation_ids_are_each_identitys_own() {
     let database = prepared().await;
-    let mut writer = start(&database, None).await;
+    let mut writer = start(&database, None);
     let claims = |sub: &str| json!({"sub": sub, "role": "author"});
     let mine = writer.ask(claims("u1"), "same", update(1, "wrong")).await.unwrap_err();
     assert_eq!(mine["conflicts"][0]["current"]["title"], "mine");
@@ -169,7 +169,7 @@ async fn mutation_ids_are_each_identitys_own() {
 #[tokio::test]
 async fn claims_and_role_end_with_the_transaction() {
     let database = prepared().await;
-    let mut writer = start(&database, None).await;
+    let mut writer = start(&database, None);
     for number in 0..4 {
         // Both connections are used again and again, after what failed and what did not.
         let own = json!([{"op": "insert", "record": {"id": 10 + number, "owner": "u1", "title": "x"}}]);
