@@ -24,7 +24,7 @@ use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
 use crate::sync::{self, WriteLimits};
 use crate::telemetry::health::{self, Health};
-use crate::transport::{self, Control, Count, Entrance, Limits, Routers, ShardChannels, ShardThread};
+use crate::transport::{self, Control, Count, Entrance, Limits, Peers, Routers, ShardChannels, ShardThread};
 
 /// Batches of feed events between replication and the hub. Each is what one read of the socket brought: a few give
 /// both something to do, more would only hold memory while the hub is slow.
@@ -152,10 +152,11 @@ impl App {
             public: health::liveness(),
             admin: health::liveness().merge(health::readiness(health)).merge(pages),
         };
+        let count = Count::default();
         let (write_sender, writes) = mpsc::channel(config.limits.write_queue as usize);
         let from_shards = FromShards { commands: command_sender, writes: write_sender };
         let (shards, ToShards { published: to_shards, written }) =
-            spawn_shards(&limits(config), &routers, from_shards)?;
+            spawn_shards(&limits(config), &routers, from_shards, &count)?;
         let sync = tokio::spawn(sync::task::run(sync_settings(config), writes, written));
 
         let routes = Arc::new(config.route_table()?);
@@ -178,8 +179,8 @@ impl App {
         let stop = stop_requested(shutdown);
         let settings = source_settings(config);
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, state_sender, stop));
-        let accepting =
-            accept_all([(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)], &shards, config);
+        let listeners = [(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)];
+        let accepting = accept_all(listeners, &shards, &count, config);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
         Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, sync, accepting, refreshing, shards })
@@ -316,6 +317,8 @@ fn limits(config: &Config) -> Limits {
         writes: limits.writes_per_connection as usize,
         idle: limits.idle,
         handshake: limits.handshake,
+        poll: limits.poll,
+        keep_alive: limits.keep_alive,
         connections: limits.connections as usize,
     }
 }
@@ -356,16 +359,19 @@ fn spawn_shards(
     limits: &Limits,
     routers: &Routers,
     from_shards: FromShards,
+    count: &Count,
 ) -> Result<(Vec<Shard>, ToShards), AppError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (mut shards, mut to_shards) = (Vec::new(), ToShards::default());
-    for id in (0..cores).map(ShardId) {
+    let (peers, sessions) = Peers::channels(cores);
+    for (id, sessions) in (0..cores).map(ShardId).zip(sessions) {
         let (control, control_receiver) = mpsc::channel(CONTROL_QUEUE);
         let (to_shard, from_hub) = mpsc::channel(SHARD_QUEUE);
         let (written_sender, written) = mpsc::channel(WRITTEN_QUEUE);
         let FromShards { commands, writes } = &from_shards;
-        let (commands, writes) = (commands.clone(), writes.clone());
-        let channels = ShardChannels { control: control_receiver, from_hub, commands, writes, written };
+        let (commands, writes, peers, count) = (commands.clone(), writes.clone(), peers.clone(), count.clone());
+        let channels =
+            ShardChannels { control: control_receiver, from_hub, commands, writes, written, sessions, peers, count };
         let thread = ShardThread::spawn(id, *limits, routers.clone(), channels).map_err(AppError::Shard)?;
         shards.push(Shard { thread, control });
         to_shards.published.push(to_shard);
@@ -377,9 +383,9 @@ fn spawn_shards(
 fn accept_all(
     listeners: [(std::net::TcpListener, Entrance); 2],
     shards: &[Shard],
+    count: &Count,
     config: &Config,
 ) -> Vec<JoinHandle<io::Result<()>>> {
-    let count = Count::default();
     let limit = limits(config).connections;
     let spawn = |(listener, entrance)| {
         let shards = shards.iter().map(|shard| shard.control.clone()).collect();

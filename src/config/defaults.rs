@@ -111,3 +111,10 @@ pub const IDLE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
 /// Enough for a slow mobile link, too little to hold many half-open sockets.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 pub const HANDSHAKE_ALLOWED: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(5 * 60);
+/// Phoenix' own: below what proxies take for a dead request, and half of what its clients wait.
+pub const POLL: Duration = Duration::from_secs(10);
+/// Phoenix' clients give a request up after 20 seconds.
+pub const POLL_ALLOWED: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(15);
+/// What the specification of server-sent events advises: proxies give quiet connections up after half a minute or more.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub const KEEP_ALIVE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;

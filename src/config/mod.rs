@@ -235,6 +235,10 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a client may take over its HTTP request.
     pub handshake: Duration,
+    /// How long a poll waits for messages.
+    pub poll: Duration,
+    /// How long an event stream is quiet before it is sent a comment.
+    pub keep_alive: Duration,
 }
 
 impl Default for Limits {
@@ -259,6 +263,8 @@ impl Default for Limits {
             write_retention: defaults::WRITE_RETENTION,
             idle: defaults::IDLE,
             handshake: defaults::HANDSHAKE,
+            poll: defaults::POLL,
+            keep_alive: defaults::KEEP_ALIVE,
         }
     }
 }

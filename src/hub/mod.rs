@@ -11,11 +11,13 @@
 mod append;
 mod awaiting;
 mod cursor;
+mod encodings;
 mod entry;
 mod evicted;
 mod log;
 mod message;
 mod publication;
+mod published;
 mod reading;
 mod shape;
 mod snapshot;

@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -20,12 +22,17 @@ use tokio::net::TcpStream;
 use crate::auth::Gate;
 use crate::phoenix::connect::{Params, SUBPROTOCOL, Subprotocols};
 
+use super::limits::Limits;
 use super::listener::{Entrance, Permit};
-use super::shard::{Accepted, Newcomer, Shell, adopt};
-use super::websocket;
+use super::long_poll::{self, Peers};
+use super::shard::{Accepted, Newcomer, Shell, Stream, adopt};
+use super::{topics, websocket};
 
 /// Where Phoenix clients connect: the socket's mount path and the transport's name.
 const WEBSOCKET_PATH: &str = "/socket/websocket";
+
+/// What HTTP holds of a request's head, and of an answer that its client is slow to take. A token fits.
+const HTTP_BUFFER: usize = 64 * 1024;
 
 /// Who is let in, and what is served beside the WebSocket, by entrance.
 #[derive(Clone)]
@@ -35,33 +42,87 @@ pub struct Routers {
     pub admin: Router,
 }
 
-/// Serves one connection until it ends or is upgraded.
-pub(super) async fn serve(accepted: Accepted, shell: Rc<RefCell<Shell>>, routers: Routers, head_timeout: Duration) {
-    let stream = match TcpStream::from_std(accepted.stream) {
-        Ok(stream) => stream,
-        Err(error) => return tracing::warn!(%error, "a client's socket could not be registered"),
-    };
-    let Routers { gate, public, admin } = routers;
-    let router = match accepted.entrance {
-        Entrance::Public => public,
-        Entrance::Admin => admin,
-    };
-    let router = TowerToHyperService::new(router);
-    // Goes to the upgraded connection, and else ends with this one.
-    let permit = Rc::new(RefCell::new(Some(accepted.permit)));
-    let service = service_fn(|request: Request<Incoming>| {
-        let (router, gate, shell, permit) = (router.clone(), gate.clone(), Rc::clone(&shell), Rc::clone(&permit));
-        async move {
-            if request.uri().path() == WEBSOCKET_PATH {
-                return Ok::<_, Infallible>(upgrade(request, &gate, &shell, &permit).await);
+/// What answers a connection's requests.
+pub(super) struct Server {
+    pub(super) shell: Rc<RefCell<Shell>>,
+    pub(super) routers: Routers,
+    pub(super) peers: Peers,
+    pub(super) limits: Limits,
+}
+
+impl Server {
+    /// Serves one connection until it ends or is upgraded.
+    pub(super) async fn serve(self, accepted: Accepted) {
+        let stream = match TcpStream::from_std(accepted.stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "a client's socket could not be registered"),
+        };
+        let router = match accepted.entrance {
+            Entrance::Public => &self.routers.public,
+            Entrance::Admin => &self.routers.admin,
+        };
+        let router = TowerToHyperService::new(router.clone());
+        // Goes to the upgraded connection, and else ends with this one.
+        let permit = Rc::new(RefCell::new(Some(accepted.permit)));
+        let limits = self.limits;
+        let server = Rc::new(self);
+        let service = service_fn(|request: Request<Incoming>| {
+            let (server, router, permit) = (Rc::clone(&server), router.clone(), Rc::clone(&permit));
+            async move {
+                let response = match request.uri().path() {
+                    WEBSOCKET_PATH => upgrade(request, &server.routers.gate, &server.shell, &permit).await,
+                    long_poll::PATH => long_poll::serve(request, &server).await,
+                    path if path.starts_with(topics::PREFIX) => return Ok(topics::serve(request, &server).await),
+                    _ => router.call(request).await?,
+                };
+                Ok::<_, Infallible>(response.map(Reply::Whole))
             }
-            router.call(request).await
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(limits.handshake).max_buf_size(HTTP_BUFFER);
+        if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
+            tracing::debug!(%error, "an HTTP connection ended early");
         }
-    });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(head_timeout);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
-        tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+/// The body of an answer.
+pub(super) enum Reply {
+    Whole(Body),
+    Stream(Stream),
+}
+
+impl From<Body> for Reply {
+    fn from(body: Body) -> Self {
+        Self::Whole(body)
+    }
+}
+
+impl hyper::body::Body for Reply {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(context),
+            Self::Stream(stream) => {
+                Pin::new(stream).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(axum::Error::new)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_end_stream(),
+            Self::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Stream(_) => SizeHint::default(),
+        }
     }
 }
 

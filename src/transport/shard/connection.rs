@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::auth::Identity;
 use crate::hub::{ConnectionKey, ShapeId};
-use crate::phoenix::{Serializer, Session};
+use crate::phoenix::Session;
 use crate::transport::websocket::MessageReader;
+use crate::transport::wire::Wire;
 
 use super::outbox::Outbox;
 use super::state::ShownTokens;
@@ -34,7 +35,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) generation: u32,
-    pub(super) serializer: Serializer,
+    pub(super) wire: Wire,
     /// Whom it has shown to be.
     pub(super) identity: Identity,
     /// That is over, and nothing is served until it shows a new token.
@@ -53,7 +54,7 @@ pub(super) struct Connection {
     /// Listed among the shard's connections that have something to send.
     pub(super) dirty: bool,
     pub(super) phase: Phase,
-    /// When the client last sent anything, since the process began.
+    /// When the client last sent anything, or took anything of a stream, since the process began.
     pub(super) heard: Duration,
 }
 

@@ -5,8 +5,11 @@ mod connection;
 mod group;
 mod join;
 mod outbox;
+mod requests;
+mod sessions;
 mod shell;
 mod state;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -16,4 +19,5 @@ mod writing;
 pub use outbox::Outbox;
 pub(in crate::transport) use shell::{Newcomer, Shell, adopt};
 pub use state::State;
+pub(in crate::transport) use stream::{NoStream, Stream, open as open_stream};
 pub use thread::{Accepted, Control, ShardChannels, ShardThread};

@@ -1,6 +1,7 @@
 //! A shard's sockets: what is read goes to the state, what the state says goes out.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,12 +15,15 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::auth::{Denied, Gate, Identity, wall_clock};
-use crate::hub::{Command, ConnectionKey, ToShard};
+use crate::hub::{Command, ConnectionKey, ShardId, ToShard};
 use crate::phoenix::Serializer;
 use crate::sync::{Answer, Request};
-use crate::transport::listener::Permit;
+use crate::transport::limits::Limits;
+use crate::transport::listener::{Count, Permit};
 
+use super::sessions::Session;
 use super::state::State;
+use super::stream::StreamEnd;
 
 /// One buffer for all of the shard's reads: an idle connection has none.
 const READ_BUFFER: usize = 64 * 1024;
@@ -28,22 +32,36 @@ const READS_A_TURN: usize = 4;
 /// Frames in one vectored write. Linux takes up to 1024; a batch is rarely more than a few.
 const FRAMES_A_WRITE: usize = 64;
 /// Commands that may wait for the hub before connections are no longer read from.
-const COMMANDS_MAX: usize = 4096;
+pub(super) const COMMANDS_MAX: usize = 4096;
 
 /// The state with its sockets. Shared by the shard's tasks, all on one thread; never borrowed across an await.
 pub(in crate::transport) struct Shell {
     pub(super) state: State,
+    pub(super) id: ShardId,
+    pub(super) limits: Limits,
     gate: Gate,
     /// By the state's slots.
     sockets: Vec<Option<Socket>>,
-    next_serial: u64,
+    /// Clients that have no socket of their own, by slot.
+    pub(super) guests: HashMap<usize, Guest>,
+    /// Of the process' connections; sessions are among them.
+    count: Count,
+    /// The server stops: nobody comes in any more.
+    pub(super) draining: bool,
+    pub(super) next_serial: u64,
     buffer: Box<[u8]>,
     dirty: Vec<usize>,
     /// Connections that are not read from until the hub has taken commands.
     parked: Vec<Waker>,
     /// Tells the shard's main task that there are commands.
-    commands: Rc<Notify>,
+    pub(super) commands: Rc<Notify>,
     started: Instant,
+}
+
+/// A client that comes by plain HTTP.
+pub(super) enum Guest {
+    Session(Box<Session>),
+    Stream(StreamEnd),
 }
 
 struct Socket {
@@ -57,11 +75,16 @@ struct Socket {
 }
 
 impl Shell {
-    pub(super) fn new(state: State, gate: Gate, commands: Rc<Notify>) -> Self {
+    pub(super) fn new(id: ShardId, limits: Limits, gate: Gate, count: Count, commands: Rc<Notify>) -> Self {
         Self {
-            state,
+            state: State::new(id, limits),
+            id,
+            limits,
             gate,
             sockets: Vec::new(),
+            guests: HashMap::new(),
+            count,
+            draining: false,
             next_serial: 0,
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             dirty: Vec::new(),
@@ -102,6 +125,21 @@ impl Shell {
         for slot in self.state.tick(self.now()) {
             self.remove(slot);
         }
+        self.tick_sessions();
+    }
+
+    /// Closes up to `count` connections because the server stops; how many are not gone yet.
+    pub(super) fn drain(&mut self, count: usize) -> usize {
+        self.draining = true;
+        self.state.drain(count, self.now());
+        self.flush_dirty();
+        self.drain_sessions();
+        self.state.connections()
+    }
+
+    /// A place among the process' connections for one without a socket.
+    pub(super) fn admit_guest(&self) -> Option<Permit> {
+        if self.draining { None } else { self.count.permit_within(self.limits.connections) }
     }
 
     /// The next command for the hub; connections that waited for room are read from again.
@@ -131,7 +169,7 @@ impl Shell {
 
     /// Writes what waits, as far as the socket takes it. On failure the connection's own task finds out, too.
     fn flush(&mut self, slot: usize) {
-        let Some(Some(socket)) = self.sockets.get_mut(slot) else { return };
+        let Some(Some(socket)) = self.sockets.get_mut(slot) else { return self.flush_guest(slot) };
         if socket.blocked {
             return;
         }
@@ -157,7 +195,18 @@ impl Shell {
         self.state.flushed(slot);
     }
 
-    fn remove(&mut self, slot: usize) {
+    fn flush_guest(&mut self, slot: usize) {
+        match self.guests.get_mut(&slot) {
+            Some(Guest::Session(_)) => self.answer_poll(slot),
+            Some(Guest::Stream(end)) => end.wake(),
+            None => {}
+        }
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) {
+        if let Some(Guest::Stream(mut end)) = self.guests.remove(&slot) {
+            end.wake();
+        }
         if let Some(waker) = self.sockets.get_mut(slot).and_then(Option::take).and_then(|socket| socket.waker) {
             waker.wake();
         }

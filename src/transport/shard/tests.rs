@@ -31,6 +31,8 @@ fn limits() -> Limits {
         topic: 255,
         idle: Duration::from_secs(60),
         handshake: Duration::from_secs(10),
+        poll: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(15),
         connections: 100,
     }
 }
@@ -170,6 +172,7 @@ impl Bench {
                 commit_timestamp: PgTimestamp::from_micros(0),
             },
             changes: (1..=rows).map(change).collect(),
+            announcements: Vec::new(),
             first: true,
             end_lsn: Some(Lsn::new(self.lsn + 5)),
         };
