@@ -16,6 +16,7 @@ mod schema;
 mod setup;
 mod snapshot;
 mod support;
+mod sync;
 mod tail;
 mod transports;
 mod values;
