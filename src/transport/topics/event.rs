@@ -69,6 +69,11 @@ pub(in crate::transport) fn of_error(payload: &Body) -> Bytes {
     out.into()
 }
 
+/// A stream that ends before it begins: the server can't serve it now, and will soon.
+pub(in crate::transport) fn not_now() -> Bytes {
+    format!(": not ready\nretry: {}\n\n", RETRY.as_millis()).into()
+}
+
 /// The server stops: another one, or the same, is there soon. `number` tells clients apart.
 pub(in crate::transport) fn drain(number: usize) -> Bytes {
     let spread = DRAIN_SPREAD.as_millis();
