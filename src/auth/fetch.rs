@@ -137,3 +137,6 @@ where
         .body(Body::empty())?;
     Ok(sender.send_request(request).await?.map(Body::new))
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,8 @@ fn signed_claims(token: &str, keys: &KeySet) -> Result<Map<String, Value>, Token
         return Err(TokenError::TooLong);
     }
     let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
-    let (header, claims) = message.split_once('.').ok_or(TokenError::Malformed)?;
+    let (header, claims) =
+        message.split_once('.').filter(|(_, claims)| !claims.contains('.')).ok_or(TokenError::Malformed)?;
     let Header { alg, kid, crit } = json(header)?;
     let algorithm = algorithm(&alg).filter(|_| crit.is_none()).ok_or(TokenError::Algorithm)?;
     let kid = kid.as_deref();
@@ -155,3 +156,6 @@ fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<WallTi
     };
     Ok(Some(WallTime::since_1970(duration)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,3 +176,6 @@ impl std::fmt::Display for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

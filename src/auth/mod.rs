@@ -22,6 +22,8 @@ mod keyring;
 mod keys;
 mod location;
 mod origin;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use credential::Credential;
 pub use gate::{Denied, Gate, Tokens, wall_clock};

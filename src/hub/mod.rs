@@ -10,11 +10,13 @@
 
 mod append;
 mod cursor;
+mod encodings;
 mod entry;
 mod evicted;
 mod log;
 mod message;
 mod publication;
+mod published;
 mod reading;
 mod shape;
 mod snapshot;

@@ -41,7 +41,7 @@ pub struct HubLimits {
 #[derive(Debug)]
 pub struct Hub {
     pub(super) limits: HubLimits,
-    tables: Tables,
+    pub(super) tables: Tables,
     scratch: Scratch,
     /// None until the feed has begun, and again when it was lost.
     pub(super) log: Option<Log>,
@@ -58,6 +58,8 @@ pub struct Hub {
     now: Duration,
     /// Routes with changes that could not be routed.
     holes: BTreeSet<RouteId>,
+    /// Routes whose table the publication does not give.
+    pub(super) unfed: BTreeSet<RouteId>,
     outgoing: Vec<Vec<ToShard>>,
 }
 
@@ -77,6 +79,7 @@ impl Hub {
             readers: Readers::default(),
             now: Duration::ZERO,
             holes: BTreeSet::new(),
+            unfed: BTreeSet::new(),
             outgoing: vec![Vec::new(); shards],
         }
     }
@@ -91,6 +94,12 @@ impl Hub {
     #[must_use]
     pub fn acknowledgement(&self) -> Acknowledgement {
         Acknowledgement { losses: self.losses, position: self.acknowledgeable() }
+    }
+
+    /// About how many bytes of memory the log takes.
+    #[must_use]
+    pub fn log_size(&self) -> usize {
+        self.log.as_ref().map_or(0, Log::size)
     }
 
     /// The log has passed the flush position that the server had when the feed began: clients can resume.
@@ -130,6 +139,8 @@ impl Hub {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part),
+            FeedEvent::Broadcast(_) => {}
+            FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
                     log.advance(Position::before(lsn));
@@ -271,6 +282,10 @@ impl Hub {
         if routes.is_empty() {
             return Err(Refusal::UnmatchedTopic);
         }
+        // Changes of its table would not come, and nobody would know.
+        if routes.iter().any(|route| self.unfed.contains(route)) {
+            return Err(Refusal::NotReady);
+        }
         self.tables.check_view(&routes, &view)?;
         let resume = cursor.map(|text| resumable(log, &routes, &text)).transpose();
         // The current rows are what a client needs whose cursor is too old.
@@ -353,7 +368,7 @@ impl Hub {
         self.caught_up = false;
     }
 
-    fn reset_topics_of(&mut self, route: RouteId) {
+    pub(super) fn reset_topics_of(&mut self, route: RouteId) {
         let Some(log) = &self.log else { return };
         let shapes = |topic: &Topic| log.topics.get(topic.as_str()).map(|(_, state)| state.shapes.clone());
         for id in log.topics.of_route(route).filter_map(shapes).flatten().collect::<Vec<_>>() {

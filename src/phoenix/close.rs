@@ -29,7 +29,7 @@ pub enum CloseReason {
     /// Replies and broadcasts have filled the connection's outbox: the client reads too slowly. 1013 ("try again
     /// later") because coming back is right, and because it tells this apart from every case above.
     Slow,
-    /// The client sends messages for topics whose joins are in work faster than those are answered. 1013, as for
+    /// The client sends messages that wait for joins in work, or tokens, faster than those are answered. 1013, as for
     /// [`CloseReason::Slow`]: a client that comes back joins afresh.
     Flood,
     /// A fault of the server's own, logged there.
@@ -73,7 +73,7 @@ impl CloseReason {
             Self::InvalidMessage => "message can't be decoded with the serializer of this connection",
             Self::Drain => "server restarts",
             Self::Slow => "client reads too slowly",
-            Self::Flood => "too many messages for topics that are still being joined",
+            Self::Flood => "too many messages that wait for a join or a token",
             Self::Internal => "internal error",
         }
     }

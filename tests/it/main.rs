@@ -1,6 +1,7 @@
 //! The one integration binary: the library and the real binary against a real Postgres that each test starts itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod auth;
 mod chaos;
 mod check;
 mod demo_page;
@@ -9,6 +10,7 @@ mod live;
 mod pgoutput;
 mod replication;
 mod routing;
+mod schema;
 mod setup;
 mod snapshot;
 mod support;

@@ -1,5 +1,7 @@
 //! A shard's state with the real hub behind it, and clients that are nothing but bytes.
 
+mod token;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -169,6 +171,7 @@ impl Bench {
                 commit_timestamp: PgTimestamp::from_micros(0),
             },
             changes: (1..=rows).map(change).collect(),
+            announcements: Vec::new(),
             first: true,
             end_lsn: Some(Lsn::new(self.lsn + 5)),
         };
