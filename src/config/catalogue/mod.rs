@@ -13,8 +13,8 @@ mod tables;
 mod tests;
 
 pub use facts::{
-    Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, ServerFacts, SlotFacts,
-    Table, WalStatus, quote_identifier,
+    Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, SCHEMA_COMMENT,
+    ServerFacts, SlotFacts, Table, WalStatus, quote_identifier,
 };
 pub use gather::{GatherError, gather};
 pub(crate) use tables::refused_updates;
