@@ -29,6 +29,11 @@ pub const LEEWAY: Duration = MINUTE;
 /// More would accept tokens that expired long ago.
 pub const LEEWAY_ALLOWED: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10 * 60);
 
+/// A tab that wakes up brings its new token within seconds; the leeway comes on top.
+pub const GRACE: Duration = Duration::from_secs(5);
+/// Beyond the time that a laptop is closed for lunch, an expiry would be none.
+pub const GRACE_ALLOWED: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60 * 60);
+
 /// Longer than a train tunnel, a laptop's lunch break or a rolling deployment.
 pub const WINDOW: Duration = Duration::from_secs(10 * 60);
 /// The slot holds the window's WAL back on the primary: a day is for those who know what they do.
@@ -79,3 +84,10 @@ pub const IDLE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
 /// Enough for a slow mobile link, too little to hold many half-open sockets.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 pub const HANDSHAKE_ALLOWED: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(5 * 60);
+/// Phoenix' own: below what proxies take for a dead request, and half of what its clients wait.
+pub const POLL: Duration = Duration::from_secs(10);
+/// Phoenix' clients give a request up after 20 seconds.
+pub const POLL_ALLOWED: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(15);
+/// What the specification of server-sent events advises: proxies give quiet connections up after half a minute or more.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub const KEEP_ALIVE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;

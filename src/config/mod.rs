@@ -6,9 +6,11 @@
 //! Config + ServerFacts ──catalogue::judge──▶ Vec<Finding>         what is wrong on the server
 //! ```
 //!
-//! It knows `routing`'s types, whose parsers judge table patterns and topics, and the wire client's connection string.
+//! It knows `routing`'s types, whose parsers judge table patterns and topics, `auth`'s, which judge keys and origins, and the
+//! wire client's connection string.
 //! It does not know what is built from a configuration.
 
+mod auth;
 pub mod catalogue;
 pub mod code;
 pub mod defaults;
@@ -26,10 +28,10 @@ mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::{Origins, Tokens};
 use crate::replication::wire::ConnectionConfig;
 use crate::routing::{RouteSpec, RouteTable, TooManyRoutes};
 
@@ -116,51 +118,17 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Operators: all of that plus metrics, readiness and the inspector.
     pub admin: SocketAddr,
+    /// The pages from which browsers may connect.
+    pub origins: Origins,
 }
 
 /// `[auth]`: who may connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Auth {
     /// Anyone.
     None,
     /// Whoever shows a valid token.
-    Jwt(Jwt),
-}
-
-/// What makes a token valid.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Jwt {
-    pub key: JwtKey,
-    pub audience: Option<String>,
-    pub issuer: Option<String>,
-    pub leeway: Duration,
-}
-
-/// What a token's signature is checked with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JwtKey {
-    /// HS256.
-    Secret(Secret),
-    /// RS256, ES256 or EdDSA, PEM.
-    PublicKeyFile(PathBuf),
-    JwksUrl(String),
-}
-
-/// A text that no log and no error may show.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
+    Jwt(Tokens),
 }
 
 /// `[replay]`: how far back a cursor may reach.
@@ -220,6 +188,10 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a client may take over its HTTP request.
     pub handshake: Duration,
+    /// How long a poll waits for messages.
+    pub poll: Duration,
+    /// How long an event stream is quiet before it is sent a comment.
+    pub keep_alive: Duration,
 }
 
 impl Default for Limits {
@@ -237,6 +209,8 @@ impl Default for Limits {
             snapshot_rows: u64::from(defaults::SNAPSHOT_ROWS),
             idle: defaults::IDLE,
             handshake: defaults::HANDSHAKE,
+            poll: defaults::POLL,
+            keep_alive: defaults::KEEP_ALIVE,
         }
     }
 }

@@ -213,6 +213,7 @@ impl Appending<'_> {
         let lsn = self.lsn();
         let reference = BatchRef { entry: self.number, batch: self.entry.batches.len() };
         let Some(state) = self.log.topics.get_mut(topic.as_str()) else { return };
+        self.log.fed += usize::from(state.batches.is_empty());
         state.batches.push_back(reference);
         let part = state.next_part(lsn);
         let more = !self.entry.last;
@@ -283,6 +284,7 @@ pub(super) fn meet(log: &mut Log, tables: &Tables, topic: &Topic, routes: Vec<Ro
         past.close(latest.entry, tables.event(latest.route));
     }
     let state = past.state;
+    log.fed += usize::from(!state.batches.is_empty());
     log.topics.insert(topic.clone(), state);
 }
 

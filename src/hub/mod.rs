@@ -10,6 +10,7 @@
 
 mod append;
 mod cursor;
+mod encodings;
 mod entry;
 mod evicted;
 mod log;

@@ -96,6 +96,12 @@ impl Hub {
         Acknowledgement { losses: self.losses, position: self.acknowledgeable() }
     }
 
+    /// About how many bytes of memory the log takes.
+    #[must_use]
+    pub fn log_size(&self) -> usize {
+        self.log.as_ref().map_or(0, Log::size)
+    }
+
     /// The log has passed the flush position that the server had when the feed began: clients can resume.
     #[must_use]
     pub const fn caught_up(&self) -> bool {

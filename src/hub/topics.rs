@@ -15,6 +15,10 @@ pub(super) struct BatchRef {
     pub(super) batch: usize,
 }
 
+/// What a topic costs beside its batches: its name, its state in a map that is half empty, and the room for its first
+/// batches.
+pub(super) const TOPIC_OVERHEAD: usize = 2 * size_of::<(Topic, TopicState)>() + 4 * size_of::<BatchRef>();
+
 #[derive(Debug, Default)]
 pub(super) struct TopicState {
     /// The routes that feed it, in config order.

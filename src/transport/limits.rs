@@ -24,6 +24,10 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a client may take for a request's head; over it: the connection is closed.
     pub handshake: Duration,
+    /// How long a poll waits for messages before it is answered without any.
+    pub poll: Duration,
+    /// How long an event stream may be quiet; then it is sent a comment.
+    pub keep_alive: Duration,
     /// Connections of the process; over it: HTTP 503.
     pub connections: usize,
 }

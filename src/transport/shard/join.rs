@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::auth::{Credential, Denied, TokenError};
 use crate::hub::{self, SnapshotFailure, Subscribed, View};
 use crate::phoenix::{Body, Payload, Refusal};
 use crate::routing::Ops;
@@ -47,6 +48,30 @@ pub(super) fn request(payload: &str) -> Result<Request, Refusal> {
     // A cursor that is no string is none that we gave out: the hub refuses it as such.
     let cursor = params.cursor.map(|raw| serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned()));
     Ok(Request { cursor, view, snapshot })
+}
+
+/// The token that a join brings along, in place of the one that the connection has shown before. What is there and no
+/// text is a token that no key has signed.
+pub(super) fn token(payload: &str) -> Option<Credential> {
+    #[derive(Deserialize)]
+    struct Params {
+        access_token: Option<serde_json::Value>,
+    }
+    let object = payload.trim_start().starts_with('{').then_some(payload);
+    let Params { access_token } = object.and_then(|object| serde_json::from_str(object).ok())?;
+    match access_token? {
+        serde_json::Value::String(token) => Some(Credential::new(token)),
+        _ => Some(Credential::new(String::new())),
+    }
+}
+
+/// What a client is told of a token that is not taken.
+pub(super) const fn denial(denied: Denied) -> Refusal {
+    match denied {
+        Denied::Token(TokenError::Expired) => Refusal::TokenExpired,
+        Denied::NoKeys => Refusal::KeysUnavailable,
+        Denied::Token(_) | Denied::Missing | Denied::Origin => Refusal::InvalidToken,
+    }
 }
 
 /// Reads the payload of `fetch_updates`: nothing, or what a join may say. The rows are shown as the join asked for.

@@ -1,5 +1,7 @@
 //! A shard's state with the real hub behind it, and clients that are nothing but bytes.
 
+mod token;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -28,6 +30,8 @@ fn limits() -> Limits {
         topic: 255,
         idle: Duration::from_secs(60),
         handshake: Duration::from_secs(10),
+        poll: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(15),
         connections: 100,
     }
 }
@@ -127,7 +131,7 @@ impl Bench {
     }
 
     fn open(&mut self, serializer: Serializer) -> usize {
-        self.state.open(serializer, self.now)
+        self.state.open(serializer, crate::auth::Identity::default(), self.now)
     }
 
     fn say(&mut self, slot: usize, message: &Value) {

@@ -53,6 +53,11 @@ impl Script {
         panic!("{} did not say {prefix:?}:\n{errors}", self.name);
     }
 
+    /// For signals.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id().expect("a running script")
+    }
+
     /// Lets a script go on that waits for its standard input.
     pub(crate) async fn go_on(&mut self) {
         let input = self.child.stdin.as_mut().expect("piped");
