@@ -10,6 +10,7 @@ mod live;
 mod pgoutput;
 mod replication;
 mod routing;
+mod said;
 mod schema;
 mod setup;
 mod snapshot;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::hub::Publication;
+use crate::hub::{Form, Publication};
 use crate::phoenix::{Body, Refusal};
 
 /// How long a client waits before it comes back after a connection was lost.
@@ -30,8 +30,11 @@ pub(in crate::transport) fn greeting(cursor: Option<&str>) -> Bytes {
     out.into()
 }
 
-/// A message of the topic.
+/// A message of the topic; nothing for a binary payload, which has no form here.
 pub(in crate::transport) fn of_publication(publication: &Publication) -> Bytes {
+    if publication.form == Form::Binary {
+        return Bytes::new();
+    }
     let mut out = Vec::with_capacity(publication.payload.len() + ENVELOPE_SIZE_GUESS);
     push_id(&mut out, publication.cursor());
     // A quiet topic's cursor is an id without data.
