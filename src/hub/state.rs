@@ -25,7 +25,7 @@ use super::{
 };
 
 /// The event by which subscribers of a quiet topic are told how far the feed has come.
-const CURSOR_EVENT: &str = "cursor";
+pub(super) const CURSOR_EVENT: &str = "cursor";
 /// They are told after this fraction of the window: three of these events can be missed.
 const QUIET_FRACTION: u32 = 4;
 
@@ -63,7 +63,7 @@ pub struct Hub {
     holes: BTreeSet<RouteId>,
     /// Routes whose table the publication does not give.
     pub(super) unfed: BTreeSet<RouteId>,
-    outgoing: Vec<Vec<ToShard>>,
+    pub(super) outgoing: Vec<Vec<ToShard>>,
 }
 
 impl Hub {
@@ -155,7 +155,7 @@ impl Hub {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part),
-            FeedEvent::Broadcast(_) => {}
+            FeedEvent::Broadcast(broadcast) => self.say(&broadcast),
             FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
@@ -427,7 +427,7 @@ impl Hub {
     }
 }
 
-fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publication>) {
+pub(super) fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publication>) {
     for shard in shape.shards() {
         if let Some(outgoing) = outgoing.get_mut(shard.0) {
             outgoing.push(ToShard::Publish(Arc::clone(publication)));
