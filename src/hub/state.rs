@@ -292,6 +292,8 @@ impl Hub {
         let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
         if known.is_none() {
             meet(log, &self.tables, &topic, routes);
+            // The truncates that it is given take room, too.
+            log.evict(self.now);
         }
         let cursor = match &resume {
             Some(cursor) => Some(cursor.to_string()),

@@ -76,7 +76,7 @@ impl Appending<'_> {
             more: false,
             span,
             deliveries: Vec::new(),
-            said: Some(said),
+            said: Some(Box::new(said)),
             publication: None,
         });
     }
