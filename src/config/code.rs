@@ -64,16 +64,23 @@ codes! {
         KeyUrl = "key-url": "An address that keys can't be fetched from, or not safely.",
         BadOrigin = "bad-origin": "An origin that no browser would send.",
         AuthKeys = "auth-keys": "Not exactly one key to verify tokens with, or one where none is used.",
-        NoRoutes = "no-routes": "No route, so that no change reaches anyone.",
+        NoRoutes = "no-routes": "Neither a route nor a channel, so that nothing reaches anyone.",
         BadTable = "bad-table": "A table pattern that is not `schema.table`.",
         BadTopic = "bad-topic": "A topic template that can't be read.",
         ReservedTopic = "reserved-topic": "A topic that belongs to the Phoenix protocol.",
         ReservedEvent = "reserved-event": "An event name that belongs to the Phoenix protocol.",
+        BadEvent = "bad-event": "An entry of `publish` that is no event's name.",
         EmptyList = "empty-list": "A list that would let nothing through.",
         DuplicateColumn = "duplicate-column": "A column listed twice.",
         DuplicateOp = "duplicate-op": "An op listed twice.",
         DuplicateRoute = "duplicate-route": "A route that never gets a change, because an earlier one has them all.",
+        DuplicateEvent = "duplicate-event": "An event listed twice.",
+        DuplicateChannel = "duplicate-channel": "A channel that is never used, because an earlier one has its topics.",
         UnknownOp = "unknown-op": "An op that is none of insert, update, delete, truncate.",
+        WriteGlob = "write-glob": "A route that clients may write by, and that does not name one table.",
+        WriteHidden = "write-hidden": "A column that clients may write and can't see.",
+        WriteKeys = "write-keys": "A key of `route.write` that its `conflict` does not use.",
+        WriteRole = "write-role": "Clients' writes would run with the gateway's own rights.",
     }
     Server {
         ServerVersion = "server-version": "A server older than Postgres 14.",
@@ -105,6 +112,12 @@ codes! {
         IdentityTooWeak = "identity-too-weak": "The replica identity lacks a column that the topic is made of.",
         UpdatesRefused = "updates-refused": "A published table whose updates and deletes Postgres refuses.",
         CastIgnored = "cast-ignored": "A type whose own cast to json the WAL can't use.",
+        MutationsMissing = "mutations-missing": "`walcast.mutations` is missing, or the role may not use it.",
+        WriteNoKey = "write-no-key": "A writable table without a primary key.",
+        WriteGenerated = "write-generated": "A writable column whose values the database makes.",
+        WriteConflictType = "write-conflict-type": "A version or timestamp column of a type that can't be one.",
+        WriteRoleMissing = "write-role-missing": "The role that writes run as does not exist, or can't be taken.",
+        WritePrivilege = "write-privilege": "The role that writes run as may not do what the route lets clients do.",
     }
 }
 

@@ -181,6 +181,58 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
             default::SNAPSHOT_ROWS,
             default::SNAPSHOT_ROWS_ALLOWED,
         )),
+        broadcast: reader.size(section, "broadcast", default::BROADCAST, default::BROADCAST_ALLOWED),
+        broadcasts_per_second: reader.count(
+            section,
+            "broadcasts_per_second",
+            default::BROADCASTS_PER_SECOND,
+            default::BROADCASTS_PER_SECOND_ALLOWED,
+        ),
+        broadcast_burst: reader.count(
+            section,
+            "broadcast_burst",
+            default::BROADCAST_BURST,
+            default::BROADCAST_BURST_ALLOWED,
+        ),
+        presence_members: reader.count(
+            section,
+            "presence_members",
+            default::PRESENCE_MEMBERS,
+            default::PRESENCE_MEMBERS_ALLOWED,
+        ),
+        presence_meta: reader.size(section, "presence_meta", default::PRESENCE_META, default::PRESENCE_META_ALLOWED),
+        write_connections: reader.count(
+            section,
+            "write_connections",
+            default::WRITE_CONNECTIONS,
+            default::WRITE_CONNECTIONS_ALLOWED,
+        ),
+        write_queue: reader.count(section, "write_queue", default::WRITE_QUEUE, default::WRITE_QUEUE_ALLOWED),
+        write_changes: reader.count(section, "write_changes", default::WRITE_CHANGES, default::WRITE_CHANGES_ALLOWED),
+        writes_per_connection: reader.count(
+            section,
+            "writes_per_connection",
+            default::WRITES_PER_CONNECTION,
+            default::WRITES_PER_CONNECTION_ALLOWED,
+        ),
+        write_timeout: reader.duration(
+            section,
+            "write_timeout",
+            default::WRITE_TIMEOUT,
+            default::WRITE_TIMEOUT_ALLOWED,
+        ),
+        write_lock_timeout: reader.duration(
+            section,
+            "write_lock_timeout",
+            default::WRITE_LOCK_TIMEOUT,
+            default::WRITE_LOCK_TIMEOUT_ALLOWED,
+        ),
+        write_retention: reader.duration(
+            section,
+            "write_retention",
+            default::WRITE_RETENTION,
+            default::WRITE_RETENTION_ALLOWED,
+        ),
         idle: reader.duration(section, "idle", default::IDLE, default::IDLE_ALLOWED),
         handshake: reader.duration(section, "handshake", default::HANDSHAKE, default::HANDSHAKE_ALLOWED),
         poll: reader.duration(section, "poll", default::POLL, default::POLL_ALLOWED),
@@ -192,8 +244,6 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
 
 /// Sections of the design that this version does not carry out.
 pub(super) fn later(reader: &mut Reader<'_>, root: &mut Section<'_>) {
-    let why = "a `[[channel]]` says who may join and publish; without it carried out, nobody could";
-    reader.refuse(root, "channel", why, "remove the section; topics that routes feed work without it");
     let why = "every node would stream from the slot by itself, and all but one would fail";
     reader.refuse(root, "cluster", why, "remove the section and run one node; it is complete by itself");
 }

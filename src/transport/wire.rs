@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::hub::{Form, Publication};
+use crate::hub::{Broadcast, Content, Form, Publication};
 use crate::phoenix::{Body, EncodeError, FrameKind, Outgoing, Serializer};
 
 use super::topics::event;
@@ -62,6 +62,32 @@ impl Wire {
         }
     }
 
+    /// The same of a broadcast; none where this kind of client has no form for it: bytes stand in WebSocket messages of
+    /// serializer 2.0.0 and nowhere else.
+    pub(super) fn broadcast(self, broadcast: &Broadcast) -> Option<Bytes> {
+        let body = |it: &Broadcast| match &it.content {
+            Content::Json(json) => Body::Json(json.clone()),
+            Content::Binary(data) => Body::Binary(data.clone()),
+        };
+        let write = |serializer: Serializer, it: &Broadcast, out: &mut Vec<u8>| {
+            serializer.broadcast(it.topic.as_str(), &it.event, &body(it), out).ok()
+        };
+        match self {
+            Self::WebSocket(serializer) => broadcast.encoded(serializer as usize, |it| {
+                let mut frame = begin_frame(it.content.len() + ENVELOPE_SIZE_GUESS);
+                let kind = write(serializer, it, &mut frame)?;
+                Some(finish_frame(opcode(kind), frame))
+            }),
+            Self::LongPoll(serializer) => broadcast.encoded(LONG_POLL_ENCODINGS + serializer as usize, |it| {
+                let mut message = Vec::with_capacity(it.content.len() + ENVELOPE_SIZE_GUESS);
+                let kind = write(serializer, it, &mut message)?;
+                (kind == FrameKind::Text).then(|| json_string(&message))
+            }),
+            Self::Events => broadcast.encoded(EVENTS_ENCODING, |it| event::of_push(&it.event, &body(it))),
+            Self::Rows { .. } => None,
+        }
+    }
+
     /// A message for one Phoenix client; none where its transport has no form for it: a binary message can't stand in
     /// the JSON of a poll's answer.
     ///
@@ -71,11 +97,8 @@ impl Wire {
         match self {
             Self::WebSocket(serializer) => {
                 let mut frame = begin_frame(0);
-                let opcode = match serializer.encode(outgoing, &mut frame)? {
-                    FrameKind::Text => OpCode::Text,
-                    FrameKind::Binary => OpCode::Binary,
-                };
-                Ok(Some(finish_frame(opcode, frame)))
+                let kind = serializer.encode(outgoing, &mut frame)?;
+                Ok(Some(finish_frame(opcode(kind), frame)))
             }
             Self::LongPoll(serializer) => {
                 let mut message = Vec::new();
@@ -101,6 +124,13 @@ impl Wire {
     /// One HTTP answer, which goes out as it comes.
     pub(super) const fn is_stream(self) -> bool {
         matches!(self, Self::Events | Self::Rows { .. })
+    }
+}
+
+const fn opcode(kind: FrameKind) -> OpCode {
+    match kind {
+        FrameKind::Text => OpCode::Text,
+        FrameKind::Binary => OpCode::Binary,
     }
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::auth::Identity;
-use crate::hub::ShapeId;
+use crate::hub::{ConnectionKey, ShapeId};
 use crate::phoenix::Session;
 use crate::transport::websocket::MessageReader;
 use crate::transport::wire::Wire;
 
+use super::channel::Channels;
 use super::outbox::Outbox;
 use super::state::ShownTokens;
 
@@ -49,6 +50,7 @@ pub(super) struct Connection {
     pub(super) reader: MessageReader,
     pub(super) outbox: Outbox,
     pub(super) subscriptions: Vec<Subscription>,
+    pub(super) channels: Channels,
     /// How many of them are not live.
     pub(super) behind: usize,
     /// Listed among the shard's connections that have something to send.
@@ -59,12 +61,18 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Its name in the shard, where it has this slot.
+    pub(super) const fn key(&self, slot: usize) -> ConnectionKey {
+        ConnectionKey { slot, generation: self.generation }
+    }
+
     pub(super) fn subscription(&self, join: u32) -> Option<Subscription> {
         self.subscriptions.iter().find(|subscription| subscription.join == join).copied()
     }
 
     pub(super) fn remove_subscription(&mut self, join: u32) -> Option<Subscription> {
         let index = self.subscriptions.iter().position(|subscription| subscription.join == join)?;
+        self.channels.left(join);
         Some(self.subscriptions.swap_remove(index))
     }
 

@@ -1,8 +1,10 @@
 //! One thread's share of the connections.
 
+mod channel;
 mod commands;
 mod connection;
 mod group;
+mod introduction;
 mod join;
 mod outbox;
 mod requests;
@@ -13,6 +15,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod writes;
+mod writing;
 
 pub use outbox::Outbox;
 pub(in crate::transport) use shell::{Newcomer, Shell, adopt};
