@@ -50,7 +50,7 @@ pub(super) struct Batch {
     pub(super) span: Range<Position>,
     pub(super) deliveries: Vec<Delivery>,
     /// It has no deliveries, because it is this.
-    pub(super) said: Option<Said>,
+    pub(super) said: Option<Box<Said>>,
     /// Kept when somebody catches up, since others are likely to.
     pub(super) publication: Option<Kept>,
 }
@@ -122,7 +122,12 @@ impl Entry {
             move_rows(&mut logged.change.operation, &mut arena);
         }
         let deliveries: usize = self.batches.iter().map(|batch| batch.deliveries.len()).sum();
-        self.size += self.batches.iter().filter_map(|batch| batch.said.as_ref()).map(Said::size).sum::<usize>();
+        self.size += self
+            .batches
+            .iter()
+            .filter_map(|batch| batch.said.as_ref())
+            .map(|said| size_of::<Said>() + said.size())
+            .sum::<usize>();
         self.size += total + self.changes.len() * size_of::<Logged>();
         self.size += self.batches.len() * BATCH_OVERHEAD + deliveries * size_of::<Delivery>();
     }

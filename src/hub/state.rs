@@ -63,7 +63,7 @@ pub struct Hub {
     holes: BTreeSet<RouteId>,
     /// Routes whose table the publication does not give.
     pub(super) unfed: BTreeSet<RouteId>,
-    pub(super) outgoing: Vec<Vec<ToShard>>,
+    outgoing: Vec<Vec<ToShard>>,
 }
 
 impl Hub {
@@ -155,7 +155,7 @@ impl Hub {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part),
-            FeedEvent::Broadcast(broadcast) => self.say(&broadcast),
+            FeedEvent::Broadcast(broadcast) => self.say(broadcast),
             FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
@@ -322,6 +322,8 @@ impl Hub {
             Some(state) => state.routes = routes,
             None => meet(log, &self.tables, &topic, routes),
         }
+        // The truncates that a new topic is given take room, too.
+        log.evict(self.now);
         let cursor = match &resume {
             Some(cursor) => Some(cursor.to_string()),
             None => (!snapshot).then(|| log.cursor(log.head, None).to_string()),
@@ -427,7 +429,7 @@ impl Hub {
     }
 }
 
-pub(super) fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publication>) {
+fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publication>) {
     for shard in shape.shards() {
         if let Some(outgoing) = outgoing.get_mut(shard.0) {
             outgoing.push(ToShard::Publish(Arc::clone(publication)));
