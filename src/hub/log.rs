@@ -196,6 +196,14 @@ impl Log {
         within && !hole
     }
 
+    /// Whether a transaction that is in the log to its end has no such change: nobody was given that position.
+    pub(super) fn is_beyond(&self, position: Position) -> bool {
+        let until = self.entries.partition_point(|entry| entry.header.commit_lsn <= position.lsn);
+        let latest = until.checked_sub(1).and_then(|index| self.entries.get(index));
+        let same = latest.filter(|entry| entry.last && entry.header.commit_lsn == position.lsn);
+        same.is_some_and(|entry| position.ordinal > entry.span.end.ordinal)
+    }
+
     /// Where someone who has the rows that a snapshot saw goes on: just before the first transaction that it did not
     /// see. None where the log has let go of such a transaction.
     pub(super) fn unseen_from(&self, visibility: &Visibility) -> Option<Position> {

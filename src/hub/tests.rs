@@ -242,6 +242,21 @@ fn joins_are_refused_with_their_reasons() {
 }
 
 #[test]
+fn a_position_past_the_end_of_a_transaction_is_nobodys() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    bench.commit(&[vec![insert(1)], vec![insert(2), insert(3)]]);
+    bench.commit(&[vec![insert(4)]]);
+    bench.feed(FeedEvent::Progress(Lsn::new(bench.lsn + 5)));
+    let resume = |bench: &mut Bench, lsn, ordinal| {
+        let position = Position { lsn: Lsn::new(lsn), ordinal };
+        bench.join("orders", Some(&Cursor { system: SYSTEM, position, splice: None }.to_string())).is_ok()
+    };
+    let accepted: Vec<u64> = (0..6).filter(|ordinal| resume(&mut bench, 110, *ordinal)).collect();
+    assert_eq!(accepted, [0, 1, 2, 3]);
+    assert!(resume(&mut bench, 120, 1) && !resume(&mut bench, 120, 2));
+}
+
+#[test]
 fn a_large_transaction_comes_in_parts_and_every_topic_of_it_gets_a_last_one() {
     let mut bench = Bench::new(vec![route("orders:{customer}", "new_updates")]).connected();
     for topic in ["orders:1", "orders:2", "orders:3"] {
@@ -368,6 +383,16 @@ fn a_change_that_can_not_be_routed_resets_its_routes_topics() {
     assert!(bench.join("orders", Some(&orders.cursor)).is_ok());
     let anew = bench.join("note:x", None).unwrap();
     assert!(bench.join("note:x", Some(&anew.cursor)).is_ok());
+}
+
+#[test]
+fn nothing_past_a_hole_is_sent_to_who_was_before_it() {
+    let mut bench = Bench::new(vec![route("note:{note}", "new_updates")]).connected();
+    let before = bench.join("note:x", None).unwrap();
+    bench.commit(&[vec![Operation::Update { old: None, new: row(1, None) }, insert(2)]]);
+    // A message's cursor would stand for the hole, too, and be resumed from.
+    let told = bench.told();
+    assert!(matches!(told.as_slice(), [ToShard::Reset { shape }] if *shape == before.shape), "{told:?}");
 }
 
 #[test]

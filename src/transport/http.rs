@@ -25,7 +25,7 @@ use super::shard::{Accepted, Shell, adopt};
 use super::websocket;
 
 /// Where Phoenix clients connect: the socket's mount path and the transport's name.
-const WEBSOCKET_PATH: &str = "/socket/websocket";
+const WEBSOCKET_PATH: [&str; 2] = ["socket", "websocket"];
 
 /// What is served beside the WebSocket, by entrance.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ pub(super) async fn serve(accepted: Accepted, shell: Rc<RefCell<Shell>>, routers
     let service = service_fn(|request: Request<Incoming>| {
         let (router, shell, permit) = (router.clone(), Rc::clone(&shell), Rc::clone(&permit));
         async move {
-            if request.uri().path() == WEBSOCKET_PATH {
+            if is_websocket(request.uri().path()) {
                 return Ok::<_, Infallible>(upgrade(request, &shell, &permit));
             }
             router.call(request).await
@@ -61,6 +61,11 @@ pub(super) async fn serve(accepted: Accepted, shell: Rc<RefCell<Shell>>, routers
     if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
         tracing::debug!(%error, "an HTTP connection ended early");
     }
+}
+
+/// As in Phoenix, empty segments are none: clients that were given `/socket/` ask for `/socket//websocket`.
+fn is_websocket(path: &str) -> bool {
+    path.split('/').filter(|segment| !segment.is_empty()).eq(WEBSOCKET_PATH)
 }
 
 /// The answer to a handshake; the socket is adopted once it is out.
@@ -127,4 +132,19 @@ fn text(status: StatusCode, body: &str) -> Response<Body> {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_its_segments() {
+        for path in ["/socket/websocket", "/socket/websocket/", "/socket//websocket", "//socket/websocket//"] {
+            assert!(is_websocket(path), "{path}");
+        }
+        for path in ["/", "/socket", "/socket/", "/socketwebsocket", "/socket/websocket/x", "/socket/websockets"] {
+            assert!(!is_websocket(path), "{path}");
+        }
+    }
 }

@@ -33,7 +33,7 @@ use writer::{SCHEMA, Work};
 
 const WRITERS: i32 = 3;
 /// Transactions between two faults.
-const BETWEEN: u64 = 60;
+const BETWEEN: u64 = 40;
 
 /// Up to this long a run fits the log's default memory: it writes some megabytes a second.
 const FITS_DEFAULT_MEMORY: u64 = 10;

@@ -1,5 +1,7 @@
 //! Rows at the join, and what commits meanwhile: each exactly once, through the real binary.
 
+mod renamed;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
