@@ -73,9 +73,9 @@ impl AppError {
     pub fn advice(&self) -> Option<&'static str> {
         let Self::Bind { source, .. } = self else { return None };
         match source.kind() {
-            io::ErrorKind::AddrInUse => Some(
-                "another program listens there, perhaps another walcast: end it, or change `listen` or `admin` in [server]",
-            ),
+            io::ErrorKind::AddrInUse => {
+                Some("another program listens there: end it, or change `listen` or `admin` in [server]")
+            }
             io::ErrorKind::PermissionDenied => Some(
                 "ports below 1024 need the capability CAP_NET_BIND_SERVICE: change `listen` or `admin` in [server]",
             ),

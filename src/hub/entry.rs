@@ -103,8 +103,8 @@ impl Entry {
         Self { header, changes: Vec::new(), batches: Vec::new(), span, last, arrived, size: ENTRY_OVERHEAD }
     }
 
-    /// Makes it as small as it can be, and counts what it takes. Rows move into one buffer of the entry's own: a slice of
-    /// the replication connection's read buffer would hold all of that buffer, however little of it the log keeps.
+    /// Makes it as small as it can be, and counts what it takes. Rows move into one buffer of the entry's own: a slice
+    /// of the replication connection's read buffer would hold all of that buffer, however little of it the log keeps.
     pub(super) fn settle(&mut self) {
         self.changes.shrink_to_fit();
         self.batches.shrink_to_fit();

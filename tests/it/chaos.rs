@@ -110,7 +110,7 @@ impl Scene {
         // What clients are kept for by the window must not be let go for its size.
         let memory = if seconds <= FITS_DEFAULT_MEMORY { "" } else { "memory = \"4GiB\"" };
         let gateway = Gateway::start(&database.url(), &CONFIG.replace("{memory}", memory)).await;
-        // What is older than the log's first transaction is acknowledged: this one makes every cursor younger than that.
+        // What is older than the log's first transaction is acknowledged: with this one every cursor is younger.
         let mut pin = phoenix::Client::joined(&gateway, "pin").await;
         database.execute("insert into pin values (1)").await;
         pin.next_updates().await;

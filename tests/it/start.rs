@@ -16,7 +16,7 @@ const TABLE: &str = "create table articles (id int primary key)";
 /// The end of a startup: the server is ready, outside of a transaction.
 const READY: &[u8] = b"Z\0\0\0\x05I";
 
-/// Connections to `server`, of which the first breaks at its first query. A proxy's port, and whether that has happened.
+/// Connections to `server`, of which the first breaks at its first query: a proxy's port, and whether it has broken.
 async fn breaking(server: u16) -> (u16, Arc<AtomicBool>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();

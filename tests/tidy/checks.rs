@@ -48,8 +48,8 @@ const ACQUAINTANCES: &[(&str, &[&str])] = &[
 const FILE_LINES_MAX: usize = 600;
 /// What fits on a screen.
 const FUNCTION_LINES_MAX: usize = 70;
-/// rustfmt wraps code at 120; what is longer is a text that it leaves alone, and more than this nobody reads.
-const LINE_WIDTH_MAX: usize = 150;
+/// As rustfmt wraps code; texts that it leaves alone are no easier to read.
+const LINE_WIDTH_MAX: usize = 120;
 
 pub(crate) fn impurities(file: &SourceFile) -> Vec<String> {
     let under = |folder: &&str| file.path.starts_with(&format!("{folder}/")) || file.path == format!("{folder}.rs");
