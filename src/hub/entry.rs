@@ -18,7 +18,7 @@ use super::{Cursor, Position, Publication};
 /// What an entry costs when it is empty: itself, and its buffer's bookkeeping.
 const ENTRY_OVERHEAD: usize = size_of::<Entry>() + 64;
 /// What a batch costs beside its deliveries: itself, and its reference in the index.
-const BATCH_OVERHEAD: usize = size_of::<Batch>() + size_of::<BatchRef>();
+pub(super) const BATCH_OVERHEAD: usize = size_of::<Batch>() + size_of::<BatchRef>();
 
 /// A change that some topic gets.
 #[derive(Debug)]

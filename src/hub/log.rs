@@ -129,6 +129,14 @@ impl Log {
         self.entries.push_back(entry);
     }
 
+    /// An entry that is in the log already has grown.
+    pub(super) fn grow(&mut self, number: u64, bytes: usize) {
+        if let Some(entry) = self.entry_mut(number) {
+            entry.size += bytes;
+            self.size += bytes;
+        }
+    }
+
     /// Nothing that commits before `position` is still to come.
     pub(super) fn advance(&mut self, position: Position) {
         self.head = self.head.max(position);

@@ -301,6 +301,10 @@ impl Hub {
         if let Some(shape) = self.shapes.get_mut(&shape) {
             shape.add(reader.shard);
         }
+        if let Some(log) = &mut self.log {
+            // What a topic that was met has of the log's truncates takes memory, too.
+            log.evict(self.now);
+        }
         Ok(Subscribed { shape, cursor, resumed, read_after })
     }
 

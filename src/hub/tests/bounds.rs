@@ -88,3 +88,24 @@ fn without_wal_the_head_is_acknowledged() {
     assert_eq!(bench.hub.acknowledgeable(), Lsn::new(115));
     assert!(bench.join("orders", Some(&joined.cursor)).is_ok(), "while the process lives");
 }
+
+#[test]
+fn topics_that_are_met_late_take_no_more_than_the_logs_memory() {
+    let log = LogLimits { window: Duration::from_secs(60), memory: 20_000, wal: 1 << 30 };
+    let limits = HubLimits { log, value: 1 << 20, read: 100 };
+    let mut bench = Bench::with_limits(vec![route("orders:{customer}", "new_updates")], limits).connected();
+    let before = bench.join("orders:0", None).unwrap();
+    for _ in 0..10 {
+        bench.commit(&[vec![Operation::Truncate]]);
+    }
+    bench.told();
+    for customer in 1..100 {
+        let joined = bench.join(&format!("orders:{customer}"), None).unwrap();
+        assert!(bench.hub.log_size() <= 20_000, "{} bytes", bench.hub.log_size());
+        assert!(bench.join(&format!("orders:{customer}"), Some(&joined.cursor)).is_ok());
+    }
+    assert_eq!(bench.join("orders:0", Some(&before.cursor)), Err(Refusal::ResyncRequired));
+    // Those who have joined are live all the same.
+    bench.commit(&[vec![insert(7)]]);
+    assert_eq!(bench.published().len(), 1);
+}
