@@ -123,6 +123,7 @@ fn transaction(load: &Load, number: u64, relation: &Arc<Relation>) -> Transactio
         },
         first: true,
         changes: (1..=load.changes).map(change).collect(),
+        announcements: Vec::new(),
         end_lsn: Some(Lsn::new(number * 100 + 150)),
     }
 }

@@ -1,6 +1,6 @@
 //! A transaction part becomes an entry of the log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,12 @@ impl Tables {
         let table = Arc::new(Table::compile(&self.routes, relation, self.value_limit));
         self.tables.insert(relation.id, Arc::clone(&table));
         table
+    }
+
+    /// Forgets all others: no topic is one of theirs any more.
+    pub(super) fn keep(&mut self, relations: &[Arc<Relation>]) {
+        let kept: HashSet<RelationId> = relations.iter().map(|relation| relation.id).collect();
+        self.tables.retain(|id, _| kept.contains(id));
     }
 
     /// Routes that took this relation by its former name and don't by its new one, or the other way round: what their
@@ -102,8 +108,8 @@ pub(super) fn append(
     now: Duration,
 ) -> Appended {
     let lsn = part.header.commit_lsn;
-    let end = match part.changes.last() {
-        Some(change) => Position { lsn, ordinal: change.ordinal },
+    let end = match part.last_ordinal() {
+        Some(ordinal) => Position { lsn, ordinal },
         None => Position::before(lsn),
     };
     let span = log.head..end.max(log.head);
@@ -159,7 +165,7 @@ impl Appending<'_> {
     }
 
     fn hole(&mut self, at: Position, route: RouteId) {
-        self.log.holes.push_back(Hole { at, route });
+        self.log.add_hole(Hole { at, route });
         self.holes.push(route);
     }
 
@@ -182,6 +188,7 @@ impl Appending<'_> {
             self.meet(&topic);
         }
         let event = self.tables.event(delivery.route);
+        self.log.topics.feed(topic, delivery.route);
         let Some((topic, state)) = self.log.topics.get(topic) else { return };
         let topic = topic.clone();
         let mut start = self.entry.span.start;

@@ -142,6 +142,18 @@ impl Log {
         self.head = self.head.max(position);
     }
 
+    /// No reader passes it. A route's last hole is as good as all of them.
+    pub(super) fn add_hole(&mut self, hole: Hole) {
+        self.holes.retain(|known| known.route != hole.route);
+        self.holes.push_back(hole);
+    }
+
+    /// A hole after every position that anybody can have been given, and before every other.
+    pub(super) fn break_off(&mut self, route: RouteId) {
+        let at = Position { ordinal: self.head.ordinal.saturating_add(1), ..self.head };
+        self.add_hole(Hole { at, route });
+    }
+
     fn place(&self, number: u64) -> Option<usize> {
         usize::try_from(number.checked_sub(self.first)?).ok()
     }

@@ -10,6 +10,8 @@ use crate::change::{Acknowledgement, FeedEvent, Lsn, Relation, TransactionPart};
 use crate::routing::{PlanProblem, RouteId, RouteTable, Scratch, Topic};
 
 use super::append::{Tables, append, meet};
+use super::broadcast::Member;
+use super::channel::Channels;
 use super::cursor::Lineage;
 use super::entry::Malformed;
 use super::log::{Keep, Log};
@@ -41,7 +43,7 @@ pub struct HubLimits {
 #[derive(Debug)]
 pub struct Hub {
     pub(super) limits: HubLimits,
-    tables: Tables,
+    pub(super) tables: Tables,
     scratch: Scratch,
     /// None until the feed has begun, and again when it was lost.
     pub(super) log: Option<Log>,
@@ -54,10 +56,13 @@ pub struct Hub {
     /// How many the feed has told of.
     losses: u64,
     pub(super) readers: Readers,
+    pub(super) channels: Channels,
     /// Since the process began, as last told.
     now: Duration,
     /// Routes with changes that could not be routed.
     holes: BTreeSet<RouteId>,
+    /// Routes whose table the publication does not give.
+    pub(super) unfed: BTreeSet<RouteId>,
     outgoing: Vec<Vec<ToShard>>,
 }
 
@@ -75,10 +80,18 @@ impl Hub {
             caught_up: false,
             losses: 0,
             readers: Readers::default(),
+            channels: Channels::new(Arc::default(), 0, 0),
             now: Duration::ZERO,
             holes: BTreeSet::new(),
+            unfed: BTreeSet::new(),
             outgoing: vec![Vec::new(); shards],
         }
+    }
+
+    /// The hub with topics on which clients may do more than listen.
+    #[must_use]
+    pub fn with_channels(self, channels: Channels) -> Self {
+        Self { channels, ..self }
     }
 
     /// What may be acknowledged to Postgres: the log's tail, since the slot is the log's durable copy.
@@ -107,10 +120,16 @@ impl Hub {
 
     /// What the shards are to be told since the last call, in order for each shard.
     pub fn take_outgoing(&mut self) -> impl Iterator<Item = (ShardId, Vec<ToShard>)> {
+        self.tell_presences();
         let shards = self.outgoing.iter_mut().enumerate();
         shards
             .filter(|(_, messages)| !messages.is_empty())
             .map(|(shard, messages)| (ShardId(shard), std::mem::take(messages)))
+    }
+
+    /// Since the process began, as last told.
+    pub(super) const fn now(&self) -> Duration {
+        self.now
     }
 
     /// Routes that can't take every change of a table as it is now, for the operator.
@@ -136,6 +155,8 @@ impl Hub {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part),
+            FeedEvent::Broadcast(_) => {}
+            FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
                     log.advance(Position::before(lsn));
@@ -149,6 +170,7 @@ impl Hub {
             }
         }
         self.answer_waiting();
+        self.answer_writers();
         self.caught_up |= self.log.as_ref().is_some_and(|log| log.reached >= self.target);
     }
 
@@ -159,6 +181,7 @@ impl Hub {
             log.evict(now);
         }
         self.look_at_readers(now);
+        self.answer_writers();
         self.refresh_cursors();
     }
 
@@ -175,15 +198,21 @@ impl Hub {
             }
             Command::Unsubscribe { shard, join, shape } => {
                 self.forget_reader(Reader { shard, join });
+                self.readers.awaiting.leave(Reader { shard, join });
                 self.unsubscribe(shard, shape);
+                self.channels.leave(Member { shard, join });
             }
-            // No rule looks at claims yet.
-            Command::Recheck { .. } => {}
+            Command::Recheck { shard, join, claims, .. } => self.channels.identify(Member { shard, join }, &claims),
+            Command::Broadcast(announce) => self.announce(*announce),
+            Command::UpdatePresence { shard, join, meta } => self.channels.update(Member { shard, join }, meta),
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);
             }
             Command::Fetch { shard, join, shape, number } => {
                 self.fetch(Question { reader: Reader { shard, join }, number, shape });
+            }
+            Command::Locate { shard, join, shape, number, write } => {
+                self.locate(Question { reader: Reader { shard, join }, number, shape }, write);
             }
         }
     }
@@ -212,7 +241,7 @@ impl Hub {
             debug_assert!(false, "replication says Connected before it sends parts");
             return;
         };
-        let end_lsn = part.end_lsn;
+        let (xid, end_lsn) = (part.header.xid, part.end_lsn);
         let appended = append(log, &mut self.tables, &mut self.scratch, part, self.now);
         // First: a message of this entry has a cursor past the hole, from which whoever has seen it would be resumed.
         self.holes.extend(&appended.holes);
@@ -224,6 +253,7 @@ impl Hub {
         }
         if let (Some(end), Some(log)) = (end_lsn, &mut self.log) {
             log.reached = log.reached.max(end);
+            self.readers.awaiting.ended(xid);
         }
         if let Some(log) = &mut self.log {
             log.evict(self.now);
@@ -269,21 +299,29 @@ impl Hub {
     }
 
     fn subscribe(&mut self, reader: Reader, request: Subscribe) -> Result<Subscribed, Refusal> {
-        let Subscribe { topic: name, view, cursor, snapshot, .. } = request;
+        let Subscribe { topic: name, claims, view, cursor, snapshot, introduction } = request;
         // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
         let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
         let topic = Topic::parse(&name).map_err(|_| Refusal::UnmatchedTopic)?;
         let known = log.topics.get(&name).map(|(_, state)| state.routes.clone());
-        let routes = known.clone().unwrap_or_else(|| self.tables.routes_for_topic(&name));
-        if routes.is_empty() {
-            return Err(Refusal::UnmatchedTopic);
+        // A topic that only a channel has may be fed by a table that has come since.
+        let known = known.filter(|routes| !routes.is_empty());
+        let routes = known.unwrap_or_else(|| self.tables.routes_for_topic(&name));
+        let fed = !routes.is_empty();
+        let grant = self.channels.grant(&topic, fed, &claims, introduction)?;
+        // Where no route feeds the topic there are no rows to begin with.
+        let snapshot = snapshot && fed;
+        // Changes of its table would not come, and nobody would know.
+        if routes.iter().any(|route| self.unfed.contains(route)) {
+            return Err(Refusal::NotReady);
         }
         self.tables.check_view(&routes, &view)?;
         let resume = cursor.map(|text| resumable(log, &routes, &text)).transpose();
         // The current rows are what a client needs whose cursor is too old.
         let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
-        if known.is_none() {
-            meet(log, &self.tables, &topic, routes);
+        match log.topics.get_mut(&name) {
+            Some(state) => state.routes = routes,
+            None => meet(log, &self.tables, &topic, routes),
         }
         let cursor = match &resume {
             Some(cursor) => Some(cursor.to_string()),
@@ -305,7 +343,9 @@ impl Hub {
             // What a topic that was met has of the log's truncates takes memory, too.
             log.evict(self.now);
         }
-        Ok(Subscribed { shape, cursor, resumed, read_after })
+        let channel = grant.channel.clone();
+        self.channels.enter(Member { shard: reader.shard, join: reader.join }, &topic, shape, grant);
+        Ok(Subscribed { shape, cursor, resumed, read_after, fed, channel })
     }
 
     fn begin_snapshot(&mut self, shape: ShapeId, reader: Reader) -> Result<After, Refusal> {
@@ -361,10 +401,11 @@ impl Hub {
             self.reset(id);
         }
         self.log = None;
+        self.readers.awaiting.lose();
         self.caught_up = false;
     }
 
-    fn reset_topics_of(&mut self, route: RouteId) {
+    pub(super) fn reset_topics_of(&mut self, route: RouteId) {
         let Some(log) = &self.log else { return };
         let shapes = |topic: &Topic| log.topics.get(topic.as_str()).map(|(_, state)| state.shapes.clone());
         for id in log.topics.of_route(route).filter_map(shapes).flatten().collect::<Vec<_>>() {
@@ -375,6 +416,7 @@ impl Hub {
     fn reset(&mut self, id: ShapeId) {
         let Some(shape) = self.shapes.remove(&id) else { return };
         self.readers.drop_shape(id);
+        self.channels.reset(id);
         for shard in shape.shards() {
             if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
                 outgoing.push(ToShard::Reset { shape: id });

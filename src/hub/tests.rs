@@ -16,6 +16,7 @@ use crate::routing::{Int8Format, Op, Ops, RouteSpec, RouteTable, TablePattern, T
 use super::*;
 
 mod bounds;
+mod channels;
 mod splice;
 
 const SYSTEM: FeedSystem = FeedSystem { system_id: 7, timeline: 1 };
@@ -141,7 +142,13 @@ impl Bench {
             };
             let changes = operations.iter().map(change).collect();
             let end_lsn = (index + 1 == parts.len()).then(|| Lsn::new(self.lsn + 5));
-            self.feed(FeedEvent::Part(TransactionPart { header, changes, first: index == 0, end_lsn }));
+            self.feed(FeedEvent::Part(TransactionPart {
+                header,
+                changes,
+                announcements: Vec::new(),
+                first: index == 0,
+                end_lsn,
+            }));
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use walcast::auth::Identity;
 use walcast::change::{Acknowledgement, FeedEvent, Lsn};
 use walcast::hub::{Command, ConnectionKey, Hub, HubLimits, JoinToken, LogLimits, ShardId, Subscribe, ToShard};
 use walcast::phoenix::Serializer;
@@ -13,7 +14,7 @@ use walcast::replication::source::{Connected, Intake};
 use walcast::replication::transaction::PartLimits;
 use walcast::replication::wire::ReplicationMessage;
 use walcast::routing::{Int8Format, Ops, RouteSpec, RouteTable, TablePattern, Template};
-use walcast::transport::{Limits, ShardState};
+use walcast::transport::{ChannelLimits, Limits, ShardState};
 
 use crate::postgres::Postgres;
 use crate::snapshots::Snapshots;
@@ -47,13 +48,22 @@ impl Settings {
 
     fn limits(&self) -> Limits {
         Limits {
+            writes: 4,
             frame: 10_000,
             outbox: self.outbox,
             topics_per_connection: 100,
             topic: 255,
             idle: Duration::from_secs(60),
             handshake: Duration::from_secs(10),
+            poll: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(15),
             connections: 100,
+            channels: ChannelLimits {
+                broadcast: 10_000,
+                broadcasts_per_second: 100,
+                broadcast_burst: 100,
+                presence_meta: 1_000,
+            },
         }
     }
 }
@@ -279,7 +289,7 @@ impl Gateway {
     }
 
     pub(crate) fn open(&mut self, shard: usize, serializer: Serializer, now: Duration) -> usize {
-        self.shards[shard].open(serializer, now)
+        self.shards[shard].open(serializer, Identity::default(), now)
     }
 
     /// A socket takes up to so many bytes.

@@ -56,7 +56,13 @@ fn an_open_transaction_is_not_acknowledged() {
     let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
     let header = TransactionHeader { xid: 1, commit_lsn: Lsn::new(200), commit_timestamp: PgTimestamp::from_micros(0) };
     let change = Change { relation: Arc::clone(&bench.relation), operation: insert(1), ordinal: 1 };
-    bench.feed(FeedEvent::Part(TransactionPart { header, changes: vec![change], first: true, end_lsn: None }));
+    bench.feed(FeedEvent::Part(TransactionPart {
+        header,
+        changes: vec![change],
+        announcements: Vec::new(),
+        first: true,
+        end_lsn: None,
+    }));
     assert_eq!(bench.hub.acknowledgeable(), Lsn::new(100));
     bench.now = Duration::from_secs(61);
     bench.hub.tick(bench.now);
