@@ -213,6 +213,8 @@ impl Scene {
         for client in &self.clients {
             self.equal(client).await;
         }
+        // The window reaches back to the beginning, and the slot is its durable copy.
+        assert_eq!(self.resyncs(), 0, "clients were told to resync\n{}", self.gateway.log());
         let reader = self.database.connect().await;
         self.official.equal(replica::oracle("everything", &reader).await).await;
         transactions
