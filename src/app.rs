@@ -75,6 +75,26 @@ pub enum AppError {
     Impatient,
 }
 
+impl AppError {
+    /// What to do about it; none where the message says all.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        let Self::Bind { source, .. } = self else { return None };
+        match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                Some("another program listens there: end it, or change `listen` or `admin` in [server]")
+            }
+            io::ErrorKind::PermissionDenied => Some(
+                "ports below 1024 need the capability CAP_NET_BIND_SERVICE: change `listen` or `admin` in [server]",
+            ),
+            io::ErrorKind::AddrNotAvailable => Some(
+                "this machine has no such address: 0.0.0.0 in `listen` or `admin` of [server] stands for all it has",
+            ),
+            _ => None,
+        }
+    }
+}
+
 /// Runs the gateway until SIGTERM or Ctrl-C, then ends it in order.
 ///
 /// # Errors

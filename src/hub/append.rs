@@ -11,7 +11,7 @@ use crate::change::json::Shown;
 use crate::change::{Change, Lsn, Relation, RelationId, TransactionPart};
 use crate::routing::{RouteId, RouteTable, Scratch, Target, Topic};
 
-use super::entry::{Batch, Delivery, Entry, Logged};
+use super::entry::{BATCH_OVERHEAD, Batch, Delivery, Entry, Logged};
 use super::log::{Hole, Log, Truncate};
 use super::shape::View;
 use super::table::Table;
@@ -334,6 +334,7 @@ impl Past<'_> {
             said: None,
             publication: None,
         });
+        self.log.grow(number, BATCH_OVERHEAD + size_of::<Delivery>());
     }
 
     /// The last part that the transaction of entry `number` owes the topic, now or once it comes.

@@ -19,7 +19,7 @@ use super::{Cursor, Position, Publication};
 /// What an entry costs when it is empty: itself, and its buffer's bookkeeping.
 const ENTRY_OVERHEAD: usize = size_of::<Entry>() + 64;
 /// What a batch costs beside its deliveries: itself, and its reference in the index.
-const BATCH_OVERHEAD: usize = size_of::<Batch>() + size_of::<BatchRef>();
+pub(super) const BATCH_OVERHEAD: usize = size_of::<Batch>() + size_of::<BatchRef>();
 
 /// A change that some topic gets.
 #[derive(Debug)]
@@ -107,8 +107,8 @@ impl Entry {
         Self { header, changes: Vec::new(), batches: Vec::new(), span, last, arrived, size: ENTRY_OVERHEAD }
     }
 
-    /// Makes it as small as it can be, and counts what it takes. Rows move into one buffer of the entry's own: a slice of
-    /// the replication connection's read buffer would hold all of that buffer, however little of it the log keeps.
+    /// Makes it as small as it can be, and counts what it takes. Rows move into one buffer of the entry's own: a slice
+    /// of the replication connection's read buffer would hold all of that buffer, however little of it the log keeps.
     pub(super) fn settle(&mut self) {
         self.changes.shrink_to_fit();
         self.batches.shrink_to_fit();

@@ -129,6 +129,14 @@ impl Log {
         self.entries.push_back(entry);
     }
 
+    /// An entry that is in the log already has grown.
+    pub(super) fn grow(&mut self, number: u64, bytes: usize) {
+        if let Some(entry) = self.entry_mut(number) {
+            entry.size += bytes;
+            self.size += bytes;
+        }
+    }
+
     /// Nothing that commits before `position` is still to come.
     pub(super) fn advance(&mut self, position: Position) {
         self.head = self.head.max(position);
@@ -206,6 +214,14 @@ impl Log {
         let within = self.tail <= position && position <= self.head;
         let hole = self.holes.iter().any(|hole| hole.at > position && routes.contains(&hole.route));
         within && !hole
+    }
+
+    /// Whether a transaction that is in the log to its end has no such change: nobody was given that position.
+    pub(super) fn is_beyond(&self, position: Position) -> bool {
+        let until = self.entries.partition_point(|entry| entry.header.commit_lsn <= position.lsn);
+        let latest = until.checked_sub(1).and_then(|index| self.entries.get(index));
+        let same = latest.filter(|entry| entry.last && entry.header.commit_lsn == position.lsn);
+        same.is_some_and(|entry| position.ordinal > entry.span.end.ordinal)
     }
 
     /// Where someone who has the rows that a snapshot saw goes on: just before the first transaction that it did not

@@ -243,12 +243,13 @@ impl Hub {
         };
         let (xid, end_lsn) = (part.header.xid, part.end_lsn);
         let appended = append(log, &mut self.tables, &mut self.scratch, part, self.now);
-        if let Some(entry) = appended.entry {
-            self.publish(entry);
-        }
+        // First: a message of this entry has a cursor past the hole, from which whoever has seen it would be resumed.
         self.holes.extend(&appended.holes);
         for route in appended.holes {
             self.reset_topics_of(route);
+        }
+        if let Some(entry) = appended.entry {
+            self.publish(entry);
         }
         if let (Some(end), Some(log)) = (end_lsn, &mut self.log) {
             log.reached = log.reached.max(end);
@@ -339,6 +340,10 @@ impl Hub {
         };
         if let Some(shape) = self.shapes.get_mut(&shape) {
             shape.add(reader.shard);
+        }
+        if let Some(log) = &mut self.log {
+            // What a topic that was met has of the log's truncates takes memory, too.
+            log.evict(self.now);
         }
         let channel = grant.channel.clone();
         self.channels.enter(Member { shard: reader.shard, join: reader.join }, &topic, shape, grant);
@@ -439,6 +444,7 @@ fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publi
 
 fn resumable(log: &Log, routes: &[RouteId], text: &str) -> Result<Cursor, Refusal> {
     let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
-    let valid = log.lineage.holds(&cursor) && log.can_resume(cursor.position, routes);
+    let is_ours = log.lineage.holds(&cursor) && !log.is_beyond(cursor.position);
+    let valid = is_ours && log.can_resume(cursor.position, routes);
     valid.then_some(cursor).ok_or(Refusal::ResyncRequired)
 }
