@@ -211,6 +211,74 @@ async fn an_identity_ends_with_its_token_and_a_new_one_mends_the_connection() {
 }
 
 #[tokio::test]
+async fn plain_http_asks_for_the_same_tokens() {
+    let database = database().await;
+    let gateway = started(&database, &by_secret(), "").await;
+    let rows = "/topics/updates:feed";
+    for (shown, reason) in [
+        (None, "missing_token"),
+        (Some("nonsense".to_owned()), "invalid_token"),
+        (Some(signed(&claims(&json!({})), "another secret of more than 32 bytes ...")), "invalid_token"),
+        (Some(token(&json!({"aud": "other"}))), "invalid_token"),
+        (Some(token(&json!({"exp": now() - 1}))), "token_expired"),
+    ] {
+        let bearer = shown.map(|token| format!("Bearer {token}"));
+        let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        for target in [rows, "/topics/updates:feed/events", "/topics/no-such-topic"] {
+            let answer = http::request(gateway.port(), "GET", target, &headers, "").await;
+            assert_eq!(answer.status, 401, "{target}: {reason}");
+            assert_eq!(answer.json().await, json!({ "reason": reason }), "{target}");
+        }
+        let answer = http::request(gateway.port(), "GET", "/socket/longpoll?vsn=2.0.0", &headers, "").await;
+        assert_eq!(answer.json().await["status"], 403, "{reason}");
+    }
+    let bearer = format!("Bearer {}", token(&json!({})));
+    let answer = http::request(gateway.port(), "GET", rows, &[("authorization", &bearer)], "").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.json().await["cursor"].is_string());
+}
+
+#[tokio::test]
+async fn a_stream_of_events_ends_with_its_token() {
+    let database = database().await;
+    let gateway = started(&database, &by_secret(), "").await;
+    let end = now() + 2;
+    let target = format!("/topics/updates:feed/events?token={}", token(&json!({"exp": end})));
+    let answer = http::request(gateway.port(), "GET", &target, &[], "").await;
+    assert_eq!(answer.status, 200);
+    let events = answer.text().await;
+    assert!(now() >= end && events.contains("token_expired"), "{events}");
+}
+
+#[tokio::test]
+async fn a_new_token_is_taken_over_long_polling() {
+    let database = database().await;
+    let gateway = started(&database, &by_secret(), "").await;
+    let mut target = format!("/socket/longpoll?vsn=2.0.0&token={}", token(&json!({})));
+    let mut session = String::new();
+    for (shown, expected) in [
+        (None, None),
+        (Some("nonsense".to_owned()), Some(json!({"status": "error", "response": {"reason": "invalid_token"}}))),
+        (Some(token(&json!({}))), Some(json!({"status": "ok", "response": {}}))),
+    ] {
+        if let Some(shown) = shown {
+            let message = json!([null, "t", "updates:feed", "access_token", {"token": shown}]).to_string();
+            let headers = [("content-type", "application/x-ndjson")];
+            let posted = http::request(gateway.port(), "POST", &target, &headers, &message).await;
+            assert_eq!(posted.json().await["status"], 200);
+        }
+        let polled = http::request(gateway.port(), "GET", &target, &[], "").await.json().await;
+        assert_eq!(polled["status"], if session.is_empty() { 410 } else { 200 }, "{polled}");
+        if let Some(expected) = expected {
+            let message: Value = serde_json::from_str(polled["messages"][0].as_str().unwrap()).unwrap();
+            assert_eq!(message[4], expected);
+        }
+        session = polled["token"].as_str().unwrap().to_owned();
+        target = format!("/socket/longpoll?vsn=2.0.0&token={}", session.replace('+', "%2B").replace('/', "%2F"));
+    }
+}
+
+#[tokio::test]
 async fn the_official_client_shows_its_tokens_by_published_keys() {
     let database = database().await;
     let mut gateway = configured(&database, "mode = \"none\"\n", "").await;
