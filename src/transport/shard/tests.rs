@@ -27,6 +27,7 @@ const OUTBOX: usize = 2000;
 
 fn limits() -> Limits {
     Limits {
+        writes: 4,
         frame: 10_000,
         outbox: OUTBOX,
         topics_per_connection: 3,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::hub::Publication;
+use crate::hub::{Form, Publication};
 use crate::phoenix::{Body, Refusal};
 
 /// An empty id, after which a browser shows none when it comes back.
@@ -35,14 +35,22 @@ pub(in crate::transport) fn greeting(cursor: Option<&str>) -> Bytes {
     out.into()
 }
 
-/// A message of the topic.
+/// A message of the topic; nothing for a binary payload, which has no form here.
 pub(in crate::transport) fn of_publication(publication: &Publication) -> Bytes {
-    message(&publication.event, publication.cursor(), &publication.payload)
+    match publication.form {
+        Form::Binary => Bytes::new(),
+        // Whatever it looks like: its payload is somebody's own.
+        Form::Json => message(&publication.event, publication.cursor(), false, &publication.payload),
+        Form::Feed => {
+            let forgets = publication.payload.starts_with(NO_CURSOR);
+            message(&publication.event, publication.cursor(), forgets, &publication.payload)
+        }
+    }
 }
 
-fn message(event: &str, cursor: Option<&str>, payload: &[u8]) -> Bytes {
+fn message(event: &str, cursor: Option<&str>, forgets: bool, payload: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(payload.len() + ENVELOPE_SIZE_GUESS);
-    if payload.starts_with(NO_CURSOR) {
+    if forgets {
         out.extend_from_slice(FORGET_ID);
     }
     push_id(&mut out, cursor);
@@ -140,12 +148,12 @@ mod tests {
 
     #[test]
     fn a_message_moves_the_id_to_its_cursor() {
-        let event = message("new_updates", Some("abc"), br#"{"cursor":"abc"}"#);
+        let event = message("new_updates", Some("abc"), false, br#"{"cursor":"abc"}"#);
         assert_eq!(text(&event), "id: abc\nevent: new_updates\ndata: {\"cursor\":\"abc\"}\n\n");
-        assert_eq!(text(&message("cursor", Some("abc"), br#"{"cursor":"abc"}"#)), "id: abc\n\n");
+        assert_eq!(text(&message("cursor", Some("abc"), false, br#"{"cursor":"abc"}"#)), "id: abc\n\n");
         // A snapshot's rows have none yet, and a cursor that is too long is none to come back with.
-        assert!(text(&message("new_updates", None, br#"{"snapshot":true}"#)).starts_with("event:"));
-        assert!(text(&message("new_updates", None, br#"{"cursor":null}"#)).starts_with("id:\nevent:"));
+        assert!(text(&message("new_updates", None, false, br#"{"snapshot":true}"#)).starts_with("event:"));
+        assert!(text(&message("new_updates", None, true, br#"{"cursor":null}"#)).starts_with("id:\nevent:"));
     }
 
     #[test]
