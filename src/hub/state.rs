@@ -195,7 +195,7 @@ impl Hub {
                 self.channels.leave(Member { shard, join });
             }
             Command::Recheck { shard, join, claims, .. } => self.channels.identify(Member { shard, join }, &claims),
-            Command::Broadcast(announce) => self.announce(*announce),
+            Command::Broadcast(saying) => self.say(*saying),
             Command::UpdatePresence { shard, join, meta } => self.channels.update(Member { shard, join }, meta),
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);

@@ -89,11 +89,11 @@ fn one_turn_is_told_as_one_diff_before_the_state() {
             (OTHER, joined(&["joined 2", "joined 3", "+7,u3,u9 -u1", "7,u3,u9 for [2, 3]"])),
         ]
     );
-    let announce =
-        Announce { topic: "room".into(), event: "hello".into(), content: Content::Json("{}".into()), except: None };
-    bench.hub.command(Command::Broadcast(Box::new(announce.clone())));
+    let saying =
+        Saying { topic: "room".into(), event: "hello".into(), content: Content::Json("{}".into()), except: None };
+    bench.hub.command(Command::Broadcast(Box::new(saying.clone())));
     bench.hub.command(Command::Unsubscribe { shard: SHARD, join: token(1), shape: ShapeId(0) });
-    bench.hub.command(Command::Broadcast(Box::new(announce)));
+    bench.hub.command(Command::Broadcast(Box::new(saying)));
     assert_eq!(
         told(&mut bench),
         [(SHARD, joined(&["hello {}"])), (OTHER, joined(&["hello {}", "hello {}", "+ -u9"]))],
