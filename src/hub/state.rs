@@ -232,6 +232,9 @@ impl Hub {
         };
         let end_lsn = part.end_lsn;
         let appended = append(log, &mut self.tables, &mut self.scratch, part, self.now);
+        for topic in &appended.entered {
+            self.reset_topic(topic);
+        }
         if let Some(entry) = appended.entry {
             self.publish(entry);
         }
@@ -389,10 +392,15 @@ impl Hub {
 
     pub(super) fn reset_topics_of(&mut self, route: RouteId) {
         let Some(log) = &self.log else { return };
-        let shapes = |topic: &Topic| log.topics.get(topic.as_str()).map(|(_, state)| state.shapes.clone());
-        for id in log.topics.of_route(route).filter_map(shapes).flatten().collect::<Vec<_>>() {
-            self.reset(id);
+        for topic in log.topics.of_route(route).cloned().collect::<Vec<_>>() {
+            self.reset_topic(&topic);
         }
+    }
+
+    fn reset_topic(&mut self, topic: &Topic) {
+        let state = self.log.as_ref().and_then(|log| log.topics.get(topic.as_str()));
+        let shapes = state.map(|(_, state)| state.shapes.clone()).unwrap_or_default();
+        shapes.into_iter().for_each(|id| self.reset(id));
     }
 
     fn reset(&mut self, id: ShapeId) {
