@@ -11,6 +11,7 @@
 //! What clients say to one another ([`Broadcast`], presence) goes the same way but is not in the log: [`Channels`].
 
 mod append;
+mod awaiting;
 mod broadcast;
 mod channel;
 mod cursor;

@@ -78,3 +78,31 @@ impl Publication {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publication(payload: &'static [u8]) -> Publication {
+        let nowhere = Position::default()..Position::default();
+        let topic = Topic::parse("t").unwrap();
+        Publication::new(ShapeId(1), topic, "new_updates".into(), nowhere, Bytes::from_static(payload))
+    }
+
+    #[test]
+    fn a_payload_s_cursor_and_rows_are_found_in_it() {
+        for (payload, cursor, updates) in [
+            (&br#"{"cursor":"abc","xid":1,"updates":[{"op":"insert"},{}]}"#[..], Some("abc"), r#"{"op":"insert"},{}"#),
+            (br#"{"cursor":null,"snapshot":true,"part":0,"updates":[]}"#, None, ""),
+            (
+                br#"{"snapshot":true,"part":1,"more":true,"updates":[{"record":{"x":"\"updates\":["}}]}"#,
+                None,
+                r#"{"record":{"x":"\"updates\":["}}"#,
+            ),
+            (br#"{"cursor":"abc"}"#, Some("abc"), ""),
+        ] {
+            let publication = publication(payload);
+            assert_eq!((publication.cursor(), &publication.updates()[..]), (cursor, updates.as_bytes()));
+        }
+    }
+}

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use super::support::database::Database;
 use super::support::gateway::Gateway;
+use super::support::http;
 use super::support::node::Script;
 use super::support::phoenix::Client;
 
@@ -134,7 +135,7 @@ async fn whoever_shows_no_valid_token_is_refused_before_the_upgrade() {
     }
     assert_eq!(handshake(gateway.port(), &format!("&token={good}"), &[]).await.0, 101);
     let log = gateway.log();
-    assert!(log.contains("a request was refused") && log.contains("TRACE"), "{log}");
+    assert!(log.contains("a request was refused"), "{log}");
     for secret in [SECRET, &good, good.split('.').nth(1).unwrap(), good.rsplit('.').next().unwrap()] {
         assert!(!log.contains(secret), "a secret is in the log: {secret}");
     }
@@ -176,6 +177,9 @@ async fn an_identity_ends_with_its_token_and_a_new_one_mends_the_connection() {
     let url = format!("{}/websocket?vsn=2.0.0&token={short}", gateway.socket_url());
     let mut client = Client::connect_exactly(&url).await;
     assert_eq!(client.try_join("updates:feed", json!({})).await["status"], "ok");
+    let url = format!("{}/websocket?vsn=2.0.0&token={}", gateway.socket_url(), token(&json!({})));
+    let mut witness = Client::connect_exactly(&url).await;
+    assert_eq!(witness.try_join("updates:feed", json!({})).await["status"], "ok");
     database.execute("insert into articles values (1, 'seen')").await;
     client.next_updates().await;
     let ended = client.next().await;
@@ -185,6 +189,9 @@ async fn an_identity_ends_with_its_token_and_a_new_one_mends_the_connection() {
     );
     assert!(now() >= end, "before its time");
     database.execute("insert into articles values (2, 'not seen')").await;
+    for id in 1..=2 {
+        assert_eq!(witness.next_updates().await["updates"][0]["record"]["id"], id);
+    }
     let refused = client.try_join("updates:feed", json!({})).await;
     assert_eq!((&refused["status"], &refused["response"]), (&json!("error"), &json!({"reason": "token_expired"})));
 
@@ -204,6 +211,74 @@ async fn an_identity_ends_with_its_token_and_a_new_one_mends_the_connection() {
 }
 
 #[tokio::test]
+async fn plain_http_asks_for_the_same_tokens() {
+    let database = database().await;
+    let gateway = started(&database, &by_secret(), "").await;
+    let rows = "/topics/updates:feed";
+    for (shown, reason) in [
+        (None, "missing_token"),
+        (Some("nonsense".to_owned()), "invalid_token"),
+        (Some(signed(&claims(&json!({})), "another secret of more than 32 bytes ...")), "invalid_token"),
+        (Some(token(&json!({"aud": "other"}))), "invalid_token"),
+        (Some(token(&json!({"exp": now() - 1}))), "token_expired"),
+    ] {
+        let bearer = shown.map(|token| format!("Bearer {token}"));
+        let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        for target in [rows, "/topics/updates:feed/events", "/topics/no-such-topic"] {
+            let answer = http::request(gateway.port(), "GET", target, &headers, "").await;
+            assert_eq!(answer.status, 401, "{target}: {reason}");
+            assert_eq!(answer.json().await, json!({ "reason": reason }), "{target}");
+        }
+        let answer = http::request(gateway.port(), "GET", "/socket/longpoll?vsn=2.0.0", &headers, "").await;
+        assert_eq!(answer.json().await["status"], 403, "{reason}");
+    }
+    let bearer = format!("Bearer {}", token(&json!({})));
+    let answer = http::request(gateway.port(), "GET", rows, &[("authorization", &bearer)], "").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.json().await["cursor"].is_string());
+}
+
+#[tokio::test]
+async fn a_stream_of_events_ends_with_its_token() {
+    let database = database().await;
+    let gateway = started(&database, &by_secret(), "").await;
+    let end = now() + 2;
+    let target = format!("/topics/updates:feed/events?token={}", token(&json!({"exp": end})));
+    let answer = http::request(gateway.port(), "GET", &target, &[], "").await;
+    assert_eq!(answer.status, 200);
+    let events = answer.text().await;
+    assert!(now() >= end && events.contains("token_expired"), "{events}");
+}
+
+#[tokio::test]
+async fn a_new_token_is_taken_over_long_polling() {
+    let database = database().await;
+    let gateway = started(&database, &by_secret(), "").await;
+    let mut target = format!("/socket/longpoll?vsn=2.0.0&token={}", token(&json!({})));
+    let mut session = String::new();
+    for (shown, expected) in [
+        (None, None),
+        (Some("nonsense".to_owned()), Some(json!({"status": "error", "response": {"reason": "invalid_token"}}))),
+        (Some(token(&json!({}))), Some(json!({"status": "ok", "response": {}}))),
+    ] {
+        if let Some(shown) = shown {
+            let message = json!([null, "t", "updates:feed", "access_token", {"token": shown}]).to_string();
+            let headers = [("content-type", "application/x-ndjson")];
+            let posted = http::request(gateway.port(), "POST", &target, &headers, &message).await;
+            assert_eq!(posted.json().await["status"], 200);
+        }
+        let polled = http::request(gateway.port(), "GET", &target, &[], "").await.json().await;
+        assert_eq!(polled["status"], if session.is_empty() { 410 } else { 200 }, "{polled}");
+        if let Some(expected) = expected {
+            let message: Value = serde_json::from_str(polled["messages"][0].as_str().unwrap()).unwrap();
+            assert_eq!(message[4], expected);
+        }
+        session = polled["token"].as_str().unwrap().to_owned();
+        target = format!("/socket/longpoll?vsn=2.0.0&token={}", session.replace('+', "%2B").replace('/', "%2F"));
+    }
+}
+
+#[tokio::test]
 async fn the_official_client_shows_its_tokens_by_published_keys() {
     let database = database().await;
     let mut gateway = configured(&database, "mode = \"none\"\n", "").await;
@@ -219,4 +294,59 @@ async fn the_official_client_shows_its_tokens_by_published_keys() {
     script.until("live").await;
     database.execute("insert into articles values (1, 'for whoever has a token')").await;
     script.succeed().await;
+}
+
+#[tokio::test]
+async fn polls_streams_and_rows_ask_for_tokens_too() {
+    let database = database().await;
+    let gateway = started(&database, &by_secret(), "origins = [\"https://app.example.com\"]\n").await;
+    let port = gateway.port();
+    let good = token(&json!({}));
+    for target in ["/topics/updates:feed", "/topics/updates:feed/events"] {
+        let answer = http::get(port, target).await;
+        assert_eq!((answer.status, answer.json().await), (401, json!({"reason": "missing_token"})), "{target}");
+        let answer =
+            http::get(port, &format!("{target}?token={}", signed(&claims(&json!({})), "another secret"))).await;
+        assert_eq!((answer.status, answer.json().await), (401, json!({"reason": "invalid_token"})), "{target}");
+        assert_eq!(http::get(port, &format!("{target}?token={good}")).await.status, 200, "{target}");
+        let bearer = format!("Bearer {good}");
+        let headers = [("authorization", bearer.as_str()), ("origin", "https://app.example.com")];
+        assert_eq!(http::request(port, "GET", target, &headers, "").await.status, 200, "{target}");
+        let headers = [("authorization", bearer.as_str()), ("origin", "https://evil.example")];
+        let answer = http::request(port, "GET", target, &headers, "").await;
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (403, None), "{target}");
+    }
+
+    let begin = async |query: &str, headers: &[(&str, &str)]| {
+        http::request(port, "GET", &format!("/socket/longpoll?vsn=2.0.0&{query}"), headers, "").await.json().await
+    };
+    assert_eq!(begin("", &[]).await, json!({"status": 403}));
+    assert_eq!(begin("token=nonsense", &[]).await, json!({"status": 403}));
+    assert_eq!(
+        begin("", &[("x-phoenix-authtoken", &good), ("origin", "https://evil.example")]).await,
+        json!({"status": 403})
+    );
+    assert_eq!(begin("", &[("x-phoenix-authtoken", &good)]).await["status"], 410);
+    // As the client sends its session's token: after the params that it was given.
+    let session = begin(&format!("token={good}"), &[]).await["token"].as_str().unwrap().to_owned();
+    let body = json!([null, "1", "phoenix", "heartbeat", {}]).to_string();
+    let target = format!("/socket/longpoll?token={good}&vsn=2.0.0&token={session}");
+    assert_eq!(http::request(port, "POST", &target, &[], &body).await.json().await, json!({"status": 200}));
+    assert_eq!(begin(&format!("token={good}&token={session}"), &[]).await["status"], 200);
+    // A session that is gone is no reason to send a good client away for good.
+    let gone = format!("{}.0", data_encoding::BASE64URL_NOPAD.encode(&[0; 22]));
+    assert_eq!(begin(&format!("token={good}&token={gone}"), &[]).await["status"], 410);
+    assert_eq!(begin(&format!("token={gone}"), &[]).await, json!({"status": 403}));
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token() {
+    let database = database().await;
+    let gateway = started(&database, &by_secret(), "").await;
+    let short = token(&json!({"exp": now() + 2}));
+    let text = http::get(gateway.port(), &format!("/topics/updates:feed/events?token={short}")).await.text().await;
+    assert!(text.ends_with("event: phx_error\ndata: {\"reason\":\"token_expired\"}\n\n"), "{text}");
+    // What a browser then tries is refused, and it stops.
+    let answer = http::get(gateway.port(), &format!("/topics/updates:feed/events?token={short}")).await;
+    assert_eq!((answer.status, answer.json().await), (401, json!({"reason": "token_expired"})));
 }

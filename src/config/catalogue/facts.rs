@@ -1,5 +1,6 @@
 //! What there is to know about a server, as plain data.
 
+use super::writes::WriteFacts;
 use crate::config::Config;
 use crate::routing::TablePattern;
 
@@ -25,6 +26,7 @@ pub struct ServerFacts {
     pub schema_comment: Option<Option<String>>,
     /// Every relation with rows outside of the system's schemas, by schema and name.
     pub tables: Vec<Table>,
+    pub writes: WriteFacts,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use super::facts::{
     Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, ServerFacts, SlotFacts,
     Table, WalStatus, quote_identifier,
 };
+use super::writes;
 use crate::change::Oid;
 use crate::config::Config;
 
@@ -54,12 +55,18 @@ pub async fn gather(client: &Client, config: &Config) -> Result<ServerFacts, Gat
         slot: slot(client, config).await?,
         publication: publication(client, config).await?,
         tables: tables(client, config, settings.get("version")).await?,
+        writes: writes::gather(client, config).await?,
     })
 }
 
-type Parameters<'p> = &'p [&'p (dyn tokio_postgres::types::ToSql + Sync)];
+pub(super) type Parameters<'p> = &'p [&'p (dyn tokio_postgres::types::ToSql + Sync)];
 
-async fn all(client: &Client, what: &'static str, sql: &str, with: Parameters<'_>) -> Result<Vec<Row>, GatherError> {
+pub(super) async fn all(
+    client: &Client,
+    what: &'static str,
+    sql: &str,
+    with: Parameters<'_>,
+) -> Result<Vec<Row>, GatherError> {
     client.query(sql, with).await.map_err(|source| GatherError { what, source })
 }
 
