@@ -181,26 +181,6 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
             default::SNAPSHOT_ROWS,
             default::SNAPSHOT_ROWS_ALLOWED,
         )),
-        broadcast: reader.size(section, "broadcast", default::BROADCAST, default::BROADCAST_ALLOWED),
-        broadcasts_per_second: reader.count(
-            section,
-            "broadcasts_per_second",
-            default::BROADCASTS_PER_SECOND,
-            default::BROADCASTS_PER_SECOND_ALLOWED,
-        ),
-        broadcast_burst: reader.count(
-            section,
-            "broadcast_burst",
-            default::BROADCAST_BURST,
-            default::BROADCAST_BURST_ALLOWED,
-        ),
-        presence_members: reader.count(
-            section,
-            "presence_members",
-            default::PRESENCE_MEMBERS,
-            default::PRESENCE_MEMBERS_ALLOWED,
-        ),
-        presence_meta: reader.size(section, "presence_meta", default::PRESENCE_META, default::PRESENCE_META_ALLOWED),
         write_connections: reader.count(
             section,
             "write_connections",
@@ -237,9 +217,37 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
         handshake: reader.duration(section, "handshake", default::HANDSHAKE, default::HANDSHAKE_ALLOWED),
         poll: reader.duration(section, "poll", default::POLL, default::POLL_ALLOWED),
         keep_alive: reader.duration(section, "keep_alive", default::KEEP_ALIVE, default::KEEP_ALIVE_ALLOWED),
+        ..channel_limits(reader, section)
     };
     reader.finish(limits);
     values
+}
+
+/// Those of what clients say to one another; the others are left to their defaults.
+fn channel_limits(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Limits {
+    Limits {
+        broadcast: reader.size(section, "broadcast", default::BROADCAST, default::BROADCAST_ALLOWED),
+        broadcasts_per_second: reader.count(
+            section,
+            "broadcasts_per_second",
+            default::BROADCASTS_PER_SECOND,
+            default::BROADCASTS_PER_SECOND_ALLOWED,
+        ),
+        broadcast_burst: reader.count(
+            section,
+            "broadcast_burst",
+            default::BROADCAST_BURST,
+            default::BROADCAST_BURST_ALLOWED,
+        ),
+        presence_members: reader.count(
+            section,
+            "presence_members",
+            default::PRESENCE_MEMBERS,
+            default::PRESENCE_MEMBERS_ALLOWED,
+        ),
+        presence_meta: reader.size(section, "presence_meta", default::PRESENCE_META, default::PRESENCE_META_ALLOWED),
+        ..Limits::default()
+    }
 }
 
 /// Sections of the design that this version does not carry out.
