@@ -99,6 +99,9 @@ pub(super) struct Appended {
     pub(super) entry: Option<u64>,
     /// Routes with a change that could not be routed.
     pub(super) holes: Vec<RouteId>,
+    /// Topics that were met before the table of a route that now feeds them: their subscribers have joined without that
+    /// route's say.
+    pub(super) entered: Vec<Topic>,
 }
 
 /// Routes a part's changes and appends what some topic gets of them.
@@ -124,6 +127,7 @@ pub(super) fn append(
         truncates: log.truncates.len(),
         log,
         holes: Vec::new(),
+        entered: Vec::new(),
     };
     let mut announcements = part.announcements.into_iter().peekable();
     for change in part.changes {
@@ -144,6 +148,7 @@ struct Appending<'a> {
     /// How many truncates the log had before.
     truncates: usize,
     holes: Vec<RouteId>,
+    entered: Vec<Topic>,
 }
 
 impl Appending<'_> {
@@ -195,9 +200,10 @@ impl Appending<'_> {
             self.meet(&topic);
         }
         let event = self.tables.event(delivery.route);
-        self.log.topics.feed(topic, delivery.route);
+        let is_new = self.log.topics.feed(topic, delivery.route);
         let Some((topic, _)) = self.log.topics.get(topic) else { return };
         let topic = topic.clone();
+        self.entered.extend(is_new.then(|| topic.clone()));
         let mut start = self.entry.span.start;
         let (latest, latest_rows) = (self.latest(&topic), self.latest_rows(&topic));
         if let Some(Batch { said: Some(_), span, .. }) = latest.and_then(|batch| self.entry.batches.get(batch)) {
@@ -274,11 +280,11 @@ impl Appending<'_> {
         self.add_cursors();
         self.log.advance(self.entry.span.end);
         if self.entry.batches.is_empty() && self.log.truncates.len() == self.truncates {
-            return Appended { entry: None, holes: self.holes };
+            return Appended { entry: None, holes: self.holes, entered: self.entered };
         }
         self.entry.settle();
         self.log.push(self.entry);
-        Appended { entry: Some(self.number), holes: self.holes }
+        Appended { entry: Some(self.number), holes: self.holes, entered: self.entered }
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::change::Committed;
 use crate::routing::{ChannelSpec, Claims};
 
-use super::broadcast::{Announce, Broadcast};
+use super::broadcast::{Broadcast, Saying};
 use super::channel::Introduction;
 use super::shape::View;
 use super::snapshot::{SnapshotFailure, SnapshotId};
@@ -73,7 +73,7 @@ pub enum Command {
     /// The current rows for a subscriber, whatever it was reading. Answered like a read.
     Fetch { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32 },
     /// Told to everyone on the topic by [`ToShard::Broadcast`]; not answered.
-    Broadcast(Box<Announce>),
+    Broadcast(Box<Saying>),
     /// A subscriber says something else of itself where its topic has presence: the entries of a JSON object, without
     /// the braces. Not answered.
     UpdatePresence { shard: ShardId, join: JoinToken, meta: Bytes },

@@ -35,7 +35,7 @@ pub mod task;
 mod tests;
 mod topics;
 
-pub use broadcast::{Announce, Broadcast, Content, Member};
+pub use broadcast::{Broadcast, Content, Member, Saying};
 pub use channel::{Channels, Introduction};
 pub use cursor::{Cursor, ParseCursorError, Position};
 pub use entry::Malformed;

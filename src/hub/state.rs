@@ -203,7 +203,7 @@ impl Hub {
                 self.channels.leave(Member { shard, join });
             }
             Command::Recheck { shard, join, claims, .. } => self.channels.identify(Member { shard, join }, &claims),
-            Command::Broadcast(announce) => self.announce(*announce),
+            Command::Broadcast(saying) => self.say(*saying),
             Command::UpdatePresence { shard, join, meta } => self.channels.update(Member { shard, join }, meta),
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);
@@ -243,6 +243,9 @@ impl Hub {
         };
         let (xid, end_lsn) = (part.header.xid, part.end_lsn);
         let appended = append(log, &mut self.tables, &mut self.scratch, part, self.now);
+        for topic in &appended.entered {
+            self.reset_topic(topic);
+        }
         // First: a message of this entry has a cursor past the hole, from which whoever has seen it would be resumed.
         self.holes.extend(&appended.holes);
         for route in appended.holes {
@@ -409,10 +412,15 @@ impl Hub {
 
     pub(super) fn reset_topics_of(&mut self, route: RouteId) {
         let Some(log) = &self.log else { return };
-        let shapes = |topic: &Topic| log.topics.get(topic.as_str()).map(|(_, state)| state.shapes.clone());
-        for id in log.topics.of_route(route).filter_map(shapes).flatten().collect::<Vec<_>>() {
-            self.reset(id);
+        for topic in log.topics.of_route(route).cloned().collect::<Vec<_>>() {
+            self.reset_topic(&topic);
         }
+    }
+
+    fn reset_topic(&mut self, topic: &Topic) {
+        let state = self.log.as_ref().and_then(|log| log.topics.get(topic.as_str()));
+        let shapes = state.map(|(_, state)| state.shapes.clone()).unwrap_or_default();
+        shapes.into_iter().for_each(|id| self.reset(id));
     }
 
     fn reset(&mut self, id: ShapeId) {

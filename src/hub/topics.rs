@@ -70,13 +70,15 @@ impl Topics {
         self.by_name.get_mut(name)
     }
 
-    /// A route has brought the topic something: it feeds it, even if its table was not known when the topic was met.
-    pub(super) fn feed(&mut self, name: &str, route: RouteId) {
-        if let Some(state) = self.by_name.get_mut(name)
-            && let Err(place) = state.routes.binary_search(&route)
-        {
+    /// A route has brought the topic something: it feeds it, even if its table was not known when the topic was met;
+    /// whether that is so.
+    pub(super) fn feed(&mut self, name: &str, route: RouteId) -> bool {
+        let Some(state) = self.by_name.get_mut(name) else { return false };
+        let place = state.routes.binary_search(&route);
+        if let Err(place) = place {
             state.routes.insert(place, route);
         }
+        place.is_err()
     }
 
     pub(super) fn insert(&mut self, topic: Topic, state: TopicState) {
