@@ -1,6 +1,7 @@
 //! A shard's state with the real hub behind it, and clients that are nothing but bytes.
 
 mod token;
+mod writes;
 
 use std::sync::Arc;
 
