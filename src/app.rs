@@ -16,7 +16,7 @@ use crate::auth::{Gate, Refresher};
 use crate::change::Acknowledgement;
 use crate::config::{Auth, Config};
 use crate::hub::task::HubTask;
-use crate::hub::{Hub, HubLimits, LogLimits, ShardId};
+use crate::hub::{Channels, Hub, HubLimits, LogLimits, ShardId};
 use crate::replication::source::{self, SourceError, SourceSettings, SourceState};
 use crate::replication::transaction::PartLimits;
 use crate::routing::{RouteTable, TooManyRoutes};
@@ -24,7 +24,9 @@ use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
 use crate::sync::{self, WriteLimits};
 use crate::telemetry::health::{self, Health};
-use crate::transport::{self, Control, Count, Entrance, Limits, Peers, Routers, ShardChannels, ShardThread};
+use crate::transport::{
+    self, ChannelLimits, Control, Count, Entrance, Limits, Peers, Routers, ShardChannels, ShardThread,
+};
 
 /// Batches of feed events between replication and the hub. Each is what one read of the socket brought: a few give
 /// both something to do, more would only hold memory while the hub is slow.
@@ -165,7 +167,7 @@ impl App {
         let settings = snapshot_settings(config, Arc::clone(&routes));
         let snapshots = tokio::spawn(snapshot::task::run(settings, snapshot_orders, snapshot_sender));
         let task = HubTask {
-            hub: Hub::new(routes, shards.len(), hub_limits(config)),
+            hub: Hub::new(routes, shards.len(), hub_limits(config)).with_channels(channels(config)),
             holes_said: HashMap::new(),
             feed,
             commands,
@@ -307,6 +309,10 @@ fn hub_limits(config: &Config) -> HubLimits {
     HubLimits { log, value: bytes(config.limits.value), read: READ_BYTES }
 }
 
+fn channels(config: &Config) -> Channels {
+    Channels::new(Arc::new(config.channel_table()), config.limits.presence_members as usize, fastrand::u32(..))
+}
+
 fn limits(config: &Config) -> Limits {
     let limits = &config.limits;
     Limits {
@@ -320,6 +326,12 @@ fn limits(config: &Config) -> Limits {
         poll: limits.poll,
         keep_alive: limits.keep_alive,
         connections: limits.connections as usize,
+        channels: ChannelLimits {
+            broadcast: bytes(limits.broadcast),
+            broadcasts_per_second: limits.broadcasts_per_second,
+            broadcast_burst: limits.broadcast_burst,
+            presence_meta: bytes(limits.presence_meta),
+        },
     }
 }
 

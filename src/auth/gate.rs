@@ -94,18 +94,11 @@ impl Gate {
     /// # Errors
     /// It is not valid.
     pub async fn verify(&self, token: &Credential) -> Result<Identity, Denied> {
-        let Some((keyring, rules)) = &self.0.tokens else { return Ok(Identity::default()) };
-        let verify = |keys: &KeySet| jwt::verify(token.expose(), keys, rules, wall_clock());
-        let state = keyring.now();
-        let known = match state.keys.as_deref().map(verify) {
-            Some(Err(TokenError::UnknownKey)) => Denied::Token(TokenError::UnknownKey),
-            Some(judged) => return Ok(judged?),
-            None => Denied::NoKeys,
-        };
-        match keyring.renewed(&state).await {
-            Some(keys) => Ok(verify(&keys)?),
-            None => Err(known),
+        let result = self.check(token).await;
+        if let Err(denied) = &result {
+            tracing::debug!(%denied, "a new token was refused");
         }
+        result
     }
 
     /// Whether a page of this origin may talk to us; for answers to pages that are not requests of a client yet.
@@ -122,7 +115,22 @@ impl Gate {
             return Ok(Identity::default());
         }
         let token = Credential::of_request(headers, params).ok_or(Denied::Missing)?;
-        self.verify(&token).await
+        self.check(&token).await
+    }
+
+    async fn check(&self, token: &Credential) -> Result<Identity, Denied> {
+        let Some((keyring, rules)) = &self.0.tokens else { return Ok(Identity::default()) };
+        let verify = |keys: &KeySet| jwt::verify(token.expose(), keys, rules, wall_clock());
+        let state = keyring.now();
+        let known = match state.keys.as_deref().map(verify) {
+            Some(Err(TokenError::UnknownKey)) => Denied::Token(TokenError::UnknownKey),
+            Some(judged) => return Ok(judged?),
+            None => Denied::NoKeys,
+        };
+        match keyring.renewed(&state).await {
+            Some(keys) => Ok(verify(&keys)?),
+            None => Err(known),
+        }
     }
 }
 

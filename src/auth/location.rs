@@ -1,7 +1,7 @@
 //! Where a key set is published.
 
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 
 use hyper::Uri;
 

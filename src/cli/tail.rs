@@ -31,6 +31,8 @@ use session::{Beginning, Next, RefusedJoin, Session};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// As Phoenix' own client: half of what a gateway waits for by default.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
+/// How long the last lines may take to be read, once a signal has come.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// A message is a part of a transaction, of half a MiB by default; a single value may be up to 256 MiB, and more when
 /// it is escaped.
 const MESSAGE_BYTES_MAX: usize = 2 << 30;
@@ -129,6 +131,7 @@ struct Tail {
     printed: Option<String>,
     backoff: Backoff,
     stdout: tokio::io::Stdout,
+    /// What standard output has not taken yet.
     lines: Vec<u8>,
 }
 
@@ -148,6 +151,10 @@ impl Tail {
             _ = interrupt.recv() => Ok(()),
             _ = terminate.recv() => Ok(()),
         }?;
+        // A signal may come while lines are on their way to standard output, which has them in a moment.
+        if self.lines.is_empty() && matches!(timeout(FLUSH_TIMEOUT, self.stdout.flush()).await, Ok(Ok(()))) {
+            self.printed = self.session.cursor().map(str::to_owned);
+        }
         Ok(self.printed)
     }
 
@@ -248,8 +255,8 @@ impl Tail {
     async fn print(&mut self) -> Result<(), TailError> {
         if !self.lines.is_empty() {
             self.stdout.write_all(&self.lines).await.map_err(TailError::Output)?;
-            self.stdout.flush().await.map_err(TailError::Output)?;
             self.lines.clear();
+            self.stdout.flush().await.map_err(TailError::Output)?;
         }
         self.printed = self.session.cursor().map(str::to_owned);
         Ok(())

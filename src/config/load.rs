@@ -13,7 +13,7 @@ use super::diagnostic::{Finding, sort};
 use super::document::{Reader, Section};
 use super::expand::Environment;
 use super::source::Source;
-use super::{Config, auth, routes, sections, write};
+use super::{Config, auth, channels, routes, sections, write};
 
 /// Why there is no text to judge.
 #[derive(Debug, thiserror::Error)]
@@ -83,13 +83,14 @@ struct Draft {
     auth: super::Auth,
     replay: super::Replay,
     routes: Vec<super::Route>,
+    channels: Vec<super::Channel>,
     limits: super::Limits,
 }
 
 impl Draft {
     fn complete(self, source: Arc<Source>) -> Config {
-        let Self { postgres, server, auth, replay, routes, limits } = self;
-        Config { source, postgres, server, auth, replay, routes, limits }
+        let Self { postgres, server, auth, replay, routes, channels, limits } = self;
+        Config { source, postgres, server, auth, replay, routes, channels, limits }
     }
 }
 
@@ -105,9 +106,10 @@ fn read_document(reader: &mut Reader<'_>, document: &DeTable<'_>) -> (Option<Dra
     if let Some(auth) = &auth {
         write::judge_roles(reader, &routes, auth);
     }
+    let channels = channels::read(reader, &mut root, &routes);
     sections::later(reader, &mut root);
     reader.finish(root);
-    let draft = || Some(Draft { postgres: postgres?, server, auth: auth?, replay, routes, limits });
+    let draft = || Some(Draft { postgres: postgres?, server, auth: auth?, replay, routes, channels, limits });
     (draft(), count)
 }
 

@@ -12,6 +12,7 @@
 
 mod auth;
 pub mod catalogue;
+mod channels;
 pub mod code;
 pub mod defaults;
 pub mod diagnostic;
@@ -34,7 +35,7 @@ use std::time::Duration;
 
 use crate::auth::{Origins, Tokens};
 use crate::replication::wire::ConnectionConfig;
-use crate::routing::{RouteSpec, RouteTable, TooManyRoutes, WritableRoute, WritePolicy};
+use crate::routing::{ChannelSpec, ChannelTable, RouteSpec, RouteTable, TooManyRoutes, WritableRoute, WritePolicy};
 
 pub use diagnostic::{Finding, Severity, Span};
 pub use expand::Environment;
@@ -52,6 +53,8 @@ pub struct Config {
     pub replay: Replay,
     /// In the order of the file.
     pub routes: Vec<Route>,
+    /// In the order of the file.
+    pub channels: Vec<Channel>,
     pub limits: Limits,
 }
 
@@ -62,6 +65,12 @@ impl Config {
     /// There are more than a table can hold.
     pub fn route_table(&self) -> Result<RouteTable, TooManyRoutes> {
         RouteTable::new(self.routes.iter().map(|route| route.spec.clone()).collect())
+    }
+
+    /// The channels without their places in the file.
+    #[must_use]
+    pub fn channel_table(&self) -> ChannelTable {
+        ChannelTable::new(self.channels.iter().map(|channel| channel.spec.clone()))
     }
 }
 
@@ -194,6 +203,21 @@ pub struct RouteSpans {
     pub ops: Option<Span>,
 }
 
+/// A `[[channel]]` and where its parts stand in the file.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    pub spec: ChannelSpec,
+    pub spans: ChannelSpans,
+}
+
+/// Where findings about a channel point at.
+#[derive(Debug, Clone)]
+pub struct ChannelSpans {
+    pub topic: Span,
+    /// One for each of `publish`, in order.
+    pub publish: Vec<Span>,
+}
+
 /// `[limits]`: what one client, and all of them together, may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -231,6 +255,16 @@ pub struct Limits {
     pub write_lock_timeout: Duration,
     /// How long what came of it is remembered.
     pub write_retention: Duration,
+    /// The payload of a client's broadcast, in bytes.
+    pub broadcast: u64,
+    /// Broadcasts and presence updates of one connection, in the long run.
+    pub broadcasts_per_second: u32,
+    /// So many of them may come at once.
+    pub broadcast_burst: u32,
+    /// Members of one topic with presence.
+    pub presence_members: u32,
+    /// What one member may say of itself, in bytes.
+    pub presence_meta: u64,
     /// How long a connection may be silent.
     pub idle: Duration,
     /// How long a client may take over its HTTP request.
@@ -261,6 +295,11 @@ impl Default for Limits {
             write_timeout: defaults::WRITE_TIMEOUT,
             write_lock_timeout: defaults::WRITE_LOCK_TIMEOUT,
             write_retention: defaults::WRITE_RETENTION,
+            broadcast: defaults::BROADCAST,
+            broadcasts_per_second: defaults::BROADCASTS_PER_SECOND,
+            broadcast_burst: defaults::BROADCAST_BURST,
+            presence_members: defaults::PRESENCE_MEMBERS,
+            presence_meta: defaults::PRESENCE_META,
             idle: defaults::IDLE,
             handshake: defaults::HANDSHAKE,
             poll: defaults::POLL,

@@ -213,6 +213,26 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
             default::WRITE_RETENTION,
             default::WRITE_RETENTION_ALLOWED,
         ),
+        broadcast: reader.size(section, "broadcast", default::BROADCAST, default::BROADCAST_ALLOWED),
+        broadcasts_per_second: reader.count(
+            section,
+            "broadcasts_per_second",
+            default::BROADCASTS_PER_SECOND,
+            default::BROADCASTS_PER_SECOND_ALLOWED,
+        ),
+        broadcast_burst: reader.count(
+            section,
+            "broadcast_burst",
+            default::BROADCAST_BURST,
+            default::BROADCAST_BURST_ALLOWED,
+        ),
+        presence_members: reader.count(
+            section,
+            "presence_members",
+            default::PRESENCE_MEMBERS,
+            default::PRESENCE_MEMBERS_ALLOWED,
+        ),
+        presence_meta: reader.size(section, "presence_meta", default::PRESENCE_META, default::PRESENCE_META_ALLOWED),
         idle: reader.duration(section, "idle", default::IDLE, default::IDLE_ALLOWED),
         handshake: reader.duration(section, "handshake", default::HANDSHAKE, default::HANDSHAKE_ALLOWED),
         poll: reader.duration(section, "poll", default::POLL, default::POLL_ALLOWED),
@@ -224,8 +244,6 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
 
 /// Sections of the design that this version does not carry out.
 pub(super) fn later(reader: &mut Reader<'_>, root: &mut Section<'_>) {
-    let why = "a `[[channel]]` says who may join and publish; without it carried out, nobody could";
-    reader.refuse(root, "channel", why, "remove the section; topics that routes feed work without it");
     let why = "every node would stream from the slot by itself, and all but one would fail";
     reader.refuse(root, "cluster", why, "remove the section and run one node; it is complete by itself");
 }

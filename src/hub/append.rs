@@ -188,6 +188,7 @@ impl Appending<'_> {
             self.meet(&topic);
         }
         let event = self.tables.event(delivery.route);
+        self.log.topics.feed(topic, delivery.route);
         let Some((topic, state)) = self.log.topics.get(topic) else { return };
         let topic = topic.clone();
         let mut start = self.entry.span.start;

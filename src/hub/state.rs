@@ -10,6 +10,8 @@ use crate::change::{Acknowledgement, FeedEvent, Lsn, Relation, TransactionPart};
 use crate::routing::{PlanProblem, RouteId, RouteTable, Scratch, Topic};
 
 use super::append::{Tables, append, meet};
+use super::broadcast::Member;
+use super::channel::Channels;
 use super::cursor::Lineage;
 use super::entry::Malformed;
 use super::log::{Keep, Log};
@@ -54,6 +56,7 @@ pub struct Hub {
     /// How many the feed has told of.
     losses: u64,
     pub(super) readers: Readers,
+    pub(super) channels: Channels,
     /// Since the process began, as last told.
     now: Duration,
     /// Routes with changes that could not be routed.
@@ -77,11 +80,18 @@ impl Hub {
             caught_up: false,
             losses: 0,
             readers: Readers::default(),
+            channels: Channels::new(Arc::default(), 0, 0),
             now: Duration::ZERO,
             holes: BTreeSet::new(),
             unfed: BTreeSet::new(),
             outgoing: vec![Vec::new(); shards],
         }
+    }
+
+    /// The hub with topics on which clients may do more than listen.
+    #[must_use]
+    pub fn with_channels(self, channels: Channels) -> Self {
+        Self { channels, ..self }
     }
 
     /// What may be acknowledged to Postgres: the log's tail, since the slot is the log's durable copy.
@@ -110,6 +120,7 @@ impl Hub {
 
     /// What the shards are to be told since the last call, in order for each shard.
     pub fn take_outgoing(&mut self) -> impl Iterator<Item = (ShardId, Vec<ToShard>)> {
+        self.tell_presences();
         let shards = self.outgoing.iter_mut().enumerate();
         shards
             .filter(|(_, messages)| !messages.is_empty())
@@ -189,9 +200,11 @@ impl Hub {
                 self.forget_reader(Reader { shard, join });
                 self.readers.awaiting.leave(Reader { shard, join });
                 self.unsubscribe(shard, shape);
+                self.channels.leave(Member { shard, join });
             }
-            // No rule looks at claims yet.
-            Command::Recheck { .. } => {}
+            Command::Recheck { shard, join, claims, .. } => self.channels.identify(Member { shard, join }, &claims),
+            Command::Broadcast(announce) => self.announce(*announce),
+            Command::UpdatePresence { shard, join, meta } => self.channels.update(Member { shard, join }, meta),
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);
             }
@@ -285,15 +298,18 @@ impl Hub {
     }
 
     fn subscribe(&mut self, reader: Reader, request: Subscribe) -> Result<Subscribed, Refusal> {
-        let Subscribe { topic: name, view, cursor, snapshot, .. } = request;
+        let Subscribe { topic: name, claims, view, cursor, snapshot, introduction } = request;
         // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
         let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
         let topic = Topic::parse(&name).map_err(|_| Refusal::UnmatchedTopic)?;
         let known = log.topics.get(&name).map(|(_, state)| state.routes.clone());
-        let routes = known.clone().unwrap_or_else(|| self.tables.routes_for_topic(&name));
-        if routes.is_empty() {
-            return Err(Refusal::UnmatchedTopic);
-        }
+        // A topic that only a channel has may be fed by a table that has come since.
+        let known = known.filter(|routes| !routes.is_empty());
+        let routes = known.unwrap_or_else(|| self.tables.routes_for_topic(&name));
+        let fed = !routes.is_empty();
+        let grant = self.channels.grant(&topic, fed, &claims, introduction)?;
+        // Where no route feeds the topic there are no rows to begin with.
+        let snapshot = snapshot && fed;
         // Changes of its table would not come, and nobody would know.
         if routes.iter().any(|route| self.unfed.contains(route)) {
             return Err(Refusal::NotReady);
@@ -302,8 +318,9 @@ impl Hub {
         let resume = cursor.map(|text| resumable(log, &routes, &text)).transpose();
         // The current rows are what a client needs whose cursor is too old.
         let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
-        if known.is_none() {
-            meet(log, &self.tables, &topic, routes);
+        match log.topics.get_mut(&name) {
+            Some(state) => state.routes = routes,
+            None => meet(log, &self.tables, &topic, routes),
         }
         let cursor = match &resume {
             Some(cursor) => Some(cursor.to_string()),
@@ -321,7 +338,9 @@ impl Hub {
         if let Some(shape) = self.shapes.get_mut(&shape) {
             shape.add(reader.shard);
         }
-        Ok(Subscribed { shape, cursor, resumed, read_after })
+        let channel = grant.channel.clone();
+        self.channels.enter(Member { shard: reader.shard, join: reader.join }, &topic, shape, grant);
+        Ok(Subscribed { shape, cursor, resumed, read_after, fed, channel })
     }
 
     fn begin_snapshot(&mut self, shape: ShapeId, reader: Reader) -> Result<After, Refusal> {
@@ -392,6 +411,7 @@ impl Hub {
     fn reset(&mut self, id: ShapeId) {
         let Some(shape) = self.shapes.remove(&id) else { return };
         self.readers.drop_shape(id);
+        self.channels.reset(id);
         for shard in shape.shards() {
             if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
                 outgoing.push(ToShard::Reset { shape: id });

@@ -16,6 +16,7 @@ use crate::routing::{Int8Format, Op, Ops, RouteSpec, RouteTable, TablePattern, T
 use super::*;
 
 mod awaiting;
+mod channels;
 mod splice;
 
 const SYSTEM: FeedSystem = FeedSystem { system_id: 7, timeline: 1 };

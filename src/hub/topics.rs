@@ -70,6 +70,15 @@ impl Topics {
         self.by_name.get_mut(name)
     }
 
+    /// A route has brought the topic something: it feeds it, even if its table was not known when the topic was met.
+    pub(super) fn feed(&mut self, name: &str, route: RouteId) {
+        if let Some(state) = self.by_name.get_mut(name)
+            && let Err(place) = state.routes.binary_search(&route)
+        {
+            state.routes.insert(place, route);
+        }
+    }
+
     pub(super) fn insert(&mut self, topic: Topic, state: TopicState) {
         self.by_name.insert(topic, state);
     }

@@ -145,6 +145,16 @@ pub enum Refusal {
     SnapshotFailed,
     /// Clients may not send this event on this topic.
     EventNotAllowed,
+    /// The connection has broadcast more than it may for now; what was refused was not sent to anyone.
+    RateLimited,
+    /// The broadcast is longer than it may be.
+    PayloadTooLarge,
+    /// A broadcast's payload is a JSON object, or binary.
+    InvalidPayload,
+    /// Nobody can be present so; the message says why.
+    InvalidPresence { message: String },
+    /// The topic has as many members as its presence may have.
+    PresenceFull,
 }
 
 impl Refusal {
@@ -165,6 +175,11 @@ impl Refusal {
             Self::SnapshotTooLarge => "snapshot_too_large",
             Self::SnapshotFailed => "snapshot_failed",
             Self::EventNotAllowed => "event not allowed",
+            Self::RateLimited => "rate_limited",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::InvalidPayload => "invalid_payload",
+            Self::InvalidPresence { .. } => "invalid_presence",
+            Self::PresenceFull => "presence_full",
         }
     }
 
@@ -173,7 +188,12 @@ impl Refusal {
     #[must_use]
     pub const fn retry(&self) -> bool {
         match self {
-            Self::JoinCrashed | Self::KeysUnavailable | Self::NotReady | Self::SnapshotFailed => true,
+            Self::JoinCrashed
+            | Self::KeysUnavailable
+            | Self::NotReady
+            | Self::SnapshotFailed
+            | Self::RateLimited
+            | Self::PresenceFull => true,
             Self::UnmatchedTopic
             | Self::TooManyChannels
             | Self::Unauthorized
@@ -182,7 +202,10 @@ impl Refusal {
             | Self::InvalidFilter { .. }
             | Self::ResyncRequired
             | Self::SnapshotTooLarge
-            | Self::EventNotAllowed => false,
+            | Self::EventNotAllowed
+            | Self::PayloadTooLarge
+            | Self::InvalidPayload
+            | Self::InvalidPresence { .. } => false,
         }
     }
 
@@ -191,7 +214,7 @@ impl Refusal {
     pub fn response(&self) -> Body {
         let mut json = br#"{"reason":"#.to_vec();
         push_string(self.reason(), &mut json);
-        if let Self::InvalidFilter { message } = self {
+        if let Self::InvalidFilter { message } | Self::InvalidPresence { message } = self {
             json.extend_from_slice(br#","message":"#);
             push_string(message, &mut json);
         }

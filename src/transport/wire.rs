@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::hub::Publication;
-use crate::phoenix::{EncodeError, FrameKind, Outgoing, Serializer};
+use crate::hub::{Broadcast, Content, Publication};
+use crate::phoenix::{Body, EncodeError, FrameKind, Outgoing, Serializer};
 
 use super::topics::event;
 use super::websocket::{OpCode, begin_frame, finish_frame};
@@ -56,6 +56,32 @@ impl Wire {
         }
     }
 
+    /// The same of a broadcast; none where this kind of client has no form for it: bytes stand in WebSocket messages of
+    /// serializer 2.0.0 and nowhere else.
+    pub(super) fn broadcast(self, broadcast: &Broadcast) -> Option<Bytes> {
+        let body = |it: &Broadcast| match &it.content {
+            Content::Json(json) => Body::Json(json.clone()),
+            Content::Binary(data) => Body::Binary(data.clone()),
+        };
+        let write = |serializer: Serializer, it: &Broadcast, out: &mut Vec<u8>| {
+            serializer.broadcast(it.topic.as_str(), &it.event, &body(it), out).ok()
+        };
+        match self {
+            Self::WebSocket(serializer) => broadcast.encoded(serializer as usize, |it| {
+                let mut frame = begin_frame(it.content.len() + ENVELOPE_SIZE_GUESS);
+                let kind = write(serializer, it, &mut frame)?;
+                Some(finish_frame(opcode(kind), frame))
+            }),
+            Self::LongPoll(serializer) => broadcast.encoded(LONG_POLL_ENCODINGS + serializer as usize, |it| {
+                let mut message = Vec::with_capacity(it.content.len() + ENVELOPE_SIZE_GUESS);
+                let kind = write(serializer, it, &mut message)?;
+                (kind == FrameKind::Text).then(|| json_string(&message))
+            }),
+            Self::Events => broadcast.encoded(EVENTS_ENCODING, |it| event::of_push(&it.event, &body(it))),
+            Self::Rows { .. } => None,
+        }
+    }
+
     /// A message for one Phoenix client; none where its transport has no form for it: a binary message can't stand in
     /// the JSON of a poll's answer.
     ///
@@ -65,11 +91,8 @@ impl Wire {
         match self {
             Self::WebSocket(serializer) => {
                 let mut frame = begin_frame(0);
-                let opcode = match serializer.encode(outgoing, &mut frame)? {
-                    FrameKind::Text => OpCode::Text,
-                    FrameKind::Binary => OpCode::Binary,
-                };
-                Ok(Some(finish_frame(opcode, frame)))
+                let kind = serializer.encode(outgoing, &mut frame)?;
+                Ok(Some(finish_frame(opcode(kind), frame)))
             }
             Self::LongPoll(serializer) => {
                 let mut message = Vec::new();
@@ -98,6 +121,13 @@ impl Wire {
     }
 }
 
+const fn opcode(kind: FrameKind) -> OpCode {
+    match kind {
+        FrameKind::Text => OpCode::Text,
+        FrameKind::Binary => OpCode::Binary,
+    }
+}
+
 fn broadcast(serializer: Serializer, publication: &Publication, out: &mut Vec<u8>) {
     serializer.broadcast_prefix(publication.topic.as_str(), &publication.event, out);
     out.extend_from_slice(&publication.payload);
@@ -112,7 +142,7 @@ fn json_string(message: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phoenix::{Body, Event};
+    use crate::phoenix::Event;
 
     fn push(payload: Body) -> Outgoing {
         Outgoing { join_ref: None, topic: "t".into(), event: Event::Push { event: "e".into(), payload } }

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod auth;
+mod channels;
 mod chaos;
 mod check;
 mod demo_page;
 mod interop;
 mod live;
 mod pgoutput;
+mod predicates;
 mod replication;
 mod routing;
 mod schema;

@@ -221,3 +221,38 @@ async fn a_restart_ends_everyone_and_everyone_can_go_on() {
         assert_eq!(ids(&client.updates().await), [2], "{transport:?}");
     }
 }
+
+#[tokio::test]
+async fn broadcasts_and_presence_reach_everyone_alike() {
+    const ROOM: &str = "rooms:1";
+    let channel = "[[channel]]\ntopic = \"rooms:*\"\npublish = [\"message\"]\npresence = true\n";
+    let (_database, gateway) = start_with(channel).await;
+    // Who only listens is no member, and is not told of any.
+    let mut stream = Client::joined(&gateway, Transport::Events, ROOM, json!({})).await;
+    let mut members: Vec<(Transport, Client)> = Vec::new();
+    for (number, transport) in PHOENIX.into_iter().enumerate() {
+        let presence = json!({"presence": {"key": format!("{transport:?}"), "meta": {"number": number}}});
+        let mut client = Client::joined(&gateway, transport, ROOM, presence).await;
+        let state = client.next().await;
+        assert_eq!((state.event.as_str(), state.payload.as_object().unwrap().len()), ("presence_state", number + 1));
+        for (_, earlier) in &mut members {
+            let diff = earlier.next().await;
+            assert_eq!(diff.event, "presence_diff");
+            assert_eq!(diff.payload["joins"][format!("{transport:?}")]["metas"][0]["number"], number);
+            assert_eq!(diff.payload["leaves"], json!({}));
+        }
+        members.push((transport, client));
+    }
+    let payload = json!({"text": "a \"quoted\"\nline, ✓"});
+    let sent = members[0].1.send(ROOM, "message", payload.clone()).await;
+    assert_eq!(members[0].1.reply(&sent).await, ("ok".to_owned(), json!({})));
+    for client in members.iter_mut().map(|(_, client)| client).chain([&mut stream]) {
+        let heard = client.next().await;
+        assert_eq!((heard.event.as_str(), &heard.payload), ("message", &payload));
+    }
+    let (transport, gone) = members.remove(1);
+    drop(gone);
+    for (_, client) in &mut members {
+        assert_eq!(client.next().await.payload["leaves"][format!("{transport:?}")]["metas"][0]["number"], 1);
+    }
+}

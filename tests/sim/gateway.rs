@@ -14,7 +14,7 @@ use walcast::replication::source::{Connected, Intake};
 use walcast::replication::transaction::PartLimits;
 use walcast::replication::wire::ReplicationMessage;
 use walcast::routing::{Int8Format, Ops, RouteSpec, RouteTable, TablePattern, Template};
-use walcast::transport::{Limits, ShardState};
+use walcast::transport::{ChannelLimits, Limits, ShardState};
 
 use crate::postgres::Postgres;
 use crate::snapshots::Snapshots;
@@ -58,6 +58,12 @@ impl Settings {
             poll: Duration::from_secs(10),
             keep_alive: Duration::from_secs(15),
             connections: 100,
+            channels: ChannelLimits {
+                broadcast: 10_000,
+                broadcasts_per_second: 100,
+                broadcast_burst: 100,
+                presence_meta: 1_000,
+            },
         }
     }
 }

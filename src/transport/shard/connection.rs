@@ -8,6 +8,7 @@ use crate::phoenix::Session;
 use crate::transport::websocket::MessageReader;
 use crate::transport::wire::Wire;
 
+use super::channel::Channels;
 use super::outbox::Outbox;
 use super::state::ShownTokens;
 
@@ -49,6 +50,7 @@ pub(super) struct Connection {
     pub(super) reader: MessageReader,
     pub(super) outbox: Outbox,
     pub(super) subscriptions: Vec<Subscription>,
+    pub(super) channels: Channels,
     /// How many of them are not live.
     pub(super) behind: usize,
     /// Listed among the shard's connections that have something to send.
@@ -70,6 +72,7 @@ impl Connection {
 
     pub(super) fn remove_subscription(&mut self, join: u32) -> Option<Subscription> {
         let index = self.subscriptions.iter().position(|subscription| subscription.join == join)?;
+        self.channels.left(join);
         Some(self.subscriptions.swap_remove(index))
     }
 

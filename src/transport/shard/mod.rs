@@ -1,8 +1,10 @@
 //! One thread's share of the connections.
 
+mod channel;
 mod commands;
 mod connection;
 mod group;
+mod introduction;
 mod join;
 mod outbox;
 mod requests;

@@ -14,7 +14,7 @@ use crate::transport::long_poll::{
 use crate::transport::websocket::Incoming;
 use crate::transport::wire::Wire;
 
-use super::shell::{COMMANDS_MAX, Guest, Shell};
+use super::shell::{Guest, Shell};
 
 /// One session, without what it has to send.
 pub(super) struct Session {
@@ -73,7 +73,7 @@ impl Shell {
     fn post(&mut self, key: SessionKey, messages: Vec<Message>) -> Posted {
         let now = self.now();
         let Some((slot, _)) = self.session(key) else { return Posted::Gone };
-        if self.state.waiting_commands() >= COMMANDS_MAX {
+        if self.is_full() {
             return Posted::Busy(messages);
         }
         let goes_on = messages.into_iter().all(|message| match message {

@@ -32,7 +32,9 @@ const READS_A_TURN: usize = 4;
 /// Frames in one vectored write. Linux takes up to 1024; a batch is rarely more than a few.
 const FRAMES_A_WRITE: usize = 64;
 /// Commands that may wait for the hub before connections are no longer read from.
-pub(super) const COMMANDS_MAX: usize = 4096;
+const COMMANDS_MAX: usize = 4096;
+/// The same for the bytes of broadcasts among them.
+const COMMAND_BYTES_MAX: usize = 4 << 20;
 
 /// The state with its sockets. Shared by the shard's tasks, all on one thread; never borrowed across an await.
 pub(in crate::transport) struct Shell {
@@ -145,7 +147,7 @@ impl Shell {
     /// The next command for the hub; connections that waited for room are read from again.
     pub(super) fn next_command(&mut self) -> Option<Command> {
         let command = self.state.next_command();
-        if self.state.waiting_commands() < COMMANDS_MAX {
+        if !self.is_full() {
             self.parked.drain(..).for_each(Waker::wake);
         }
         command
@@ -165,6 +167,11 @@ impl Shell {
     pub(super) fn refuse_write(&mut self, number: u32) {
         let now = self.now();
         self.state.refuse_write(number, now);
+    }
+
+    /// The hub must take commands before clients may give more.
+    pub(super) fn is_full(&self) -> bool {
+        self.state.waiting_commands() >= COMMANDS_MAX || self.state.waiting_bytes() >= COMMAND_BYTES_MAX
     }
 
     /// Writes what waits, as far as the socket takes it. On failure the connection's own task finds out, too.
@@ -259,7 +266,7 @@ impl Shell {
     /// Reads what is there; ready when the socket has ended.
     fn poll_read(&mut self, slot: usize, context: &mut Context<'_>) -> Poll<End> {
         for _ in 0..READS_A_TURN {
-            if self.state.waiting_commands() >= COMMANDS_MAX {
+            if self.is_full() {
                 self.parked.push(context.waker().clone());
                 return Poll::Pending;
             }
@@ -337,7 +344,7 @@ pub(in crate::transport) fn adopt(shell: &Rc<RefCell<Shell>>, stream: TcpStream,
 
 /// Has the tokens verified that clients have shown on their connections, each by a task: a key may have to be fetched
 /// first, and nobody else waits for that. To be called after whatever gives the state bytes of clients.
-fn verify_tokens(shell: &Rc<RefCell<Shell>>) {
+pub(super) fn verify_tokens(shell: &Rc<RefCell<Shell>>) {
     loop {
         let next = shell.borrow_mut().state.next_token();
         let Some((connection, token)) = next else { return };

@@ -18,11 +18,12 @@ use crate::hub::{
     self, After, Command, ConnectionKey, JoinToken, Publication, ReadOutcome, ShapeId, ShardId, Subscribe, Subscribed,
     ToShard,
 };
-use crate::phoenix::{Body, CloseReason, Effect, JoinId, Outgoing, Payload, Refusal, Session, Status};
+use crate::phoenix::{CloseReason, Effect, JoinId, Outgoing, Refusal, Session};
 use crate::transport::limits::{LINGER, Limits, OUTBOX_REPLY_FACTOR};
 use crate::transport::websocket::{FrameError, Incoming, MessageReader, bare_close_frame, close_frame, pong_frame};
 use crate::transport::wire::Wire;
 
+use super::channel::Channels;
 use super::commands::Commands;
 use super::connection::{Connection, Phase, Subscription};
 use super::group::{Feed, Groups, Member};
@@ -89,6 +90,7 @@ impl State {
             reader: MessageReader::new(self.limits.frame),
             outbox: Outbox::default(),
             subscriptions: Vec::new(),
+            channels: Channels::default(),
             behind: 0,
             dirty: false,
             phase: Phase::Open,
@@ -168,6 +170,12 @@ impl State {
         self.commands.len()
     }
 
+    /// What clients' payloads take of all commands that wait.
+    #[must_use]
+    pub(super) const fn waiting_bytes(&self) -> usize {
+        self.commands.bytes()
+    }
+
     /// Closes who was silent for too long; gives who has not said goodbye in time, or takes nothing.
     pub fn tick(&mut self, now: Duration) -> Vec<usize> {
         let (mut idle, mut overdue) = (Vec::new(), self.tick_streams(now));
@@ -205,6 +213,9 @@ impl State {
     pub fn told(&mut self, message: ToShard, now: Duration) {
         match message {
             ToShard::Publish(publication) => self.fan_out(&publication),
+            ToShard::Broadcast(broadcast) => self.hear(&broadcast, now),
+            ToShard::PresenceDiff(diff) => self.hear_diff(&diff, now),
+            ToShard::PresenceState { joins, state } => self.introduce(&joins, &state, now),
             ToShard::Subscribed { join, subscribed } => self.subscribed(join, &subscribed, now),
             ToShard::Refused { join, refusal } => self.refused(join, refusal, now),
             ToShard::Ended { join, refusal } => {
@@ -253,9 +264,10 @@ impl State {
         }
         let feed = subscribed.read_after.clone().map_or(Feed::Live, Feed::Behind);
         connection.behind += usize::from(!feed.is_live());
-        let place = self.groups.add(shape, Member { slot, join: token.join, feed });
+        let place = self.groups.add(shape, Member { slot, join: token.join, feed, knows_presence: false });
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.subscriptions.push(Subscription { join: token.join, shape, place });
+            connection.channels.joined(token.join, subscribed.fed, subscribed.channel.as_ref());
             if connection.outdated_join.is_some_and(|last| token.join <= last) {
                 // It was asked for before a new token came.
                 let claims = connection.identity.claims.clone();
@@ -391,25 +403,16 @@ impl State {
             Effect::Event { join, topic, event, payload, reference } if event == SYNC_REQUEST => {
                 self.ask_to_write(slot, join, &topic, payload, reference, now);
             }
-            Effect::Event { join, event, payload, reference, .. } => {
-                let (status, response) = self.event(slot, join, &event, &payload);
+            Effect::Event { join, topic, event, payload, reference } => {
+                let (status, response) = self.event(slot, join, &topic, (&event, &payload), now);
                 self.drive(slot, now, |session, effects| session.reply(join, reference, status, response, effects));
             }
             Effect::Close(reason) => self.close(slot, reason, now),
         }
     }
 
-    /// A client's own event, and the reply to it.
-    fn event(&mut self, slot: usize, join: JoinId, event: &str, payload: &Payload) -> (Status, Body) {
-        let result = match event {
-            "fetch_updates" => join::fetch(payload).map(|()| self.fetch(slot, join.0)),
-            _ => Err(Refusal::EventNotAllowed),
-        };
-        result.map_or_else(|refusal| (Status::Error, refusal.response()), |()| (Status::Ok, Body::EMPTY))
-    }
-
     /// The current rows, unless they are on their way already.
-    fn fetch(&mut self, slot: usize, join: u32) {
+    pub(super) fn fetch(&mut self, slot: usize, join: u32) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let Some(Subscription { shape, place, .. }) = connection.subscription(join) else { return };
         let Some(member) = self.groups.member_mut(shape, place).filter(|member| !member.feed.is_snapshot()) else {
@@ -431,10 +434,12 @@ impl State {
         if topic.len() > self.limits.topic {
             return self.refuse(slot, join, &Refusal::UnmatchedTopic, now);
         }
-        match join::request(params.get()) {
-            Ok(Request { cursor, view, snapshot }) => {
+        match join::request(params.get(), self.limits.channels.presence_meta) {
+            Ok(Request { cursor, view, snapshot, introduction }) => {
                 let (topic, claims) = (topic.to_owned(), connection.identity.claims.clone());
-                let request = Box::new(Subscribe { topic, claims, view, cursor, snapshot });
+                // Who only listens to a stream is no member.
+                let introduction = (!connection.wire.is_stream()).then_some(introduction);
+                let request = Box::new(Subscribe { topic, claims, view, cursor, snapshot, introduction });
                 self.commands.push(Command::Subscribe { shard: self.id, join: token, request });
             }
             Err(refusal) => self.refuse(slot, join, &refusal, now),
@@ -460,10 +465,7 @@ impl State {
             return;
         }
         if connection.outbox.len() > self.limits.outbox.saturating_mul(OUTBOX_REPLY_FACTOR) {
-            // What waits would not be read either.
-            connection.outbox.drop_unsent();
-            self.close(slot, CloseReason::Slow, now);
-            return;
+            return self.close_slow(slot, now);
         }
         connection.outbox.push(frame);
         self.mark_dirty(slot);

@@ -14,7 +14,7 @@ use crate::phoenix::ClientMessage;
 use crate::transport::wire::Wire;
 
 use super::requests::Answer;
-use super::shell::{COMMANDS_MAX, Guest, Shell};
+use super::shell::{Guest, Shell};
 
 /// A stream's place in the shell.
 pub(super) struct StreamEnd {
@@ -76,7 +76,7 @@ pub(in crate::transport) async fn open(
 
 impl Shell {
     fn open_stream(&mut self, wire: Wire, identity: Identity) -> Option<(usize, u64)> {
-        if self.draining || self.state.waiting_commands() >= COMMANDS_MAX {
+        if self.draining || self.is_full() {
             return None;
         }
         let slot = self.state.open(wire, identity, self.now());

@@ -17,7 +17,7 @@ use crate::transport::limits::Limits;
 use crate::transport::listener::{Count, Entrance, Permit};
 use crate::transport::long_poll::{Peers, SessionRequest};
 
-use super::shell::Shell;
+use super::shell::{Shell, verify_tokens};
 
 /// Batches of the hub taken before anything is written: what they hold for one connection is one write.
 const BATCHES_A_TURN: usize = 64;
@@ -112,6 +112,8 @@ impl Shard {
         let mut hub_open = true;
         loop {
             self.pass_writes();
+            // Those of clients without a socket; the others' own tasks have seen to theirs.
+            verify_tokens(&self.shell);
             let hub_is_full = !self.pass_commands();
             tokio::select! {
                 taken = self.channels.from_hub.recv_many(&mut batches, BATCHES_A_TURN), if hub_open => {

@@ -7,11 +7,11 @@ pub(super) fn of(refusal: &[u8]) -> StatusCode {
     let json: serde_json::Value = serde_json::from_slice(refusal).unwrap_or_default();
     match json.get("reason").and_then(serde_json::Value::as_str).unwrap_or_default() {
         "unmatched topic" => StatusCode::NOT_FOUND,
-        "token_expired" => StatusCode::UNAUTHORIZED,
+        "token_expired" | "invalid_token" => StatusCode::UNAUTHORIZED,
         "unauthorized" | "event not allowed" => StatusCode::FORBIDDEN,
         "resync_required" => StatusCode::GONE,
         "snapshot_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
-        "not_ready" | "snapshot_failed" => StatusCode::SERVICE_UNAVAILABLE,
+        "not_ready" | "snapshot_failed" | "keys_unavailable" => StatusCode::SERVICE_UNAVAILABLE,
         "join crashed" => StatusCode::INTERNAL_SERVER_ERROR,
         // What is left are faults of the request.
         _ => StatusCode::BAD_REQUEST,
@@ -29,6 +29,8 @@ mod tests {
             (Refusal::UnmatchedTopic, 404),
             (Refusal::Unauthorized, 403),
             (Refusal::TokenExpired, 401),
+            (Refusal::InvalidToken, 401),
+            (Refusal::KeysUnavailable, 503),
             (Refusal::InvalidFilter { message: "x".to_owned() }, 400),
             (Refusal::ResyncRequired, 410),
             (Refusal::NotReady, 503),
