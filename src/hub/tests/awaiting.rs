@@ -11,7 +11,9 @@ fn locate(bench: &mut Bench, shape: ShapeId, number: u32, write: Option<Committe
 /// first of them.
 fn positions(told: &[ToShard]) -> (Vec<(u32, Position)>, usize) {
     let position = |message: &ToShard| match message {
-        ToShard::Position { number, cursor, .. } => Some((*number, cursor.parse::<Cursor>().unwrap().position)),
+        ToShard::Position { number, cursor, .. } => {
+            Some((*number, cursor.trim_matches('"').parse::<Cursor>().unwrap().position))
+        }
         _ => None,
     };
     let before = told.iter().take_while(|message| !matches!(message, ToShard::Position { .. }));

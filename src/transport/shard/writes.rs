@@ -143,19 +143,19 @@ impl Writes {
         }
     }
 
-    /// The hub has said where the feed is; the reply, if the subscription `is_live`.
-    pub(super) fn located(&mut self, number: u32, cursor: &str, is_live: bool) -> Option<Reply> {
+    /// The hub has said where the feed is; the reply, if the client `has_all` up to there.
+    pub(super) fn located(&mut self, number: u32, cursor: &str, has_all: bool) -> Option<Reply> {
         let pending = self.pending.get_mut(&number).filter(|pending| matches!(pending.stage, Stage::Locating))?;
-        if !is_live {
+        if !has_all {
             pending.stage = Stage::Behind;
             return None;
         }
         let Pending { token, reference, .. } = self.forget(number)?;
-        let response = Body::Json(format!(r#"{{"cursor":"{cursor}"}}"#).into());
+        let response = Body::Json(format!(r#"{{"cursor":{cursor}}}"#).into());
         Some(Reply { token, reference, status: Status::Ok, response })
     }
 
-    /// A subscription has become live: what to ask the hub for those who waited for that.
+    /// A subscription that is not live has read on: what to ask the hub for those who wait for that.
     pub(super) fn caught_up(&mut self, shard: ShardId, join: JoinToken, shape: ShapeId) -> Vec<Command> {
         if !self.counts.contains_key(&join.connection) {
             return Vec::new();
