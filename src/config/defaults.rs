@@ -78,6 +78,21 @@ pub const SNAPSHOTS_ALLOWED: RangeInclusive<u32> = 1..=100;
 /// More rows than this nobody looks at; and the primary keeps old row versions for as long as a snapshot is read.
 pub const SNAPSHOT_ROWS: u32 = 100_000;
 pub const SNAPSHOT_ROWS_ALLOWED: RangeInclusive<u32> = 1..=1_000_000_000;
+/// A chat message, a cursor's move or an edit is far smaller; and it is sent to everyone on the topic.
+pub const BROADCAST: u64 = 256 * KIB;
+pub const BROADCAST_ALLOWED: RangeInclusive<u64> = KIB..=16 * MIB;
+/// A pointer that is followed at every frame of a screen, and some more.
+pub const BROADCASTS_PER_SECOND: u32 = 100;
+pub const BROADCASTS_PER_SECOND_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
+/// Ten seconds' worth: what a client has kept while it was away comes at once.
+pub const BROADCAST_BURST: u32 = 1_000;
+pub const BROADCAST_BURST_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
+/// Everyone is told of everyone: a larger crowd is a number, not a list.
+pub const PRESENCE_MEMBERS: u32 = 10_000;
+pub const PRESENCE_MEMBERS_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
+/// A name, a colour and a state; every newcomer is sent everyone's.
+pub const PRESENCE_META: u64 = 4 * KIB;
+pub const PRESENCE_META_ALLOWED: RangeInclusive<u64> = 64..=MIB;
 /// Each is a connection to the primary while there are writes: people type slowly, and a write takes milliseconds.
 pub const WRITE_CONNECTIONS: u32 = 4;
 pub const WRITE_CONNECTIONS_ALLOWED: RangeInclusive<u32> = 1..=1_000;
@@ -105,21 +120,6 @@ pub const WRITE_RETENTION_ALLOWED: RangeInclusive<Duration> =
 /// What Rails, Ecto and others call such columns.
 pub const VERSION_COLUMN: &str = "version";
 pub const TIMESTAMP_COLUMN: &str = "updated_at";
-/// A chat message, a cursor's move or an edit is far smaller; and it is sent to everyone on the topic.
-pub const BROADCAST: u64 = 256 * KIB;
-pub const BROADCAST_ALLOWED: RangeInclusive<u64> = KIB..=16 * MIB;
-/// A pointer that is followed at every frame of a screen, and some more.
-pub const BROADCASTS_PER_SECOND: u32 = 100;
-pub const BROADCASTS_PER_SECOND_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
-/// Ten seconds' worth: what a client has kept while it was away comes at once.
-pub const BROADCAST_BURST: u32 = 1_000;
-pub const BROADCAST_BURST_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
-/// Everyone is told of everyone: a larger crowd is a number, not a list.
-pub const PRESENCE_MEMBERS: u32 = 10_000;
-pub const PRESENCE_MEMBERS_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
-/// A name, a colour and a state; every newcomer is sent everyone's.
-pub const PRESENCE_META: u64 = 4 * KIB;
-pub const PRESENCE_META_ALLOWED: RangeInclusive<u64> = 64..=MIB;
 /// Phoenix' own: its clients send a heartbeat every 30 seconds.
 pub const IDLE: Duration = MINUTE;
 pub const IDLE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;

@@ -103,10 +103,10 @@ fn read_document(reader: &mut Reader<'_>, document: &DeTable<'_>) -> (Option<Dra
     let replay = sections::replay(reader, &mut root);
     let limits = sections::limits(reader, &mut root);
     let (routes, count) = routes::read(reader, &mut root, limits.topic);
+    let channels = channels::read(reader, &mut root, &routes);
     if let Some(auth) = &auth {
         write::judge_roles(reader, &routes, auth);
     }
-    let channels = channels::read(reader, &mut root, &routes);
     sections::later(reader, &mut root);
     reader.finish(root);
     let draft = || Some(Draft { postgres: postgres?, server, auth: auth?, replay, routes, channels, limits });

@@ -241,6 +241,16 @@ pub struct Limits {
     pub snapshots: u32,
     /// Rows in one snapshot.
     pub snapshot_rows: u64,
+    /// The payload of a client's broadcast, in bytes.
+    pub broadcast: u64,
+    /// Broadcasts and presence updates of one connection, in the long run.
+    pub broadcasts_per_second: u32,
+    /// So many of them may come at once.
+    pub broadcast_burst: u32,
+    /// Members of one topic with presence.
+    pub presence_members: u32,
+    /// What one member may say of itself, in bytes.
+    pub presence_meta: u64,
     /// Connections to the database for clients' writes.
     pub write_connections: u32,
     /// Writes that wait for one of these.
@@ -255,16 +265,6 @@ pub struct Limits {
     pub write_lock_timeout: Duration,
     /// How long what came of it is remembered.
     pub write_retention: Duration,
-    /// The payload of a client's broadcast, in bytes.
-    pub broadcast: u64,
-    /// Broadcasts and presence updates of one connection, in the long run.
-    pub broadcasts_per_second: u32,
-    /// So many of them may come at once.
-    pub broadcast_burst: u32,
-    /// Members of one topic with presence.
-    pub presence_members: u32,
-    /// What one member may say of itself, in bytes.
-    pub presence_meta: u64,
     /// How long a connection may be silent.
     pub idle: Duration,
     /// How long a client may take over its HTTP request.
@@ -288,6 +288,11 @@ impl Default for Limits {
             part_bytes: defaults::PART_BYTES,
             snapshots: defaults::SNAPSHOTS,
             snapshot_rows: u64::from(defaults::SNAPSHOT_ROWS),
+            broadcast: defaults::BROADCAST,
+            broadcasts_per_second: defaults::BROADCASTS_PER_SECOND,
+            broadcast_burst: defaults::BROADCAST_BURST,
+            presence_members: defaults::PRESENCE_MEMBERS,
+            presence_meta: defaults::PRESENCE_META,
             write_connections: defaults::WRITE_CONNECTIONS,
             write_queue: defaults::WRITE_QUEUE,
             write_changes: defaults::WRITE_CHANGES,
@@ -295,11 +300,6 @@ impl Default for Limits {
             write_timeout: defaults::WRITE_TIMEOUT,
             write_lock_timeout: defaults::WRITE_LOCK_TIMEOUT,
             write_retention: defaults::WRITE_RETENTION,
-            broadcast: defaults::BROADCAST,
-            broadcasts_per_second: defaults::BROADCASTS_PER_SECOND,
-            broadcast_burst: defaults::BROADCAST_BURST,
-            presence_members: defaults::PRESENCE_MEMBERS,
-            presence_meta: defaults::PRESENCE_META,
             idle: defaults::IDLE,
             handshake: defaults::HANDSHAKE,
             poll: defaults::POLL,

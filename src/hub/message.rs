@@ -72,14 +72,14 @@ pub enum Command {
     Read { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, after: After },
     /// The current rows for a subscriber, whatever it was reading. Answered like a read.
     Fetch { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32 },
-    /// Where the feed is once it has passed a subscriber's own transaction, or now. Answered by [`ToShard::Position`] with
-    /// the same `number`, unless the shape is reset before.
-    Locate { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, write: Option<Committed> },
     /// Told to everyone on the topic by [`ToShard::Broadcast`]; not answered.
     Broadcast(Box<Announce>),
     /// A subscriber says something else of itself where its topic has presence: the entries of a JSON object, without
     /// the braces. Not answered.
     UpdatePresence { shard: ShardId, join: JoinToken, meta: Bytes },
+    /// Where the feed is once it has passed a subscriber's own transaction, or now. Answered by [`ToShard::Position`] with
+    /// the same `number`, unless the shape is reset before.
+    Locate { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, write: Option<Committed> },
 }
 
 /// A join that was accepted: whatever commits from here on reaches the subscriber.

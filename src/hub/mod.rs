@@ -24,6 +24,7 @@ mod presence;
 mod publication;
 mod published;
 mod reading;
+mod said;
 mod shape;
 mod snapshot;
 mod splice;
@@ -42,7 +43,7 @@ pub use log::LogLimits;
 pub use message::{
     After, Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribe, Subscribed, ToShard,
 };
-pub use publication::{ENCODINGS, Publication};
+pub use publication::{ENCODINGS, Form, Publication};
 pub use shape::{ShapeId, View};
 pub use snapshot::{
     LEAD_PARTS, SnapshotCommand, SnapshotEvent, SnapshotFailure, SnapshotId, SnapshotPart, SnapshotRequest,

@@ -25,7 +25,7 @@ use super::{
 };
 
 /// The event by which subscribers of a quiet topic are told how far the feed has come.
-const CURSOR_EVENT: &str = "cursor";
+pub(super) const CURSOR_EVENT: &str = "cursor";
 /// They are told after this fraction of the window: three of these events can be missed.
 const QUIET_FRACTION: u32 = 4;
 
@@ -155,7 +155,7 @@ impl Hub {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part),
-            FeedEvent::Broadcast(_) => {}
+            FeedEvent::Broadcast(broadcast) => self.say(broadcast),
             FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
@@ -322,6 +322,8 @@ impl Hub {
             Some(state) => state.routes = routes,
             None => meet(log, &self.tables, &topic, routes),
         }
+        // The truncates that a new topic is given take room, too.
+        log.evict(self.now);
         let cursor = match &resume {
             Some(cursor) => Some(cursor.to_string()),
             None => (!snapshot).then(|| log.cursor(log.head, None).to_string()),

@@ -12,6 +12,7 @@ mod pgoutput;
 mod predicates;
 mod replication;
 mod routing;
+mod said;
 mod schema;
 mod setup;
 mod snapshot;

@@ -143,6 +143,7 @@ async fn tables(client: &Client, config: &Config, version: i32) -> Result<Vec<Ta
         name: row.get("name"),
         type_name: row.get("type_name"),
         json_cast: row.get("json_cast"),
+        generated: row.get("generated"),
     });
     let mut identities = grouped(all(client, "the replica identities", IDENTITIES, &[&judged]).await?, identity);
     for (oid, table) in &mut tables {
@@ -213,6 +214,7 @@ const COLUMNS: &str = "\
           or p.typrelid <> 0 and t.oid in (select atttypid from pg_attribute
                                            where attrelid = p.typrelid and attnum > 0 and not attisdropped))
     select a.attrelid as oid, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type_name,
+           a.attgenerated <> '' as generated,
            exists (select from parts p join pg_type t on t.oid = p.oid join pg_cast k on k.castsource = t.oid
                    where p.whole = a.atttypid and k.casttarget = 'json'::regtype and k.castmethod = 'f'
                      and t.typname <> 'hstore' and t.oid >= 16384) as json_cast

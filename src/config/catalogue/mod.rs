@@ -14,8 +14,8 @@ mod tests;
 mod writes;
 
 pub use facts::{
-    Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, ServerFacts, SlotFacts,
-    Table, WalStatus, quote_identifier,
+    Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, SCHEMA_COMMENT,
+    ServerFacts, SlotFacts, Table, WalStatus, quote_identifier,
 };
 pub use gather::{GatherError, gather};
 pub(crate) use tables::refused_updates;

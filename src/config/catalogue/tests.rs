@@ -71,7 +71,12 @@ const WRITE: &str = "[route.write]\ncolumns = [\"total\"]\nrole = \"web\"\n";
 
 fn orders() -> Table {
     let columns = ["id", "customer_id", "status", "total"];
-    let column = |name: &&str| Column { name: (*name).to_owned(), type_name: "integer".to_owned(), json_cast: false };
+    let column = |name: &&str| Column {
+        name: (*name).to_owned(),
+        type_name: "integer".to_owned(),
+        json_cast: false,
+        generated: false,
+    };
     Table {
         schema: "public".to_owned(),
         name: "orders".to_owned(),
@@ -124,6 +129,12 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         Code::UpdatesRefused => {
             *text = text.replace("{customer_id}", "all");
             table.identities[0].columns = IdentityColumns::Some(Vec::new());
+        }
+        Code::SchemaOutdated => facts.schema_comment = Some(Some("walcast, revision 1".to_owned())),
+        Code::GeneratedColumn => {
+            *text = text.replace("columns = [\"id\", \"total\"]\n", "");
+            table.columns[3].generated = true;
+            table.published = Some(Published { columns: ["id", "customer_id", "status"].map(str::to_owned).into() });
         }
         Code::CastIgnored => {
             (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());

@@ -153,6 +153,11 @@ impl Shell {
         command
     }
 
+    /// The hub must take commands before clients may give more.
+    pub(super) fn is_full(&self) -> bool {
+        self.state.waiting_commands() >= COMMANDS_MAX || self.state.waiting_bytes() >= COMMAND_BYTES_MAX
+    }
+
     /// The next request for those who write.
     pub(super) fn next_write(&mut self) -> Option<Request> {
         self.state.next_write()
@@ -167,11 +172,6 @@ impl Shell {
     pub(super) fn refuse_write(&mut self, number: u32) {
         let now = self.now();
         self.state.refuse_write(number, now);
-    }
-
-    /// The hub must take commands before clients may give more.
-    pub(super) fn is_full(&self) -> bool {
-        self.state.waiting_commands() >= COMMANDS_MAX || self.state.waiting_bytes() >= COMMAND_BYTES_MAX
     }
 
     /// Writes what waits, as far as the socket takes it. On failure the connection's own task finds out, too.

@@ -1,5 +1,6 @@
 //! A shard's state with the real hub behind it, and clients that are nothing but bytes.
 
+mod requests;
 mod token;
 mod writes;
 

@@ -111,9 +111,9 @@ impl Shard {
         let mut batches = Vec::with_capacity(BATCHES_A_TURN);
         let mut hub_open = true;
         loop {
-            self.pass_writes();
             // Those of clients without a socket; the others' own tasks have seen to theirs.
             verify_tokens(&self.shell);
+            self.pass_writes();
             let hub_is_full = !self.pass_commands();
             tokio::select! {
                 taken = self.channels.from_hub.recv_many(&mut batches, BATCHES_A_TURN), if hub_open => {
