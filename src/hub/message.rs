@@ -167,7 +167,10 @@ pub enum ToShard {
     Position {
         join: JoinToken,
         number: u32,
+        /// A JSON string.
         cursor: String,
+        /// So has this one, though it is not live.
+        complete: bool,
     },
     /// The shape's feed has a hole here: its subscribers must begin afresh.
     Reset {

@@ -42,6 +42,11 @@ struct Splicing {
 }
 
 impl Readers {
+    /// What the snapshot of a reader gave that waits at the log's head for the feed to pass it.
+    pub(super) fn at_head(&self, reader: Reader) -> Option<&Arc<Splice>> {
+        self.splicing.iter().find(|splicing| splicing.question.reader == reader).map(|splicing| &splicing.splice)
+    }
+
     pub(super) fn drop_shape(&mut self, shape: ShapeId) {
         self.snapshots.drop_shape(shape);
         self.awaiting.drop_shape(shape);

@@ -155,7 +155,7 @@ impl Hub {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part),
-            FeedEvent::Broadcast(broadcast) => self.say(broadcast),
+            FeedEvent::Broadcast(broadcast) => self.say_now(broadcast),
             FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {

@@ -15,6 +15,7 @@ use crate::routing::{Int8Format, Op, Ops, RouteSpec, RouteTable, TablePattern, T
 
 use super::*;
 
+mod awaiting;
 mod bounds;
 mod channels;
 mod splice;

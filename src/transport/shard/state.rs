@@ -227,7 +227,9 @@ impl State {
                 self.commands.read_answered(number);
                 self.read(join, number, &publications, outcome, now);
             }
-            ToShard::Position { join, number, cursor } => self.located(join, number, &cursor, now),
+            ToShard::Position { join, number, cursor, complete } => {
+                self.located(join, (number, &cursor, complete), now);
+            }
             ToShard::Reset { shape } => self.reset(shape, now),
         }
     }
@@ -328,9 +330,7 @@ impl State {
         }
         self.mark_dirty(slot);
         self.flushed(slot);
-        if is_live {
-            self.commands.extend(self.writes.caught_up(self.id, token, shape));
-        }
+        self.commands.extend(self.writes.caught_up(self.id, token, shape));
     }
 
     /// The feed has a hole: every subscriber of the shape joins anew. The hub has forgotten the shape already.

@@ -2,6 +2,7 @@
 
 mod requests;
 mod token;
+mod writes;
 
 use std::sync::Arc;
 
