@@ -5,16 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::change::json::Shown;
 use crate::change::{Change, Lsn, Relation, RelationId, TransactionPart};
-use crate::routing::{RouteId, RouteTable, Scratch, Target, Topic};
+use crate::routing::{RouteId, RouteTable, Scratch, Sources, Target, Topic};
 
 use super::entry::{Batch, Delivery, Entry, Logged};
 use super::log::{Hole, Log, Truncate};
-use super::shape::View;
 use super::table::Table;
 use super::topics::{BatchRef, OpenTopic, TopicState};
-use super::{Position, Refusal};
+use super::Position;
 
 /// The routes, and what they make of each relation.
 #[derive(Debug)]
@@ -63,18 +61,6 @@ impl Tables {
         self.routes.routes_for_topic(topic, self.tables.values().map(|table| &table.plan))
     }
 
-    /// Whether the routes let out every column that a view asks for.
-    pub(super) fn check_view(&self, routes: &[RouteId], view: &View) -> Result<(), Refusal> {
-        let lets_out = |column: &&String| {
-            let mut shown = self.tables.values().flat_map(|table| routes.iter().map(move |route| (table, *route)));
-            shown.any(|(table, route)| table.shows(route, column))
-        };
-        match view.columns.iter().flatten().find(|column| !lets_out(column)) {
-            None => Ok(()),
-            Some(column) => Err(Refusal::UnknownColumn(column.clone())),
-        }
-    }
-
     pub(super) fn event(&self, route: RouteId) -> Arc<str> {
         self.routes.route(route).map_or_else(|| Arc::from(""), |route| Arc::clone(&route.event))
     }
@@ -91,6 +77,8 @@ pub(super) struct Appended {
     pub(super) entry: Option<u64>,
     /// Routes with a change that could not be routed.
     pub(super) holes: Vec<RouteId>,
+    /// Topics that a route has begun to feed whose rules their subscribers were not held against.
+    pub(super) widened: Vec<Topic>,
 }
 
 /// Routes a part's changes and appends what some topic gets of them.
@@ -116,6 +104,7 @@ pub(super) fn append(
         truncates: log.truncates.len(),
         log,
         holes: Vec::new(),
+        widened: Vec::new(),
     };
     for change in part.changes {
         appending.route(change, scratch);
@@ -131,6 +120,7 @@ struct Appending<'a> {
     /// How many truncates the log had before.
     truncates: usize,
     holes: Vec<RouteId>,
+    widened: Vec<Topic>,
 }
 
 impl Appending<'_> {
@@ -143,9 +133,11 @@ impl Appending<'_> {
         let place = self.entry.changes.len();
         let mut kept = false;
         table.plan.route(&change, scratch, &mut |target| match target {
-            Target::Topic { route, topic, shown } => {
+            Target::Topic { topic, before, after } => {
                 kept = true;
-                self.deliver(topic, at, Delivery { change: place, route, shown });
+                let Some(first) = table.plan.first_of(after).or(table.plan.first_of(before)) else { return };
+                self.widen(topic, &table, [before, after]);
+                self.deliver(topic, at, first, Delivery { change: place, before, after });
             }
             Target::EveryTopic { route } => {
                 kept = true;
@@ -155,6 +147,25 @@ impl Appending<'_> {
         });
         if kept {
             self.entry.changes.push(Logged { change, table });
+        }
+    }
+
+    /// A topic may be known since before this table was: then its routes are not all known.
+    fn widen(&mut self, topic: &str, table: &Table, sources: [Sources; 2]) {
+        let Some((known, state)) = self.log.topics.get(topic) else { return };
+        let rules = sources.into_iter().flat_map(Sources::rules).filter_map(|rule| table.plan.rules().get(rule).copied());
+        let mut routes = rules.chain(sources.into_iter().filter_map(Sources::rest));
+        if routes.all(|route| state.routes.contains(&route)) {
+            return;
+        }
+        let (known, before) = (known.clone(), state.routes.clone());
+        let routes = self.tables.routes_for_topic(topic);
+        let mut begun = routes.iter().filter(|route| !before.contains(route));
+        if begun.any(|route| self.tables.routes.has_rules(*route)) {
+            self.widened.push(known);
+        }
+        if let Some(state) = self.log.topics.get_mut(topic) {
+            state.routes = routes;
         }
     }
 
@@ -171,17 +182,18 @@ impl Appending<'_> {
         self.log.truncates.push_back(Truncate { entry: self.number, change, route });
         let topics: Vec<Topic> = self.log.topics.of_route(route).cloned().collect();
         for topic in topics {
-            self.deliver(topic.as_str(), at, Delivery { change, route, shown: Shown::AsIs });
+            self.deliver(topic.as_str(), at, route, Delivery::of_truncate(change, route));
         }
     }
 
-    /// Adds a change to the topic's message of this entry; a topic that is new to the log is met first.
-    fn deliver(&mut self, topic: &str, at: Position, delivery: Delivery) {
+    /// Adds a change that comes first by a route to the topic's message of this entry; a topic that is new to the log is
+    /// met first.
+    fn deliver(&mut self, topic: &str, at: Position, route: RouteId, delivery: Delivery) {
         if self.log.topics.get(topic).is_none() {
             let Ok(topic) = Topic::parse(topic) else { return };
             self.meet(&topic);
         }
-        let event = self.tables.event(delivery.route);
+        let event = self.tables.event(route);
         let Some((topic, state)) = self.log.topics.get(topic) else { return };
         let topic = topic.clone();
         let mut start = self.entry.span.start;
@@ -227,8 +239,8 @@ impl Appending<'_> {
             let change = self.entry.changes.get(truncate.change).map(|logged| logged.change.ordinal);
             if let Some(ordinal) = change.filter(|_| fed) {
                 let at = Position { lsn: self.lsn(), ordinal };
-                let delivery = Delivery { change: truncate.change, route: truncate.route, shown: Shown::AsIs };
-                self.deliver(topic.as_str(), at, delivery);
+                let delivery = Delivery::of_truncate(truncate.change, truncate.route);
+                self.deliver(topic.as_str(), at, truncate.route, delivery);
             }
         }
     }
@@ -249,11 +261,11 @@ impl Appending<'_> {
         }
         self.log.advance(self.entry.span.end);
         if self.entry.batches.is_empty() && self.log.truncates.len() == self.truncates {
-            return Appended { entry: None, holes: self.holes };
+            return Appended { entry: None, holes: self.holes, widened: self.widened };
         }
         self.entry.settle();
         self.log.push(self.entry);
-        Appended { entry: Some(self.number), holes: self.holes }
+        Appended { entry: Some(self.number), holes: self.holes, widened: self.widened }
     }
 }
 
@@ -292,7 +304,7 @@ impl Past<'_> {
     fn add(&mut self, number: u64, event: Arc<str>, truncate: Option<Truncate>) {
         let known = self.state.batches.back().copied().filter(|reference| reference.entry == number);
         let Some(entry) = self.log.entry_mut(number) else { return };
-        let delivery = truncate.map(|it| Delivery { change: it.change, route: it.route, shown: Shown::AsIs });
+        let delivery = truncate.map(|it| Delivery::of_truncate(it.change, it.route));
         if let Some(batch) = known.and_then(|reference| entry.batches.get_mut(reference.batch)) {
             batch.deliveries.extend(delivery);
             return;

@@ -9,17 +9,22 @@
 //! ([`Splice`]): `reading` serves all but the first.
 
 mod append;
+mod audience;
 mod cursor;
 mod entry;
 mod evicted;
+mod judge;
+mod live;
 mod log;
 mod message;
 mod publication;
 mod reading;
 mod shape;
+mod sight;
 mod snapshot;
 mod splice;
 mod state;
+mod subscribe;
 mod table;
 pub mod task;
 #[cfg(test)]
@@ -33,7 +38,8 @@ pub use message::{
     After, Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribe, Subscribed, ToShard,
 };
 pub use publication::{ENCODINGS, Publication};
-pub use shape::{ShapeId, View};
+pub use shape::ShapeId;
+pub use sight::{Fingerprint, View};
 pub use snapshot::{
     LEAD_PARTS, SnapshotCommand, SnapshotEvent, SnapshotFailure, SnapshotId, SnapshotPart, SnapshotRequest,
 };

@@ -8,13 +8,19 @@
 //!   stands for any run of characters, `?` for one; neither crosses the dot. Inside double quotes every character,
 //!   dots and globs included, stands for itself, and `""` is a quote.
 //! - **Precedence.** There is none to learn: every route whose pattern matches takes the change. Several may feed one
-//!   topic; a change reaches a topic at most once, by the first route in config order that brings it there.
+//!   topic; a change reaches a topic at most once, by the first route in config order that brings it there (and shows it to
+//!   the subscriber).
 //! - **Topics.** A template is literal text and `{column}`s. A column stands for `value::text`: a boolean is `true`, a
 //!   `char(n)` has no padding, an `inet` has its mask. Null routes nowhere. So does a value that makes the topic longer
 //!   than [`MAX_TOPIC_LENGTH`], since nobody can have joined that.
 //! - **Moves.** Where Postgres sends the old values and their topic is another one, the row leaves the old topic and
-//!   enters the new one ([`Shown`]). A row that one route takes out of a topic and another brings there stays in it.
+//!   enters the new one. A row that one route takes out of a topic and another brings there stays in it.
 //!   Without old values the replica identity is unchanged, and with it the topic.
+//! - **Rows.** A route has the rows of which its `where` is true. What it says without claims is decided here, and moves
+//!   rows in and out like a topic's columns do; what it says with claims is another rule for each subscriber, so that a
+//!   target says which such routes have the row ([`Sources`]). A value that was not sent and decides is a hole, and so
+//!   is an evaluation that Postgres would answer with an error.
+//! - **Who may join** is for `allow` to say: that of every route that feeds the topic.
 //! - **Ops** are Postgres' operations: a route without `delete` does not hear of deletes, but does of a move out by an
 //!   update that it takes.
 //! - **Truncate** has no row: it reaches every topic of its routes.
@@ -27,8 +33,10 @@
 //!   (`{a}:{b}` of two texts, joined as `x:y:z`): the rows behind it may belong to different people.
 #![deny(clippy::indexing_slicing)]
 
+mod admission;
 mod canonical;
 mod claims;
+mod image;
 mod ops;
 mod pattern;
 mod plan;
@@ -39,10 +47,11 @@ mod topic;
 
 pub use crate::change::json::{Int8Format, Shown};
 pub use claims::Claims;
+pub use image::Image;
 pub use ops::{Op, Ops, UnknownOp};
 pub use pattern::{PatternError, PatternErrorKind, TablePattern};
 pub use plan::{Plan, PlanProblem, Selection, Step};
-pub use table::{MAX_ROUTES, RouteId, RouteSpec, RouteTable, TooManyRoutes};
-pub use target::{Scratch, Target};
+pub use table::{MAX_ROUTES, RouteId, RouteSpec, RouteTable, Rules, TooManyRoutes};
+pub use target::{MAX_RULES, Scratch, Sources, Target};
 pub use template::{MAX_COLUMNS, Piece, Template, TemplateError, TemplateErrorKind};
 pub use topic::{MAX_TOPIC_LENGTH, Topic, TopicError};
