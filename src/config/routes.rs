@@ -70,7 +70,10 @@ fn route(reader: &mut Reader<'_>, mut section: Section<'_>, topic_bytes_max: u64
         ops: ops_span,
     };
     let int8 = int8.map(|(format, _)| format).unwrap_or_default();
-    Some(Route { spec: RouteSpec { table, topic, columns, ops, event: Arc::from(event), int8 }, spans })
+    Some(Route {
+        spec: RouteSpec { table, topic, columns, ops, event: Arc::from(event), int8, filter: None, allow: None },
+        spans,
+    })
 }
 
 fn refuse_later_keys(reader: &mut Reader<'_>, section: &mut Section<'_>) {

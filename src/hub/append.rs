@@ -8,18 +8,18 @@ use std::time::Duration;
 use crate::change::{Change, Lsn, Relation, RelationId, TransactionPart};
 use crate::routing::{RouteId, RouteTable, Scratch, Sources, Target, Topic};
 
+use super::Position;
 use super::entry::{Batch, Delivery, Entry, Logged};
 use super::log::{Hole, Log, Truncate};
 use super::table::Table;
 use super::topics::{BatchRef, OpenTopic, TopicState};
-use super::Position;
 
 /// The routes, and what they make of each relation.
 #[derive(Debug)]
 pub(super) struct Tables {
     pub(super) routes: Arc<RouteTable>,
     value_limit: usize,
-    tables: HashMap<RelationId, Arc<Table>>,
+    pub(super) tables: HashMap<RelationId, Arc<Table>>,
 }
 
 impl Tables {
@@ -58,7 +58,7 @@ impl Tables {
 
     /// The routes that feed a topic, in config order.
     pub(super) fn routes_for_topic(&self, topic: &str) -> Vec<RouteId> {
-        self.routes.routes_for_topic(topic, self.tables.values().map(|table| &table.plan))
+        self.routes.routes_for_topic(topic, self.plans())
     }
 
     pub(super) fn event(&self, route: RouteId) -> Arc<str> {
@@ -153,7 +153,8 @@ impl Appending<'_> {
     /// A topic may be known since before this table was: then its routes are not all known.
     fn widen(&mut self, topic: &str, table: &Table, sources: [Sources; 2]) {
         let Some((known, state)) = self.log.topics.get(topic) else { return };
-        let rules = sources.into_iter().flat_map(Sources::rules).filter_map(|rule| table.plan.rules().get(rule).copied());
+        let rules =
+            sources.into_iter().flat_map(Sources::rules).filter_map(|rule| table.plan.rules().get(rule).copied());
         let mut routes = rules.chain(sources.into_iter().filter_map(Sources::rest));
         if routes.all(|route| state.routes.contains(&route)) {
             return;

@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::change::{Datum, Operation, RelationId};
-use crate::routing::predicate::{Keys, Values};
-use crate::routing::{Image, Sources};
+use crate::routing::{Image, Keys, Sources, Values};
 
 use super::ShapeId;
 use super::entry::{Batch, Delivery, Entry, Logged};
@@ -47,7 +46,7 @@ impl Audience {
 
     /// Takes a shape in, whose id is greater than all others. `keys` gives what it is found by in a table; a table for
     /// which it gives nothing is indexed anew when it next has a change.
-    pub(super) fn add(&mut self, id: ShapeId, sight: Arc<Sight>, keys: impl Fn(&Arc<Table>) -> Option<Found>) {
+    pub(super) fn add(&mut self, id: ShapeId, sight: Arc<Sight>, mut keys: impl FnMut(&Arc<Table>) -> Option<Found>) {
         if sight.shows_all_rows() {
             self.everyone.push(id);
         } else {
@@ -69,6 +68,15 @@ impl Audience {
             self.everyone.remove(place);
         } else if self.choosy.remove(&id) {
             self.tables.values_mut().for_each(|index| index.remove(id));
+            self.owed.remove(&id);
+        }
+    }
+
+    /// A choosy shape has got a part of a transaction that is coming in, or its last part.
+    pub(super) fn owe(&mut self, id: ShapeId, owed: bool) {
+        if owed && self.choosy.contains(&id) {
+            self.owed.insert(id);
+        } else {
             self.owed.remove(&id);
         }
     }

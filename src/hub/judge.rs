@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use crate::change::Operation;
 use crate::change::json::Shown;
-use crate::routing::predicate::{Keys, Predicate, Scope, Truth};
-use crate::routing::{Image, Op, Ops, RouteId, Sources};
+use crate::routing::{Image, Keys, Op, Ops, Predicate, RouteId, Scope, Sources, Truth};
 
 use super::Refusal;
 use super::entry::{Delivery, Logged};

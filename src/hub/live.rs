@@ -11,7 +11,7 @@ use super::judge::Trouble;
 use super::log::Keep;
 use super::shape::Shape;
 use super::topics::BatchRef;
-use super::{Hub, Position, Publication, Refusal, ShapeId, ToShard};
+use super::{Hub, Publication, Refusal, ShapeId, ToShard};
 
 /// The event by which subscribers of a quiet topic are told how far the feed has come.
 const CURSOR_EVENT: &str = "cursor";
@@ -63,8 +63,9 @@ impl Hub {
         let Some((_, state)) = log.topics.get(batch.topic.as_str()) else { return BTreeMap::new() };
         let mut concerned = state.audience.concerned(entry, batch);
         if !batch.more {
-            let owed = state.audience.owed.iter();
-            owed.for_each(|id| drop(concerned.entry(*id).or_default()));
+            for id in &state.audience.owed {
+                concerned.entry(*id).or_default();
+            }
         }
         concerned
     }
@@ -103,15 +104,14 @@ impl Hub {
             Err(Trouble::Ended(refusal)) => return self.end(id, refusal),
         };
         let Some((_, batch)) = log.batch(at) else { return };
-        let more = batch.more;
-        let is_sent = !seen.is_empty() || batch.is_part() && shape.waits_for_empty(more, shape.owed);
-        let topic = batch.topic.clone();
-        let was_owed = std::mem::replace(&mut shape.owed, more && (shape.owed || is_sent));
-        if was_owed != shape.owed
-            && let Some(state) = log.topics.get_mut(topic.as_str())
+        let is_sent = !seen.is_empty() || shape.wants_empty(batch, shape.owed);
+        let is_owed = batch.more && (shape.owed || is_sent);
+        if is_owed != shape.owed
+            && let Some(state) = log.topics.get_mut(shape.topic.as_str())
         {
-            state.audience.owe(id, shape.owed);
+            state.audience.owe(id, is_owed);
         }
+        shape.owed = is_owed;
         if !is_sent {
             return;
         }

@@ -70,7 +70,7 @@ impl Hub {
             log.evicted.forget_seen(&visibility);
         }
         let splice = Arc::new(Splice { visibility, until, timeline: log.lineage.system.timeline });
-        let cursor = log.cursor(from, Some(&splice));
+        let cursor = log.cursor(from, Some(&splice), None);
         snapshots.push(id, last, Some((&cursor, After::Splice(from, splice))))
     }
 
@@ -83,6 +83,7 @@ impl Hub {
                     Stretch::ToHead => ReadOutcome::AtHead,
                     Stretch::Full(position) => ReadOutcome::More(After::Log(position)),
                     Stretch::Lost => ReadOutcome::Lost,
+                    Stretch::Ended(refusal) => ReadOutcome::Ended(refusal),
                 };
                 self.tell_one(Answer { reader, number, publications, outcome });
             }
@@ -98,10 +99,15 @@ impl Hub {
     pub(super) fn fetch(&mut self, question: Question) {
         let Question { reader, number, shape } = question;
         self.forget_reader(reader);
-        let known = self.shapes.get(&shape);
-        let id = known.and_then(|shape| self.readers.snapshots.join(shape, reader));
-        let outcome = id.map_or(ReadOutcome::Lost, |id| ReadOutcome::More(After::Snapshot(id)));
+        let outcome = self.join_snapshot(shape, reader);
+        let outcome = outcome.map_or(ReadOutcome::Lost, |id| ReadOutcome::More(After::Snapshot(id)));
         self.tell_one(Answer { reader, number, publications: Vec::new(), outcome });
+    }
+
+    /// The snapshot that a shape's subscriber reads; none where too many wait.
+    pub(super) fn join_snapshot(&mut self, shape: ShapeId, reader: Reader) -> Option<SnapshotId> {
+        let shape = self.shapes.get(&shape)?;
+        self.readers.snapshots.join(shape, reader)
     }
 
     /// The log after a snapshot, without what that saw; who is at the head before all of it came waits there.
@@ -111,6 +117,7 @@ impl Hub {
         let head = self.log.as_ref().map_or(after, |log| log.head);
         let outcome = match stretch {
             Stretch::Lost => ReadOutcome::Lost,
+            Stretch::Ended(refusal) => ReadOutcome::Ended(refusal),
             Stretch::Full(position) => ReadOutcome::More(After::Splice(position, splice)),
             Stretch::ToHead if splice.is_over(head) => ReadOutcome::AtHead,
             Stretch::ToHead if publications.is_empty() => {

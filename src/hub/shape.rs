@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use crate::change::RelationId;
 use crate::change::json::ChangeEncoder;
-use crate::routing::predicate::Keys;
-use crate::routing::{RouteId, Topic};
+use crate::routing::{Keys, RouteId, Topic};
 
-use super::entry::{Delivery, Entry};
+use super::entry::{Batch, Delivery, Entry};
 use super::judge::{Judge, Seen, Trouble};
 use super::message::ShardId;
 use super::sight::{Fingerprint, Sight};
@@ -77,6 +76,12 @@ impl Shape {
         counts.filter(|(_, count)| **count > 0).map(|(shard, _)| ShardId(shard))
     }
 
+    /// Whether a message of a transaction in parts is sent though nothing in it is shown: who sees all gets all parts,
+    /// and who waits for the end of the parts that it got is told of it.
+    pub(super) fn wants_empty(&self, batch: &Batch, owed: bool) -> bool {
+        batch.is_part() && (self.sight.shows_everything() || (owed && !batch.more))
+    }
+
     /// What is shown of a batch: of all its deliveries, or of those that are given.
     pub(super) fn see<'d>(
         &mut self,
@@ -99,12 +104,6 @@ impl Shape {
     /// What the shape is found by in a table; see [`Judge::keys`].
     pub(super) fn keys(&mut self, table: &Arc<Table>) -> Result<Option<Vec<Keys>>, Refusal> {
         self.judge(table).map(Judge::keys)
-    }
-
-    /// The same where it is at hand.
-    pub(super) fn known_keys(&self, table: &Arc<Table>) -> Option<Option<Vec<Keys>>> {
-        let judge = self.judges.get(&table.relation.id).filter(|judge| Arc::ptr_eq(&judge.table, table));
-        judge.map(Judge::keys)
     }
 
     fn judge(&mut self, table: &Arc<Table>) -> Result<&Judge, Refusal> {

@@ -1,7 +1,8 @@
 //! What subscribers of a topic see of it: what they asked for, as far as the rules let them.
 
-use crate::routing::predicate::{Expression, Filter};
-use crate::routing::{Claims, Ops, RouteId, RouteTable};
+use std::hash::{Hash, Hasher};
+
+use crate::routing::{Claims, Expression, Filter, Ops, RouteId, RouteTable};
 
 /// What a subscriber wants to see of its topic. By default everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -15,7 +16,7 @@ pub struct View {
 }
 
 /// A view under the rules of the topic's routes. Who has an equal one is sent the same bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Sight {
     pub(super) view: View,
     /// The routes that feed the topic, in config order, each with its `where` as far as that has claims: with their
@@ -45,35 +46,49 @@ impl Sight {
         self.view.ops == Ops::ALL && self.shows_all_rows()
     }
 
-    /// What tells a cursor of these subscribers from one that was given out for other rows; none where all of the
-    /// topic's routes' rows are shown. The same after every restart.
+    /// What tells a cursor of these subscribers from one that was given out for other rows; none where all rows are shown
+    /// that the topic's routes could have.
     pub(super) fn fingerprint(&self, routes: &RouteTable) -> Option<Fingerprint> {
-        let mut texts: Vec<String> = Vec::new();
+        let mut rules: Vec<String> = Vec::new();
         for (route, rule) in &self.routes {
-            let filter = routes.rules(*route).filter.iter();
-            let parts: Vec<String> = filter.chain(rule).map(Expression::canonical).collect();
+            let parts: Vec<String> =
+                routes.rules(*route).filter.iter().chain(rule).map(Expression::canonical).collect();
             if !parts.is_empty() {
-                texts.push(format!("where {}", parts.join(" and ")));
+                rules.push(parts.join(" and "));
             }
         }
-        texts.sort_unstable();
-        texts.dedup();
-        texts.extend(self.view.filter.as_ref().map(|filter| format!("filter {}", filter.canonical())));
-        (!texts.is_empty()).then(|| Fingerprint::of(texts.iter().map(String::as_bytes)))
+        rules.sort_unstable();
+        rules.dedup();
+        let filter = &self.view.filter;
+        (filter.is_some() || !rules.is_empty()).then(|| Fingerprint::of(&(rules, filter)))
     }
 }
 
-/// Of a filter and of rules. No secret, and none is made of it: who forges one is sent rows of its own sight all the
-/// same, only not from where they begin.
+/// Of a filter and of rules: the same after every restart of the same version. Another version may give another one, and
+/// then its cursors begin afresh.
+///
+/// No secret, and no right is derived from it: who forges one is sent rows that its own rules show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub u64);
 
 impl Fingerprint {
-    /// FNV-1a, 64 bits, over the texts with a zero byte after each.
-    fn of<'t>(texts: impl Iterator<Item = &'t [u8]>) -> Self {
-        const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    fn of(value: &impl Hash) -> Self {
+        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        value.hash(&mut hash);
+        Self(hash.0)
+    }
+}
+
+/// FNV-1a, 64 bits: the same in every process, which the standard library's is not.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
         const PRIME: u64 = 0x0000_0100_0000_01b3;
-        let bytes = texts.flat_map(|text| text.iter().copied().chain([0]));
-        Self(bytes.fold(BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME)))
+        self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

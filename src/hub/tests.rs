@@ -43,6 +43,8 @@ fn route(topic: &str, event: &str) -> RouteSpec {
         ops: Ops::default(),
         event: event.into(),
         int8: Int8Format::Number,
+        filter: None,
+        allow: None,
     }
 }
 
@@ -213,7 +215,12 @@ fn a_transaction_is_one_message_a_topic() {
     assert_eq!(customers(&published[0]), [1, 2, 2]);
     assert_eq!((published[1].topic.as_str(), &*published[1].event), ("orders:2", "changed"));
     let insert = json!({"op": "insert", "schema": "public", "table": "orders", "record": {"customer": 2, "note": "x"}});
-    let cursor = Cursor { system: SYSTEM, position: Position { lsn: Lsn::new(110), ordinal: 3 }, splice: None };
+    let cursor = Cursor {
+        system: SYSTEM,
+        position: Position { lsn: Lsn::new(110), ordinal: 3 },
+        splice: None,
+        fingerprint: None,
+    };
     let expected = json!({"cursor": cursor.to_string(), "commit_timestamp": "2000-01-01T00:00:00+00:00", "xid": 110,
                           "updates": [insert, insert]});
     assert_eq!(payload(&published[1]), expected);
@@ -230,10 +237,13 @@ fn joins_are_refused_with_their_reasons() {
         assert_eq!(bench.join(topic, None), Err(Refusal::UnmatchedTopic), "{topic}");
     }
     let position = Position::before(Lsn::new(100));
-    let other_system = Cursor { system: FeedSystem { system_id: 8, timeline: 1 }, position, splice: None };
-    let other_timeline = Cursor { system: FeedSystem { system_id: 7, timeline: 2 }, position, splice: None };
-    let ahead = Cursor { system: SYSTEM, position: Position { ordinal: 1, ..position }, splice: None };
-    let behind = Cursor { system: SYSTEM, position: Position::before(Lsn::new(99)), splice: None };
+    let other_system =
+        Cursor { system: FeedSystem { system_id: 8, timeline: 1 }, position, splice: None, fingerprint: None };
+    let other_timeline =
+        Cursor { system: FeedSystem { system_id: 7, timeline: 2 }, position, splice: None, fingerprint: None };
+    let ahead =
+        Cursor { system: SYSTEM, position: Position { ordinal: 1, ..position }, splice: None, fingerprint: None };
+    let behind = Cursor { system: SYSTEM, position: Position::before(Lsn::new(99)), splice: None, fingerprint: None };
     for cursor in [other_system, other_timeline, ahead, behind] {
         assert_eq!(bench.join("orders:1", Some(&cursor.to_string())), Err(Refusal::ResyncRequired), "{cursor:?}");
     }
@@ -501,7 +511,8 @@ fn a_new_timeline_keeps_the_cursors_of_what_it_kept() {
     bench.commit(&[vec![insert(1)]]);
     let at = |timeline, lsn, ordinal| {
         let system = FeedSystem { system_id: 7, timeline };
-        Cursor { system, position: Position { lsn: Lsn::new(lsn), ordinal }, splice: None }.to_string()
+        Cursor { system, position: Position { lsn: Lsn::new(lsn), ordinal }, splice: None, fingerprint: None }
+            .to_string()
     };
     bench.feed(FeedEvent::Connected {
         system: FeedSystem { system_id: 7, timeline: 3 },
@@ -539,8 +550,11 @@ fn views_show_the_columns_and_ops_that_were_asked_for() {
     let columns = Some(vec!["customer".to_owned(), "note".to_owned()]);
     let mut bench = Bench::new(vec![RouteSpec { columns, ..route("orders:{customer}", "new_updates") }]).connected();
     let all = bench.join("orders:1", None).unwrap();
-    bench.view =
-        View { columns: Some(["note".to_owned()].into()), ops: [Op::Insert, Op::Delete].into_iter().collect() };
+    bench.view = View {
+        columns: Some(["note".to_owned()].into()),
+        ops: [Op::Insert, Op::Delete].into_iter().collect(),
+        filter: None,
+    };
     let some = bench.join("orders:1", None).unwrap();
     assert_eq!(bench.join("orders:1", None).unwrap().shape, some.shape, "one view, one shape");
     assert_ne!(all.shape, some.shape);
@@ -561,7 +575,7 @@ fn views_show_the_columns_and_ops_that_were_asked_for() {
     assert_eq!(updates(&read, some.shape), expected);
     bench.commit(&[vec![update(1, 1)]]);
     assert_eq!(bench.published().len(), 1, "nothing of it is shown to the second");
-    bench.view = View { columns: Some(["secret".to_owned()].into()), ops: Ops::ALL };
+    bench.view = View { columns: Some(["secret".to_owned()].into()), ..View::default() };
     assert_eq!(bench.join("orders:1", None), Err(Refusal::UnknownColumn("secret".to_owned())));
 }
 
@@ -620,7 +634,7 @@ proptest! {
         for (topic, start) in topics.iter().zip(start) {
             let sent: Vec<_> = live.iter().filter(|it| it.topic.as_str() == *topic).collect();
             let cursors = std::iter::once(start).chain(sent.iter().map(|it| {
-                Cursor { system: SYSTEM, position: it.position, splice: None }.to_string()
+                Cursor { system: SYSTEM, position: it.position, splice: None, fingerprint: None }.to_string()
             }));
             for (index, cursor) in cursors.enumerate() {
                 for bench in [&mut bench, &mut silent] {

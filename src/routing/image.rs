@@ -106,13 +106,14 @@ mod tests {
     }
 
     fn values(image: Option<Image<'_>>) -> Vec<String> {
-        let text = |datum| match datum {
+        let Some(image) = image else { return Vec::new() };
+        let text = |index| match image.value(index) {
             Some(Datum::Text(text)) => String::from_utf8(text.to_vec()).unwrap(),
             Some(Datum::Null) => "n".to_owned(),
             Some(Datum::Unchanged) => "u".to_owned(),
             None => "none".to_owned(),
         };
-        image.map(|image| (0..3).map(|index| text(image.value(index))).collect()).unwrap_or_default()
+        (0..3).map(text).collect()
     }
 
     #[test]
@@ -123,8 +124,11 @@ mod tests {
         };
         let check = |operation, before: &[&str], after: &[&str]| {
             let (actual_before, actual_after) = images(&operation);
-            assert_eq!((actual_before, actual_after), (before.iter().map(|it| (*it).to_owned()).collect(),
-                after.iter().map(|it| (*it).to_owned()).collect()), "{operation:?}");
+            assert_eq!(
+                (actual_before, actual_after),
+                (before.iter().map(|it| (*it).to_owned()).collect(), after.iter().map(|it| (*it).to_owned()).collect()),
+                "{operation:?}"
+            );
         };
         let update = |old, new| Operation::Update { old, new: row(new) };
         check(Operation::Insert { new: row(["1", "n"]) }, &[], &["1", "n", "none"]);

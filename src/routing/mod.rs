@@ -40,6 +40,7 @@ mod image;
 mod ops;
 mod pattern;
 mod plan;
+mod predicate;
 mod table;
 mod target;
 mod template;
@@ -51,6 +52,10 @@ pub use image::Image;
 pub use ops::{Op, Ops, UnknownOp};
 pub use pattern::{PatternError, PatternErrorKind, TablePattern};
 pub use plan::{Plan, PlanProblem, Selection, Step};
+pub use predicate::{
+    EvaluationError, Explanation, Expression, ExpressionError, ExpressionErrorKind, Filter, FilterError, Keys,
+    MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_NODES, Predicate, Scope, Truth, Values, Verdict,
+};
 pub use table::{MAX_ROUTES, RouteId, RouteSpec, RouteTable, Rules, TooManyRoutes};
 pub use target::{MAX_RULES, Scratch, Sources, Target};
 pub use template::{MAX_COLUMNS, Piece, Template, TemplateError, TemplateErrorKind};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::RouteSpec;
 use super::canonical::{TextForm, is_canonical};
 use super::image::Image;
 use super::ops::{Op, Ops};
@@ -9,7 +10,6 @@ use super::predicate::{Expression, Predicate, Scope, Truth};
 use super::table::{RouteId, RouteTable, Rules};
 use super::target::{MAX_RULES, Part, Rendered, Scratch, Side, Source, Sources, Target};
 use super::template::{Piece, Template};
-use super::RouteSpec;
 use crate::change::{Change, Operation, Relation, Type};
 
 mod problem;
@@ -89,6 +89,14 @@ impl Plan {
     #[must_use]
     pub fn problems(&self) -> &[PlanProblem] {
         &self.problems
+    }
+
+    /// Whether some row of the relation is in a topic by a route.
+    #[must_use]
+    pub fn feeds(&self, routes: &RouteTable, id: RouteId, topic: &str) -> bool {
+        let step = self.steps.iter().find(|step| step.route == id);
+        let route = routes.route(id);
+        step.zip(route).is_some_and(|(step, route)| step.captures(&route.topic, topic).is_some())
     }
 
     /// Which of the relation's rows are in a topic, in config order: a row is there by the first selection that takes
@@ -282,7 +290,7 @@ impl Compiling<'_> {
             let (table, column) = (self.table(), name.to_owned());
             match self.relation.column(name) {
                 None => self.problems.push(PlanProblem::NoWhereColumn { route, table, column }),
-                Some(found) if needs_old && !found.identity => {
+                Some(index) if needs_old && !self.relation.columns.get(index).is_some_and(|it| it.identity) => {
                     self.problems.push(PlanProblem::WhereNotInIdentity { route, table, column });
                 }
                 Some(_) => {}

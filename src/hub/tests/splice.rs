@@ -310,7 +310,7 @@ impl World {
                         self.bench.hub.command(Command::Unsubscribe { shard: SHARD, join, shape });
                         self.join(index);
                     }
-                    ReadOutcome::Failed(failure) => panic!("{failure:?}"),
+                    ReadOutcome::Failed(_) | ReadOutcome::Ended(_) => panic!("{outcome:?}"),
                 }
             }
             other => panic!("{other:?}"),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::change::{Column, RelationId, ReplicaIdentity, TypeKind};
+use crate::change::{Column, OldRow, RelationId, ReplicaIdentity, Row, TypeKind};
 use crate::routing::{Int8Format, MAX_ROUTES, RouteTable, TablePattern, TooManyRoutes};
 
 const BOOL: u32 = 16;
@@ -40,6 +40,8 @@ fn route(table: &str, topic: &str, ops: Ops) -> RouteSpec {
         ops,
         event: "new_updates".into(),
         int8: Int8Format::Number,
+        filter: None,
+        allow: None,
     }
 }
 
@@ -80,11 +82,19 @@ fn update(old: &[&str], new: &[&str]) -> Operation {
 fn routed(table: &RouteTable, relation: &Arc<Relation>, operation: Operation) -> Vec<String> {
     let mut found = Vec::new();
     let change = Change { relation: Arc::clone(relation), operation, ordinal: 1 };
-    table.plan(relation).route(&change, &mut Scratch::default(), &mut |target| {
+    let is_update = matches!(change.operation, Operation::Update { .. });
+    let plan = table.plan(relation);
+    plan.route(&change, &mut Scratch::default(), &mut |target| {
         found.push(match target {
-            Target::Topic { route, topic, shown: Shown::AsIs } => format!("{} {topic}", route.0),
-            Target::Topic { route, topic, shown: Shown::Entering } => format!("{} +{topic}", route.0),
-            Target::Topic { route, topic, shown: Shown::Leaving } => format!("{} -{topic}", route.0),
+            Target::Topic { topic, before, after } => {
+                let route = plan.first_of(after).or(plan.first_of(before)).unwrap();
+                let sign = match (is_update, before.is_empty(), after.is_empty()) {
+                    (true, true, false) => "+",
+                    (true, false, true) => "-",
+                    _ => "",
+                };
+                format!("{} {sign}{topic}", route.0)
+            }
             Target::EveryTopic { route } => format!("{} every", route.0),
             Target::Hole { route } => format!("{} hole", route.0),
         });

@@ -192,7 +192,8 @@ impl State {
                 self.commands.read_answered(number);
                 self.read(join, number, &publications, outcome, now);
             }
-            ToShard::Reset { shape } => self.reset(shape, now),
+            ToShard::Reset { shape } => self.fail_all(shape, &Refusal::ResyncRequired, now),
+            ToShard::Failed { shape, refusal } => self.fail_all(shape, &join::refusal(&refusal), now),
         }
     }
 
@@ -267,6 +268,7 @@ impl State {
             ReadOutcome::More(after) => Feed::Behind(after),
             ReadOutcome::Lost => return self.resync(slot, token.join, &Refusal::ResyncRequired, now),
             ReadOutcome::Failed(failure) => return self.resync(slot, token.join, &join::failure(failure), now),
+            ReadOutcome::Ended(refusal) => return self.resync(slot, token.join, &join::refusal(&refusal), now),
         };
         let is_live = feed.is_live();
         member.feed = feed;
@@ -280,14 +282,14 @@ impl State {
         self.flushed(slot);
     }
 
-    /// The feed has a hole: every subscriber of the shape joins anew. The hub has forgotten the shape already.
-    fn reset(&mut self, shape: ShapeId, now: Duration) {
+    /// No subscriber of the shape can go on. The hub has forgotten the shape already.
+    fn fail_all(&mut self, shape: ShapeId, reason: &Refusal, now: Duration) {
         for member in self.groups.take(shape) {
             if let Some(connection) = self.connections.get_mut(member.slot) {
                 connection.behind -= usize::from(!member.feed.is_live());
                 connection.remove_subscription(member.join);
             }
-            self.fail_channel(member.slot, member.join, &Refusal::ResyncRequired, now);
+            self.fail_channel(member.slot, member.join, reason, now);
         }
     }
 

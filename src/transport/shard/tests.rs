@@ -105,6 +105,8 @@ impl Bench {
             ops: Ops::ALL,
             event: "new_updates".into(),
             int8: Int8Format::Number,
+            filter: None,
+            allow: None,
         };
         let log = LogLimits { window: Duration::from_secs(600), memory, wal: 1 << 30 };
         let hub_limits = HubLimits { log, value: 1 << 20, read: 700 };

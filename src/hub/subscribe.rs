@@ -1,0 +1,153 @@
+//! Who may subscribe to what, and as part of which shape.
+
+use std::sync::Arc;
+
+use crate::routing::{Claims, Plan, RouteId, Topic};
+
+use super::append::{Tables, meet};
+use super::judge::Judge;
+use super::log::Log;
+use super::shape::Shape;
+use super::sight::{Fingerprint, Sight};
+use super::snapshot::Reader;
+use super::table::Table;
+use super::{After, Cursor, Hub, Position, Refusal, ShapeId, Subscribe, Subscribed, View};
+
+impl Hub {
+    pub(super) fn subscribe(&mut self, reader: Reader, request: Subscribe) -> Result<Subscribed, Refusal> {
+        let Subscribe { topic: name, claims, view, cursor, snapshot } = request;
+        // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
+        let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
+        let topic = Topic::parse(&name).map_err(|_| Refusal::UnmatchedTopic)?;
+        let known = log.topics.get(&name).map(|(_, state)| state.routes.clone());
+        let routes = known.clone().unwrap_or_else(|| self.tables.routes_for_topic(&name));
+        if routes.is_empty() {
+            return Err(Refusal::UnmatchedTopic);
+        }
+        self.tables.admit(&routes, &name, &claims)?;
+        let sight = self.tables.sight(&routes, &name, view, &claims)?;
+        let fingerprint = sight.fingerprint(&self.tables.routes);
+        let resume = cursor.map(|text| resumable(log, &routes, &text, fingerprint)).transpose();
+        // The current rows are what a client needs whose cursor is too old.
+        let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
+        if known.is_none() {
+            meet(log, &self.tables, &topic, routes);
+        }
+        let cursor = match &resume {
+            Some(cursor) => Some(cursor.to_string()),
+            None => (!snapshot).then(|| log.cursor(log.head, None, fingerprint).to_string()),
+        };
+        let position = resume.as_ref().map_or(log.head, |cursor| cursor.position);
+        let shape = self.shape_of(&topic, sight, fingerprint, position);
+        let resumed = resume.is_some();
+        let read_after = match resume {
+            Some(Cursor { position, splice: None, .. }) => Some(After::Log(position)),
+            Some(Cursor { position, splice: Some(splice), .. }) => Some(After::Splice(position, splice)),
+            None if snapshot => Some(self.begin_snapshot(shape, reader)?),
+            None => None,
+        };
+        if let Some(shape) = self.shapes.get_mut(&shape) {
+            shape.add(reader.shard);
+        }
+        Ok(Subscribed { shape, cursor, resumed, read_after })
+    }
+
+    /// Why a subscription can't go on as it is under other claims; none: they make no difference.
+    pub(super) fn recheck(&self, shape: ShapeId, claims: &Claims) -> Option<Refusal> {
+        let shape = self.shapes.get(&shape)?;
+        let routes: Vec<RouteId> = shape.sight.routes.iter().map(|(route, _)| *route).collect();
+        if let Err(refusal) = self.tables.admit(&routes, shape.topic.as_str(), claims) {
+            return Some(refusal);
+        }
+        let sight = Sight::new(shape.sight.view.clone(), &self.tables.routes, &routes, claims);
+        // A join under the new claims gets the rows that they show.
+        (sight != *shape.sight).then_some(Refusal::ResyncRequired)
+    }
+
+    fn begin_snapshot(&mut self, shape: ShapeId, reader: Reader) -> Result<After, Refusal> {
+        if let Some(id) = self.join_snapshot(shape, reader) {
+            return Ok(After::Snapshot(id));
+        }
+        self.remove_if_empty(shape);
+        Err(Refusal::NotReady)
+    }
+
+    /// The topic's shape with this sight, made if it has none.
+    fn shape_of(
+        &mut self,
+        topic: &Topic,
+        sight: Sight,
+        fingerprint: Option<Fingerprint>,
+        position: Position,
+    ) -> ShapeId {
+        let next = ShapeId(self.next_shape);
+        let state = self.log.as_mut().and_then(|log| log.topics.get_mut(topic.as_str()));
+        let Some(state) = state else { return next };
+        if let Some(known) = state.audience.find(&sight) {
+            return known;
+        }
+        let sight = Arc::new(sight);
+        let mut shape = Shape::new(next, topic.clone(), Arc::clone(&sight), fingerprint, (self.now, position));
+        state.audience.add(next, sight, |table| shape.keys(table).ok());
+        self.next_shape += 1;
+        self.shapes.insert(next, shape);
+        self.look_again(next);
+        next
+    }
+}
+
+impl Tables {
+    /// Whether the routes of a topic let these claims in.
+    fn admit(&self, routes: &[RouteId], topic: &str, claims: &Claims) -> Result<(), Refusal> {
+        match self.routes.admits(routes, topic, claims, self.plans()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::Unauthorized),
+            Err(error) => Err(Refusal::InvalidClaim { message: error.to_string() }),
+        }
+    }
+
+    /// What a subscriber with these claims sees of a topic by a view.
+    ///
+    /// # Errors
+    /// A column that the routes don't let out, a filter that does not fit a table that feeds the topic, or a claim that
+    /// does not fit a rule.
+    fn sight(&self, routes: &[RouteId], topic: &str, view: View, claims: &Claims) -> Result<Sight, Refusal> {
+        self.check_columns(routes, &view)?;
+        let sight = Sight::new(view, &self.routes, routes, claims);
+        if !sight.shows_all_rows() {
+            for table in self.relations().filter(|table| self.feeds(table, routes, topic)) {
+                Judge::compile(table, &sight)?;
+            }
+        }
+        Ok(sight)
+    }
+
+    /// Whether the routes let out every column that a view asks for.
+    fn check_columns(&self, routes: &[RouteId], view: &View) -> Result<(), Refusal> {
+        let lets_out = |column: &&String| {
+            let mut shown = self.relations().flat_map(|table| routes.iter().map(move |route| (table, *route)));
+            shown.any(|(table, route)| table.shows(route, column))
+        };
+        match view.columns.iter().flatten().find(|column| !lets_out(column)) {
+            None => Ok(()),
+            Some(column) => Err(Refusal::UnknownColumn(column.clone())),
+        }
+    }
+
+    fn feeds(&self, table: &Table, routes: &[RouteId], topic: &str) -> bool {
+        let selects = |route: &RouteId| table.plan.feeds(&self.routes, *route, topic);
+        routes.iter().any(selects)
+    }
+
+    pub(super) fn plans(&self) -> impl Iterator<Item = &Plan> + Clone {
+        self.tables.values().map(|table| &table.plan)
+    }
+}
+
+fn resumable(log: &Log, routes: &[RouteId], text: &str, fingerprint: Option<Fingerprint>) -> Result<Cursor, Refusal> {
+    let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
+    // Of other rows than these.
+    let is_ours = cursor.fingerprint == fingerprint;
+    let valid = is_ours && log.lineage.holds(&cursor) && log.can_resume(cursor.position, routes);
+    valid.then_some(cursor).ok_or(Refusal::ResyncRequired)
+}
