@@ -92,6 +92,10 @@ pub(super) fn append(
     let lsn = part.header.commit_lsn;
     let end = match part.changes.last() {
         Some(change) => Position { lsn, ordinal: change.ordinal },
+        // The end is a step of its own: who has the changes so far has not been told that they are all.
+        None if log.head.lsn == lsn && part.end_lsn.is_some() => {
+            Position { lsn, ordinal: log.head.ordinal.saturating_add(1) }
+        }
         None => Position::before(lsn),
     };
     let span = log.head..end.max(log.head);
@@ -256,12 +260,19 @@ impl Appending<'_> {
         }
     }
 
+    /// A topic that is met later gets the transaction's truncate, and then needs to find its end.
+    fn ends_with_truncate(&self) -> bool {
+        let latest = self.log.truncates.back().and_then(|truncate| self.log.entry(truncate.entry));
+        self.entry.last && latest.is_some_and(|entry| entry.header.commit_lsn == self.lsn())
+    }
+
     fn finish(mut self) -> Appended {
         if self.entry.last {
             self.close_open_topics();
         }
         self.log.advance(self.entry.span.end);
-        if self.entry.batches.is_empty() && self.log.truncates.len() == self.truncates {
+        let is_empty = self.entry.batches.is_empty() && self.log.truncates.len() == self.truncates;
+        if is_empty && !self.ends_with_truncate() {
             return Appended { entry: None, holes: self.holes, widened: self.widened };
         }
         self.entry.settle();
@@ -307,7 +318,9 @@ impl Past<'_> {
         let Some(entry) = self.log.entry_mut(number) else { return };
         let delivery = truncate.map(|it| Delivery::of_truncate(it.change, it.route));
         if let Some(batch) = known.and_then(|reference| entry.batches.get_mut(reference.batch)) {
-            batch.deliveries.extend(delivery);
+            // Two routes can bring it here: once is enough.
+            let known = batch.deliveries.last().map(|latest| latest.change);
+            batch.deliveries.extend(delivery.filter(|delivery| Some(delivery.change) != known));
             return;
         }
         self.state.batches.push_back(BatchRef { entry: number, batch: entry.batches.len() });

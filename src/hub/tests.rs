@@ -11,10 +11,11 @@ use crate::change::{
     Ancestor, Change, Column, FeedEvent, FeedSystem, Lsn, OldRow, Operation, PgTimestamp, Relation, RelationId,
     ReplicaIdentity, Row, TransactionHeader, TransactionPart, TypeCatalogue,
 };
-use crate::routing::{Int8Format, Op, Ops, RouteSpec, RouteTable, TablePattern, Template};
+use crate::routing::{Claims, Int8Format, Op, Ops, RouteSpec, RouteTable, TablePattern, Template};
 
 use super::*;
 
+mod sight;
 mod splice;
 
 const SYSTEM: FeedSystem = FeedSystem { system_id: 7, timeline: 1 };
@@ -98,6 +99,7 @@ struct Bench {
     joins: u32,
     /// Of those who join next.
     view: View,
+    claims: Claims,
 }
 
 impl Bench {
@@ -108,7 +110,7 @@ impl Bench {
 
     fn with_limits(routes: Vec<RouteSpec>, limits: HubLimits) -> Self {
         let hub = Hub::new(Arc::new(RouteTable::new(routes).unwrap()), 1, limits);
-        Self { hub, relation: orders(), now: Duration::ZERO, lsn: 100, joins: 0, view: View::default() }
+        Self { hub, relation: orders(), now: Duration::ZERO, lsn: 100, joins: 0, view: View::default(), claims: Claims::default() }
     }
 
     fn connected(mut self) -> Self {
@@ -154,7 +156,8 @@ impl Bench {
         self.joins += 1;
         let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: self.joins };
         let cursor = cursor.map(str::to_owned);
-        let request = Subscribe { topic: topic.to_owned(), view: self.view.clone(), cursor, ..Subscribe::default() };
+        let (topic, claims, view) = (topic.to_owned(), self.claims.clone(), self.view.clone());
+        let request = Subscribe { topic, claims, view, cursor, snapshot: false };
         self.hub.command(Command::Subscribe { shard: SHARD, join, request: Box::new(request) });
         match self.told().pop().expect("an answer") {
             ToShard::Subscribed { subscribed, .. } => Ok(Joined::new(subscribed)),
