@@ -110,7 +110,15 @@ impl Bench {
 
     fn with_limits(routes: Vec<RouteSpec>, limits: HubLimits) -> Self {
         let hub = Hub::new(Arc::new(RouteTable::new(routes).unwrap()), 1, limits);
-        Self { hub, relation: orders(), now: Duration::ZERO, lsn: 100, joins: 0, view: View::default(), claims: Claims::default() }
+        Self {
+            hub,
+            relation: orders(),
+            now: Duration::ZERO,
+            lsn: 100,
+            joins: 0,
+            view: View::default(),
+            claims: Claims::default(),
+        }
     }
 
     fn connected(mut self) -> Self {

@@ -142,7 +142,7 @@ mod tests {
 
     use super::*;
     use crate::change::{Column, RelationId, ReplicaIdentity, TypeCatalogue};
-    use crate::routing::RouteId;
+    use crate::routing::{Claims, Expression, RouteId, Scope};
 
     fn table(row_filter: Option<&str>) -> Published {
         let types = TypeCatalogue::builtin();
@@ -194,6 +194,23 @@ mod tests {
         assert!(query.sql.contains("from \"od\"\"d\""), "a partitioned table's rows are in its partitions");
         let none_left = declare(&table(None), &all, std::slice::from_ref(&all), None, |_| true);
         assert!(none_left.sql.ends_with(" where (true) is not true"), "{}", none_left.sql);
+    }
+
+    #[test]
+    fn predicates_are_conditions_with_bound_values() {
+        let published = table(None);
+        let compile = |sql: &str| {
+            let claims = Claims::new([("sub".to_owned(), serde_json::json!("' or true --"))].into_iter().collect());
+            let expression = Expression::parse(sql).unwrap().close(&claims);
+            expression.compile(&Scope::of_relation(&published.relation)).unwrap()
+        };
+        let owned =
+            Taken { conditions: vec![compile("id = 1"), compile("\"a\"\"b\" = claims.sub")], ..taken(0, vec![]) };
+        let public = Taken { conditions: vec![compile("\"a\"\"b\" <> 'public'")], ..taken(1, vec![(0, "7")]) };
+        let query = declare(&published, &public, &[owned], Some(&compile("id = 2")), |_| true);
+        assert!(!query.sql.contains("true --") && !query.sql.contains("public'"), "{}", query.sql);
+        assert_eq!(query.sql.matches('$').count(), query.parameters.len() + 1, "the topic's value is used twice");
+        assert_eq!(query.parameters, ["7", "public", "2", "1", "' or true --"]);
     }
 
     #[test]

@@ -110,12 +110,7 @@ fn a_rule_with_claims_is_another_for_each_subscriber() {
     assert_eq!(published.len(), 2, "one message a shape and transaction");
     assert_eq!(
         updates(&published, ann),
-        [
-            "insert 1,ann,draft,x",
-            "delete <- 1,ann,draft,x",
-            "insert 1,bob,public,x",
-            "delete <- 1,bob,public,x",
-        ]
+        ["insert 1,ann,draft,x", "delete <- 1,ann,draft,x", "insert 1,bob,public,x", "delete <- 1,bob,public,x",]
     );
     assert_eq!(
         updates(&published, bob),
@@ -193,7 +188,8 @@ fn a_rule_that_a_value_decides_which_was_not_sent_is_a_hole_for_its_shape_alone(
 
 #[test]
 fn a_cursor_is_of_the_rows_that_its_subscriber_saw() {
-    let routes = vec![on_docs("docs", Some("owner = claims.sub")), on_docs("all", None), on_docs("some", Some("id = 1"))];
+    let routes =
+        vec![on_docs("docs", Some("owner = claims.sub")), on_docs("all", None), on_docs("some", Some("id = 1"))];
     let mut bench = bench(routes, docs(FULL));
     let ann = join_as(&mut bench, "docs", "ann").cursor;
     let [all, some] = ["all", "some"].map(|topic| bench.join(topic, None).unwrap().cursor);
@@ -276,7 +272,8 @@ fn claims_that_change_end_what_they_no_longer_allow() {
 
 #[test]
 fn what_a_claim_can_not_be_ends_the_subscription_of_whoever_has_it() {
-    let mut bench = bench(vec![on_docs("docs", Some("id = claims.sub")), on_docs("owned", Some("owner = claims.sub"))], docs(FULL));
+    let mut bench =
+        bench(vec![on_docs("docs", Some("id = claims.sub")), on_docs("owned", Some("owner = claims.sub"))], docs(FULL));
     const UUID: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
     bench.claims = sub("seven");
     assert!(matches!(bench.join("docs", None), Err(Refusal::InvalidClaim { .. })));
@@ -374,7 +371,12 @@ struct Meant {
 
 const MEANT: [Meant; 8] = [
     Meant { topic: "docs", filter: None, all_columns: false, takes: |_, _| true },
-    Meant { topic: "docs", filter: Some("status <> 'draft'"), all_columns: true, takes: |row, _| !["draft", "n"].contains(&row[2]) },
+    Meant {
+        topic: "docs",
+        filter: Some("status <> 'draft'"),
+        all_columns: true,
+        takes: |row, _| !["draft", "n"].contains(&row[2]),
+    },
     Meant { topic: "docs", filter: Some("owner = claims.sub"), all_columns: true, takes: |row, sub| row[1] == sub },
     Meant {
         topic: "docs",
@@ -389,8 +391,18 @@ const MEANT: [Meant; 8] = [
         takes: |row, sub| row[2] == "public" && row[1] != sub && row[1] != "n",
     },
     Meant { topic: "by:{status}", filter: None, all_columns: true, takes: |_, _| true },
-    Meant { topic: "by:{status}", filter: Some("owner = claims.sub"), all_columns: false, takes: |row, sub| row[1] == sub },
-    Meant { topic: "by:{owner}", filter: Some("status = 'public'"), all_columns: true, takes: |row, _| row[2] == "public" },
+    Meant {
+        topic: "by:{status}",
+        filter: Some("owner = claims.sub"),
+        all_columns: false,
+        takes: |row, sub| row[1] == sub,
+    },
+    Meant {
+        topic: "by:{owner}",
+        filter: Some("status = 'public'"),
+        all_columns: true,
+        takes: |row, _| row[2] == "public",
+    },
 ];
 
 /// Filters, and what they mean.
@@ -414,7 +426,8 @@ impl Meant {
         };
         (rendered == topic && (self.takes)(row, sub)).then(|| {
             let text = |text: &str| if text == "n" { Value::Null } else { json!(text) };
-            let mut record = json!({"id": row[0].parse::<i64>().unwrap(), "owner": text(row[1]), "status": text(row[2])});
+            let mut record =
+                json!({"id": row[0].parse::<i64>().unwrap(), "owner": text(row[1]), "status": text(row[2])});
             if self.all_columns {
                 record["body"] = text(row[3]);
             }
@@ -437,10 +450,8 @@ enum Change4 {
 
 impl Change4 {
     fn apply(&self, table: &mut BTreeMap<&'static str, Document>) -> Option<Operation> {
-        let update = |old: Document, new: Document| Operation::Update {
-            old: Some(OldRow::Full(values(old))),
-            new: values(new),
-        };
+        let update =
+            |old: Document, new: Document| Operation::Update { old: Some(OldRow::Full(values(old))), new: values(new) };
         match *self {
             Self::Put(new) => Some(match table.insert(new[0], new) {
                 None => inserted(new),
