@@ -13,7 +13,7 @@ use super::evicted::Evicted;
 use super::judge::{Seen, Trouble};
 use super::shape::Shape;
 use super::topics::{BatchRef, OpenTopic, TopicState, Topics};
-use super::{Cursor, Fingerprint, Position, Publication, Refusal, Splice};
+use super::{Cursor, Fingerprint, Position, Publication, Splice};
 
 /// How much the log keeps; what is older can no longer be resumed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,8 +198,8 @@ impl Log {
             let Some(reference) = self.batch_of(&shape.topic, index) else { break };
             match self.read_batch(index, reference, shape, &mut reading) {
                 Ok(()) => {}
-                Err(Trouble::Unknown) => return (reading.publications, Stretch::Lost),
-                Err(Trouble::Ended(refusal)) => return (reading.publications, Stretch::Ended(refusal)),
+                // Whatever it is: who comes again with this position would meet it again.
+                Err(Trouble::Unknown | Trouble::Ended(_)) => return (reading.publications, Stretch::Lost),
             }
             if reading.bytes >= budget || reading.looks >= LOOKS_MAX {
                 let end = self.batch(reference).map_or(after, |(_, batch)| batch.span.end);
@@ -227,7 +227,8 @@ impl Log {
         let is_within = batch.span.start < reading.after && reading.after.lsn == entry.header.commit_lsn;
         let rest = is_within.then(|| batch.after(reading.after.ordinal, &entry.changes));
         if let (None, Some(known)) = (&rest, self.encoded(batch, shape, reading.splice)) {
-            return Ok(reading.add(Arc::clone(known)));
+            reading.add(Arc::clone(known));
+            return Ok(());
         }
         let of = rest.as_ref().unwrap_or(batch);
         let seen = shape.see(entry, of.deliveries.iter())?;
@@ -391,15 +392,13 @@ impl Reading<'_> {
 }
 
 /// How far a read of the log came.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stretch {
     ToHead,
     /// There is more after this than the budget allows.
     Full(Position),
-    /// The log no longer has the position.
+    /// The log no longer has the position, or what comes next can't be shown to the shape.
     Lost,
-    /// The shape can't be shown what comes next.
-    Ended(Refusal),
 }
 
 /// What becomes of a message's encoding once it is sent.

@@ -107,8 +107,6 @@ pub enum ReadOutcome {
     Lost,
     /// The snapshot came to nothing.
     Failed(SnapshotFailure),
-    /// The subscription goes no further, for a reason that is its own.
-    Ended(Refusal),
 }
 
 /// What a shard is told.

@@ -83,7 +83,6 @@ impl Hub {
                     Stretch::ToHead => ReadOutcome::AtHead,
                     Stretch::Full(position) => ReadOutcome::More(After::Log(position)),
                     Stretch::Lost => ReadOutcome::Lost,
-                    Stretch::Ended(refusal) => ReadOutcome::Ended(refusal),
                 };
                 self.tell_one(Answer { reader, number, publications, outcome });
             }
@@ -117,7 +116,6 @@ impl Hub {
         let head = self.log.as_ref().map_or(after, |log| log.head);
         let outcome = match stretch {
             Stretch::Lost => ReadOutcome::Lost,
-            Stretch::Ended(refusal) => ReadOutcome::Ended(refusal),
             Stretch::Full(position) => ReadOutcome::More(After::Splice(position, splice)),
             Stretch::ToHead if splice.is_over(head) => ReadOutcome::AtHead,
             Stretch::ToHead if publications.is_empty() => {

@@ -25,7 +25,11 @@ impl Hub {
             return Err(Refusal::UnmatchedTopic);
         }
         self.tables.admit(&routes, &name, &claims)?;
-        let sight = self.tables.sight(&routes, &name, view, &claims)?;
+        self.tables.check_columns(&routes, &view)?;
+        let sight = Sight::new(view, &self.tables.routes, &routes, &claims);
+        if log.topics.get(&name).is_none_or(|(_, state)| state.audience.find(&sight).is_none()) {
+            self.tables.check_sight(&sight, &name)?;
+        }
         let fingerprint = sight.fingerprint(&self.tables.routes);
         let resume = cursor.map(|text| resumable(log, &routes, &text, fingerprint)).transpose();
         // The current rows are what a client needs whose cursor is too old.
@@ -106,20 +110,16 @@ impl Tables {
         }
     }
 
-    /// What a subscriber with these claims sees of a topic by a view.
-    ///
-    /// # Errors
-    /// A column that the routes don't let out, a filter that does not fit a table that feeds the topic, or a claim that
-    /// does not fit a rule.
-    fn sight(&self, routes: &[RouteId], topic: &str, view: View, claims: &Claims) -> Result<Sight, Refusal> {
-        self.check_columns(routes, &view)?;
-        let sight = Sight::new(view, &self.routes, routes, claims);
-        if !sight.shows_all_rows() {
-            for table in self.relations().filter(|table| self.feeds(table, routes, topic)) {
-                Judge::compile(table, &sight)?;
-            }
+    /// Whether a sight fits every table that feeds the topic: what its filter names, and what its claims are.
+    fn check_sight(&self, sight: &Sight, topic: &str) -> Result<(), Refusal> {
+        if sight.shows_all_rows() {
+            return Ok(());
         }
-        Ok(sight)
+        let feeds = |table: &&Arc<Table>| {
+            let mut routes = sight.routes.iter().map(|(route, _)| *route);
+            routes.any(|route| table.plan.feeds(&self.routes, route, topic))
+        };
+        self.relations().filter(feeds).try_for_each(|table| Judge::compile(table, sight).map(|_| ()))
     }
 
     /// Whether the routes let out every column that a view asks for.
@@ -132,11 +132,6 @@ impl Tables {
             None => Ok(()),
             Some(column) => Err(Refusal::UnknownColumn(column.clone())),
         }
-    }
-
-    fn feeds(&self, table: &Table, routes: &[RouteId], topic: &str) -> bool {
-        let selects = |route: &RouteId| table.plan.feeds(&self.routes, *route, topic);
-        routes.iter().any(selects)
     }
 
     pub(super) fn plans(&self) -> impl Iterator<Item = &Plan> + Clone {

@@ -9,7 +9,7 @@
 //!   dots and globs included, stands for itself, and `""` is a quote.
 //! - **Precedence.** There is none to learn: every route whose pattern matches takes the change. Several may feed one
 //!   topic; a change reaches a topic at most once, by the first route in config order that brings it there (and shows it to
-//!   the subscriber).
+//!   the subscriber). Its event is that of the first route that has the row there, whoever sees it.
 //! - **Topics.** A template is literal text and `{column}`s. A column stands for `value::text`: a boolean is `true`, a
 //!   `char(n)` has no padding, an `inet` has its mask. Null routes nowhere. So does a value that makes the topic longer
 //!   than [`MAX_TOPIC_LENGTH`], since nobody can have joined that.

@@ -359,6 +359,8 @@ impl Client {
 }
 
 type Document = [&'static str; 4];
+/// Whether a filter takes it.
+type Takes = fn(&Document) -> bool;
 
 /// A route, and what it means.
 #[derive(Debug, Clone, Copy)]
@@ -406,7 +408,7 @@ const MEANT: [Meant; 8] = [
 ];
 
 /// Filters, and what they mean.
-const FILTERS: [(&str, fn(&Document) -> bool); 3] = [
+const FILTERS: [(&str, Takes); 3] = [
     ("", |_| true),
     ("status=eq.public", |row| row[2] == "public"),
     ("owner=in.(ann,bob)&id=gt.1", |row| ["ann", "bob"].contains(&row[1]) && row[0] > "1"),
@@ -493,9 +495,9 @@ fn changes() -> impl Strategy<Value = Change4> {
     ]
 }
 
-fn views() -> Vec<(View, fn(&Document) -> bool)> {
+fn views() -> Vec<(View, Takes)> {
     let parsed = FILTERS.iter().filter_map(|(text, takes)| Some((Filter::parse(text).ok()?, *takes)));
-    let plain: (View, fn(&Document) -> bool) = (View::default(), |_| true);
+    let plain: (View, Takes) = (View::default(), |_| true);
     parsed.map(|(filter, takes)| (View { filter: Some(filter), ..View::default() }, takes)).chain([plain]).collect()
 }
 
@@ -504,7 +506,7 @@ fn check(routes: &[Meant], transactions: &[Vec<Vec<Change4>>]) -> Result<(), Tes
     let mut live = bench(specs(), docs(FULL));
     // Here nobody is subscribed until later.
     let mut silent = bench(specs(), docs(FULL));
-    let mut clients: Vec<(Client, fn(&Document) -> bool)> = Vec::new();
+    let mut clients: Vec<(Client, Takes)> = Vec::new();
     for topic in ["docs", "by:public", "by:ann"] {
         for sub_name in ["ann", "bob"] {
             for (view, takes) in views() {
@@ -562,4 +564,60 @@ proptest! {
     ) {
         check(&routes, &transactions)?;
     }
+}
+
+#[test]
+fn a_read_that_shows_little_does_not_hold_everyone_up() {
+    let log = LogLimits { window: Duration::from_secs(60), memory: 1 << 24, wal: 1 << 30 };
+    let limits = HubLimits { log, value: 1 << 20, read: 100 };
+    let routes = vec![on_docs("docs", Some("owner = claims.sub"))];
+    let mut bench = Bench { relation: docs(FULL), ..Bench::with_limits(routes, limits) }.connected();
+    let bob = join_as(&mut bench, "docs", "bob");
+    for _ in 0..30 {
+        bench.commit(&[vec![inserted(["1", "ann", "s", "b"]); 1000]]);
+    }
+    bench.commit(&[vec![inserted(["2", "bob", "s", "b"])]]);
+    bench.told();
+    let after = After::Log(Position::before(Lsn::new(100)));
+    bench.hub.command(Command::Read { shard: SHARD, join: NOBODY, shape: bob.shape, number: 0, after });
+    let told = bench.told();
+    let Some(ToShard::Read { publications, outcome: ReadOutcome::More(After::Log(position)), .. }) = told.last() else {
+        panic!("{told:?}")
+    };
+    assert!(publications.is_empty());
+    assert_eq!(bench.read(bob.shape, *position).unwrap().len(), 1);
+}
+
+#[test]
+fn a_route_that_begins_to_feed_a_topic_asks_who_is_there() {
+    let other = RouteSpec {
+        table: TablePattern::parse("public.orders").unwrap(),
+        allow: Some(Expression::parse("claims.sub = 'ann'").unwrap()),
+        ..on_docs("by:{note}", None)
+    };
+    let mut bench = bench(vec![on_docs("by:{status}", None), other], docs(FULL));
+    let bob = join_as(&mut bench, "by:x", "bob");
+    bench.relation = orders();
+    bench.commit(&[vec![Operation::Insert { new: row(1, Some("x")) }]]);
+    let told = bench.told();
+    assert!(matches!(&told[..], [ToShard::Reset { shape }] if *shape == bob.shape), "{told:?}");
+    assert_eq!(bench.join("by:x", None), Err(Refusal::Unauthorized));
+    let ann = join_as(&mut bench, "by:x", "ann").shape;
+    bench.commit(&[vec![Operation::Insert { new: row(1, Some("x")) }]]);
+    assert!(matches!(&bench.told()[..], [ToShard::Publish(it)] if it.shape == ann));
+}
+
+#[test]
+fn a_great_many_quiet_shapes_are_not_told_all_at_once() {
+    let mut bench = bench(vec![on_docs("docs", Some("owner = claims.sub"))], docs(FULL));
+    for number in 0..12_000 {
+        join_as(&mut bench, "docs", &number.to_string());
+    }
+    bench.feed(FeedEvent::Progress(Lsn::new(300)));
+    let mut told = Vec::new();
+    for second in 15..20 {
+        bench.hub.tick(Duration::from_secs(second));
+        told.push(bench.published().len());
+    }
+    assert_eq!(told, [5_000, 5_000, 2_000, 0, 0]);
 }

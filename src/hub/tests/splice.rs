@@ -310,7 +310,7 @@ impl World {
                         self.bench.hub.command(Command::Unsubscribe { shard: SHARD, join, shape });
                         self.join(index);
                     }
-                    ReadOutcome::Failed(_) | ReadOutcome::Ended(_) => panic!("{outcome:?}"),
+                    ReadOutcome::Failed(failure) => panic!("{failure:?}"),
                 }
             }
             other => panic!("{other:?}"),

@@ -268,7 +268,6 @@ impl State {
             ReadOutcome::More(after) => Feed::Behind(after),
             ReadOutcome::Lost => return self.resync(slot, token.join, &Refusal::ResyncRequired, now),
             ReadOutcome::Failed(failure) => return self.resync(slot, token.join, &join::failure(failure), now),
-            ReadOutcome::Ended(refusal) => return self.resync(slot, token.join, &join::refusal(&refusal), now),
         };
         let is_live = feed.is_live();
         member.feed = feed;
