@@ -7,6 +7,7 @@ mod demo_page;
 mod interop;
 mod live;
 mod pgoutput;
+mod predicates;
 mod replication;
 mod routing;
 mod setup;

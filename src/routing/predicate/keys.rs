@@ -1,14 +1,16 @@
 //! Values by which an index finds a predicate.
 
 use super::node::Comparison;
-use super::test::{Constant, Operand, Test};
+use super::test::{Column, Constant, Operand, Test};
 use super::types::Scalar;
+use super::value::{Class, Value};
 
-/// A column, and the values that a row has to have one of there: none means that the predicate is true of no row.
+/// A column, and the values of which a row has to have one there for the predicate to be true of it: none means that it
+/// is true of no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
     pub column: usize,
-    /// As Postgres prints them, hence as a row carries them.
+    /// As Postgres prints them, hence the bytes that a row carries; each once.
     pub values: Vec<Box<str>>,
 }
 
@@ -22,26 +24,44 @@ pub(super) fn keys(test: &Test) -> Option<Keys> {
                 let keys = keys.filter(|keys| keys.column == all.column)?;
                 all.values.extend(keys.values);
             }
-            all.values.sort_unstable();
-            all.values.dedup();
-            Some(all)
+            Some(all.distinct())
         }
+        // A boolean column by itself, and `not` of one.
+        Test::Holds(Operand::Column(column)) => Some(Keys { column: column.index, values: vec!["t".into()] }),
+        Test::Not(test) => match &**test {
+            Test::Holds(Operand::Column(column)) => Some(Keys { column: column.index, values: vec!["f".into()] }),
+            _ => None,
+        },
         Test::Compare { op: Comparison::Equal, left: Operand::Column(column), right: Operand::Constant(constant) }
         | Test::Compare { op: Comparison::Equal, left: Operand::Constant(constant), right: Operand::Column(column) } => {
-            Some(Keys { column: column.index, values: vec![printed(column.scalar, constant)?] })
+            Some(Keys { column: column.index, values: vec![printed(column, constant)?] })
         }
-        Test::OneOf { column, constants, null: _, negated: false } => {
-            let values: Option<Vec<_>> = constants.iter().map(|one| printed(column.scalar, one)).collect();
-            Some(Keys { column: column.index, values: values? })
+        Test::OneOf { column, items, negated: false } => {
+            let values: Option<Vec<_>> = items.constants.iter().map(|one| printed(column, one)).collect();
+            Some(Keys { column: column.index, values: values? }.distinct())
         }
         _ => None,
     }
 }
 
-/// How Postgres prints the constant as a value of the column, where equal values look the same.
-fn printed(column: Scalar, constant: &Constant) -> Option<Box<str>> {
-    match column {
-        Scalar::Text | Scalar::Varchar if matches!(constant.scalar, Scalar::Text | Scalar::Varchar) => {
+impl Keys {
+    fn distinct(mut self) -> Self {
+        self.values.sort_unstable();
+        self.values.dedup();
+        self
+    }
+}
+
+/// How Postgres prints the one value of the column that equals the constant; none where several do, which look
+/// different (`1.0` and `1.00`), or where it is not known.
+fn printed(column: &Column, constant: &Constant) -> Option<Box<str>> {
+    match (&constant.value, column.class) {
+        (Value::Bool(truth), Class::Bool) => Some(if *truth { "t" } else { "f" }.into()),
+        (Value::Int(number), Class::Int) => Some(number.to_string().into()),
+        // Of these `value::text` is not what is printed.
+        (Value::Text(_), _) if matches!(column.source, Scalar::Bool | Scalar::Bpchar | Scalar::Inet) => None,
+        (Value::Text(text), Class::Text) => Some(text.as_ref().into()),
+        (Value::Moment(_), _) | (Value::Micros(_), Class::Time) if constant.scalar == column.source => {
             Some(constant.text.clone())
         }
         _ => None,

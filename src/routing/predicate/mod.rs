@@ -7,15 +7,23 @@
 //! over columns, literals and claims. What is in it means what it means in Postgres under the session settings of
 //! [`crate::change::json::SESSION_SETTINGS`]; what isn't is refused with the reason, never approximated.
 
+mod array;
 mod compile;
 mod error;
 mod explain;
 mod expression;
 mod filter;
+mod input;
 mod keys;
+mod moment;
+mod network;
 mod node;
+mod numeric;
+mod operand;
 mod parse;
+mod pattern;
 mod predicate;
+mod resolve;
 mod scope;
 mod source;
 mod sql;
@@ -29,7 +37,7 @@ mod write;
 pub use error::{ExpressionError, ExpressionErrorKind};
 pub use explain::{Explanation, Verdict};
 pub use expression::{Expression, MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_NODES};
-pub use filter::{Filter, FilterError};
+pub use filter::{Filter, FilterError, MAX_CONDITIONS, MAX_FILTER_LENGTH, MAX_IN_VALUES};
 pub use keys::Keys;
 pub use predicate::{Predicate, Values};
 pub use scope::Scope;

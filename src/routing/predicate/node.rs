@@ -80,7 +80,7 @@ pub(super) enum Node {
     Term(Term),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Comparison {
     Equal,
     NotEqual,
@@ -127,8 +127,6 @@ pub(super) enum TermKind {
     },
     /// `collate "C"`.
     CollateC(Box<Term>),
-    /// A boolean expression in parentheses.
-    Node(Box<Node>),
 }
 
 /// What a claim is, as an untyped literal.
@@ -246,7 +244,6 @@ impl Term {
         match &self.kind {
             TermKind::Array(terms) => terms.iter().for_each(|term| term.each(visit)),
             TermKind::Cast { operand, .. } | TermKind::CollateC(operand) => operand.each(visit),
-            TermKind::Node(node) => node.each_term(visit),
             _ => {}
         }
     }
@@ -256,7 +253,6 @@ impl Term {
             TermKind::Array(terms) => TermKind::Array(terms.iter().map(|term| term.map(replace)).collect()),
             TermKind::Cast { operand, to } => TermKind::Cast { operand: Box::new(operand.map(replace)), to: *to },
             TermKind::CollateC(operand) => TermKind::CollateC(Box::new(operand.map(replace))),
-            TermKind::Node(node) => TermKind::Node(Box::new(node.map(replace))),
             _ => return replace(self),
         };
         Self { span: self.span.clone(), kind }

@@ -289,7 +289,11 @@ impl Reader<'_> {
 
     fn in_parentheses(&mut self, inner: &Expr) -> Parsed<TermKind> {
         if is_operator(inner) || matches!(inner, Expr::UnaryOp { op: UnaryOperator::Not, .. }) {
-            return Ok(TermKind::Node(Box::new(self.node(inner)?)));
+            return self.unsupported(
+                inner,
+                "a truth value as an operand",
+                Some("truth values are joined with `and`, `or` and `not`, and asked with `is true`"),
+            );
         }
         Ok(self.term(inner)?.kind)
     }

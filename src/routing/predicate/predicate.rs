@@ -37,7 +37,7 @@ pub struct Predicate {
 impl Predicate {
     pub(super) fn new(test: Test) -> Self {
         let mut columns = Vec::new();
-        test.each_column(&mut |column| columns.push(column));
+        test.each_column(&mut |column, _| columns.push(column));
         columns.sort_unstable();
         columns.dedup();
         Self { test, columns: columns.into() }
@@ -80,10 +80,15 @@ impl Predicate {
     /// True where both are.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self::new(Test::and([self.test, other.test].into()))
+        Self::all(vec![self, other])
     }
 
-    /// Each part of it, with its truth.
+    /// True where each of them is.
+    pub(super) fn all(predicates: Vec<Self>) -> Self {
+        Self::new(Test::and(predicates.into_iter().map(|predicate| predicate.test).collect()))
+    }
+
+    /// Each part of it, with its truth. It shows the claims and literals that are in it.
     #[must_use]
     pub fn explain<V: Values + ?Sized>(&self, values: &V) -> Explanation {
         Explanation::of(&self.test, values)

@@ -10,10 +10,10 @@ use super::expression::MAX_DEPTH;
 use super::node::Span;
 use super::words::is_reserved;
 
-/// The reserved words that the subset has a use for.
-const KNOWN_WORDS: [&str; 19] = [
+/// The reserved words that the subset has a use for; `with` is for `timestamp with time zone`.
+const KNOWN_WORDS: [&str; 21] = [
     "all", "and", "any", "array", "as", "cast", "collate", "distinct", "false", "from", "ilike", "in", "is", "isnull",
-    "like", "not", "null", "or", "true",
+    "like", "not", "null", "or", "some", "true", "with",
 ];
 
 pub(super) struct Source<'s> {
@@ -56,12 +56,12 @@ impl<'s> Source<'s> {
             Token::Word(word) if word.quote_style.is_none() => {
                 let name = word.value.to_ascii_lowercase();
                 match name.as_str() {
-                    "select" | "with" | "values" | "table" => refuse("a subquery".to_owned(), None),
+                    "select" | "table" => refuse("a subquery".to_owned(), None),
                     "current_date" | "current_timestamp" | "localtimestamp" | "current_time" | "localtime" => refuse(
                         format!("`{name}`"),
                         Some("a row doesn't move when time passes: nothing would tell the clients"),
                     ),
-                    _ if is_reserved(&name) && !KNOWN_WORDS.contains(&name.as_str()) && name != "some" => refuse(
+                    _ if is_reserved(&name) && !KNOWN_WORDS.contains(&name.as_str()) => refuse(
                         format!("the reserved word `{name}`"),
                         Some(&format!("a column of this name is written \"{name}\"")),
                     ),

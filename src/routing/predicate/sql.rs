@@ -1,15 +1,30 @@
 //! A predicate as the `where` of a query, with bind parameters for all that comes from outside.
+//!
+//! Types are written out, so that Postgres takes the operators that were taken here.
 
-use super::test::{Column, Constant, Operand, Test};
+use super::operand::ConstantItems;
+use super::test::{Column, Constant, Items, Operand, Test};
+use super::types::{Category, Scalar};
 
 pub(super) fn write(test: &Test, column: &mut dyn FnMut(usize) -> String, parameters: &mut Vec<String>) -> String {
-    let mut writer = Writer { column, parameters };
-    writer.test(test)
+    Writer {
+        column,
+        literal: &mut |text| {
+            parameters.push(text.to_owned());
+            format!("${}::pg_catalog.text", parameters.len())
+        },
+    }
+    .test(test)
+}
+
+/// With the literals in it: for an explanation to the one whose they are.
+pub(super) fn write_plain(test: &Test, column: &mut dyn FnMut(usize) -> String) -> String {
+    Writer { column, literal: &mut |text| super::write::literal(text) }.test(test)
 }
 
 struct Writer<'w> {
     column: &'w mut dyn FnMut(usize) -> String,
-    parameters: &'w mut Vec<String>,
+    literal: &'w mut dyn FnMut(&str) -> String,
 }
 
 impl Writer<'_> {
@@ -23,23 +38,42 @@ impl Writer<'_> {
                 let truth = truth.map_or("unknown", |truth| if truth { "true" } else { "false" });
                 format!("({}) is {}{truth}", self.test(test), not(*negated))
             }
-            Test::Null { column, negated } => format!("{} is {}null", (self.column)(column.index), not(*negated)),
-            Test::Holds(column) => (self.column)(column.index),
+            Test::Null { index, negated, .. } => format!("{} is {}null", (self.column)(*index), not(*negated)),
+            Test::Holds(operand) => self.operand(operand),
             Test::Compare { op, left, right } => {
-                format!("{} {} {}", self.operand(left), op.symbol(), self.operand(right))
+                let collation = if op.orders() { collation(left) } else { "" };
+                format!("{}{collation} {} {}", self.operand(left), op.symbol(), self.operand(right))
             }
             Test::Distinct { left, right, negated } => {
                 format!("{} is {}distinct from {}", self.operand(left), not(*negated), self.operand(right))
             }
-            Test::OneOf { column, constants, null, negated } => {
-                let mut list: Vec<String> = constants.iter().map(|one| self.constant(one)).collect();
-                if *null {
-                    list.push("null".to_owned());
-                }
-                if list.is_empty() {
-                    return constant(Some(*negated)).to_owned();
-                }
-                format!("{} {}in ({})", self.column(column), not(*negated), list.join(", "))
+            Test::OneOf { column, items, negated } => {
+                let (op, quantifier) = if *negated { ("<>", "all") } else { ("=", "any") };
+                format!("{} {op} {quantifier} ({})", self.column(column), self.items(items))
+            }
+            Test::Quantified { op, all, left, items } => {
+                let element = match items {
+                    Items::Column(column) => column.element,
+                    Items::Constants(items) => items.element,
+                };
+                let left = match left {
+                    Some(left) if op.orders() => format!("{}{}", self.operand(left), collation(left)),
+                    Some(left) => self.operand(left),
+                    None => format!("null::{}", element.cast_name()),
+                };
+                let items = match items {
+                    Items::Column(column) if matches!(column.element, Scalar::Enum(_)) => {
+                        format!("{}::pg_catalog.text[]", (self.column)(column.index))
+                    }
+                    Items::Column(column) => (self.column)(column.index),
+                    Items::Constants(items) => self.items(items),
+                };
+                format!("{left} {} {} ({items})", op.symbol(), if *all { "all" } else { "any" })
+            }
+            Test::Like { operand, pattern, negated } => {
+                let (like, collation) = if pattern.is_insensitive() { ("ilike", C) } else { ("like", "") };
+                let text = (self.literal)(&pattern.text());
+                format!("{}{collation} {}{like} {text}", self.operand(operand), not(*negated))
             }
         }
     }
@@ -47,6 +81,14 @@ impl Writer<'_> {
     fn joined(&mut self, tests: &[Test], by: &str) -> String {
         let each: Vec<String> = tests.iter().map(|test| format!("({})", self.test(test))).collect();
         each.join(by)
+    }
+
+    fn items(&mut self, items: &ConstantItems) -> String {
+        let mut list: Vec<String> = items.constants.iter().map(|one| self.constant(one)).collect();
+        if items.null {
+            list.push("null".to_owned());
+        }
+        format!("array[{}]::{}[]", list.join(", "), items.element.cast_name())
     }
 
     fn operand(&mut self, operand: &Operand) -> String {
@@ -57,20 +99,36 @@ impl Writer<'_> {
     }
 
     fn column(&mut self, column: &Column) -> String {
-        (self.column)(column.index)
+        let name = (self.column)(column.index);
+        let as_text = matches!(column.scalar, Scalar::Enum(_));
+        if as_text || column.source != column.scalar { format!("{name}::{}", column.scalar.cast_name()) } else { name }
     }
 
     fn constant(&mut self, constant: &Constant) -> String {
-        self.parameters.push(constant.text.to_string());
-        format!("${}::pg_catalog.text::{}", self.parameters.len(), constant.scalar.name())
+        let text = (self.literal)(&constant.text);
+        match constant.scalar {
+            Scalar::Text | Scalar::Enum(_) => text,
+            scalar => format!("{text}::{}", scalar.cast_name()),
+        }
     }
+}
+
+const C: &str = " collate pg_catalog.\"C\"";
+
+/// Texts are only ever ordered by their bytes.
+fn collation(operand: &Operand) -> &'static str {
+    let scalar = match operand {
+        Operand::Column(column) => column.scalar,
+        Operand::Constant(constant) => constant.scalar,
+    };
+    if scalar.category() == Category::String { C } else { "" }
 }
 
 const fn constant(truth: Option<bool>) -> &'static str {
     match truth {
         Some(true) => "true",
         Some(false) => "false",
-        None => "null::boolean",
+        None => "null::pg_catalog.bool",
     }
 }
 

@@ -63,7 +63,11 @@ fn what_is_wrong_is_said_with_its_place() {
         said,
         [
             (0..6, "there is no column `stauts`".to_owned(), Some("there is a column `status`".to_owned())),
-            (22..29, "this can't be cast to integer".to_owned(), None),
+            (
+                22..29,
+                "`seven` can't be read as integer".to_owned(),
+                Some("write an integer from -2147483648 to 2147483647".to_owned())
+            ),
         ]
     );
 }

@@ -36,6 +36,16 @@ impl Truths {
         }
     }
 
+    /// The only one, where there is only one; null is none.
+    pub(super) const fn single(self) -> Option<Option<bool>> {
+        match self {
+            Self::TRUE => Some(Some(true)),
+            Self::FALSE => Some(Some(false)),
+            Self::NULL => Some(None),
+            _ => None,
+        }
+    }
+
     pub(super) const fn may_be(self, one: Self) -> bool {
         self.0 & one.0 != 0
     }
@@ -46,6 +56,10 @@ impl Truths {
 
     pub(super) const fn not(self) -> Self {
         Self((self.0 & 1) << 1 | (self.0 & 2) >> 1 | (self.0 & 4))
+    }
+
+    pub(super) const fn not_if(self, negated: bool) -> Self {
+        if negated { self.not() } else { self }
     }
 
     pub(super) fn and(self, other: Self) -> Self {

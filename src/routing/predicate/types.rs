@@ -52,28 +52,28 @@ pub(super) enum Category {
     Other(Scalar),
 }
 
-/// `(oid, type, names in SQL)`; the first name is the one that is shown.
-const NAMED: &[(Oid, Scalar, &[&str])] = &[
-    (16, Scalar::Bool, &["boolean", "bool"]),
-    (21, Scalar::Int2, &["smallint", "int2"]),
-    (23, Scalar::Int4, &["integer", "int4", "int"]),
-    (20, Scalar::Int8, &["bigint", "int8"]),
-    (1700, Scalar::Numeric, &["numeric", "decimal", "dec"]),
-    (700, Scalar::Float4, &["real", "float4"]),
-    (701, Scalar::Float8, &["double precision", "float8", "float"]),
-    (25, Scalar::Text, &["text"]),
-    (1043, Scalar::Varchar, &["character varying", "varchar"]),
-    (1042, Scalar::Bpchar, &["bpchar"]),
-    (19, Scalar::Name, &["name"]),
-    (2950, Scalar::Uuid, &["uuid"]),
-    (1082, Scalar::Date, &["date"]),
-    (1114, Scalar::Timestamp, &["timestamp without time zone", "timestamp"]),
-    (1184, Scalar::TimestampTz, &["timestamp with time zone", "timestamptz"]),
-    (1083, Scalar::Time, &["time without time zone", "time"]),
-    (1186, Scalar::Interval, &["interval"]),
-    (17, Scalar::Bytea, &["bytea"]),
-    (869, Scalar::Inet, &["inet"]),
-    (650, Scalar::Cidr, &["cidr"]),
+/// `(oid, type, pg_type.typname, other names in SQL)`; the first of those, if any, is the one that is shown.
+const NAMED: &[(Oid, Scalar, &str, &[&str])] = &[
+    (16, Scalar::Bool, "bool", &["boolean"]),
+    (21, Scalar::Int2, "int2", &["smallint"]),
+    (23, Scalar::Int4, "int4", &["integer", "int"]),
+    (20, Scalar::Int8, "int8", &["bigint"]),
+    (1700, Scalar::Numeric, "numeric", &["numeric", "decimal", "dec"]),
+    (700, Scalar::Float4, "float4", &["real"]),
+    (701, Scalar::Float8, "float8", &["double precision", "float"]),
+    (25, Scalar::Text, "text", &[]),
+    (1043, Scalar::Varchar, "varchar", &["character varying"]),
+    (1042, Scalar::Bpchar, "bpchar", &["character"]),
+    (19, Scalar::Name, "name", &[]),
+    (2950, Scalar::Uuid, "uuid", &[]),
+    (1082, Scalar::Date, "date", &[]),
+    (1114, Scalar::Timestamp, "timestamp", &["timestamp without time zone"]),
+    (1184, Scalar::TimestampTz, "timestamptz", &["timestamp with time zone"]),
+    (1083, Scalar::Time, "time", &["time without time zone"]),
+    (1186, Scalar::Interval, "interval", &[]),
+    (17, Scalar::Bytea, "bytea", &[]),
+    (869, Scalar::Inet, "inet", &[]),
+    (650, Scalar::Cidr, "cidr", &[]),
 ];
 
 impl Shape {
@@ -98,18 +98,31 @@ impl Scalar {
         if ty.kind == TypeKind::Enum {
             return Some(Self::Enum(ty.base_oid));
         }
-        NAMED.iter().find(|(oid, _, _)| *oid == ty.base_oid).map(|(_, scalar, _)| *scalar)
+        NAMED.iter().find(|(oid, ..)| *oid == ty.base_oid).map(|(_, scalar, ..)| *scalar)
     }
 
-    /// By the name of a type as SQL has it, in lower case.
+    /// By the name of a type as SQL has it, in lower case. A bare `character` is one of length one, and left out.
     pub(super) fn named(name: &str) -> Option<Self> {
-        NAMED.iter().find(|(_, _, names)| names.contains(&name)).map(|(_, scalar, _)| *scalar)
+        let is_named = |typname: &str, names: &[&str]| typname == name || names.contains(&name);
+        let found = NAMED.iter().find(|(_, _, typname, names)| is_named(typname, names));
+        found.map(|(_, scalar, ..)| *scalar).filter(|_| name != "character")
     }
 
-    /// As Postgres calls it in its messages, and as SQL takes it.
+    /// As Postgres calls it in its messages.
     pub(super) fn name(self) -> &'static str {
-        let named = NAMED.iter().find(|(_, scalar, _)| *scalar == self);
-        named.and_then(|(_, _, names)| names.first()).copied().unwrap_or("enum")
+        let named = NAMED.iter().find(|(_, scalar, ..)| *scalar == self);
+        named.map_or("enum", |(_, _, typname, names)| names.first().unwrap_or(typname))
+    }
+
+    /// As a cast names it; enums are compared as text.
+    pub(super) fn typname(self) -> &'static str {
+        let named = NAMED.iter().find(|(_, scalar, ..)| *scalar == self);
+        named.map_or("text", |(_, _, typname, _)| typname)
+    }
+
+    /// The same whatever the search path.
+    pub(super) fn cast_name(self) -> String {
+        format!("pg_catalog.{}", self.typname())
     }
 
     pub(super) const fn category(self) -> Category {
@@ -153,11 +166,5 @@ impl Scalar {
                 Cidr => to == Inet,
                 _ => false,
             }
-    }
-}
-
-impl Category {
-    pub(super) fn holds(self, scalar: Scalar) -> bool {
-        scalar.category() == self
     }
 }

@@ -18,12 +18,6 @@ pub(super) fn write(node: &Node, style: ClaimStyle) -> String {
     writer.out
 }
 
-pub(super) fn write_term(term: &Term, style: ClaimStyle) -> String {
-    let mut writer = Writer { out: String::new(), style };
-    writer.term(term);
-    writer.out
-}
-
 /// A name, in quotes where it needs them.
 pub(super) fn identifier(name: &str) -> String {
     let starts = name.bytes().next().is_some_and(|first| first.is_ascii_lowercase() || first == b'_');
@@ -150,16 +144,17 @@ impl Writer {
             }
             TermKind::Cast { operand, to } => {
                 self.term(operand);
-                let _infallible = write!(self.out, "::{}{}", to.scalar.name(), if to.array { "[]" } else { "" });
+                let _infallible = write!(self.out, "::{}{}", to.scalar.typname(), if to.array { "[]" } else { "" });
+            }
+            // The parser wants it.
+            TermKind::CollateC(operand) if matches!(operand.kind, TermKind::Cast { .. }) => {
+                self.push("(");
+                self.term(operand);
+                self.push(") collate \"C\"");
             }
             TermKind::CollateC(operand) => {
                 self.term(operand);
                 self.push(" collate \"C\"");
-            }
-            TermKind::Node(node) => {
-                self.push("(");
-                self.node(node);
-                self.push(")");
             }
         }
     }
