@@ -59,7 +59,7 @@ impl Sight {
         }
         rules.sort_unstable();
         rules.dedup();
-        let filter = &self.view.filter;
+        let filter = self.view.filter.as_ref().map(Filter::canonical);
         (filter.is_some() || !rules.is_empty()).then(|| Fingerprint::of(&(rules, filter)))
     }
 }

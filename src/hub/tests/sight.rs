@@ -321,6 +321,76 @@ fn parts_go_to_whom_they_show_something() {
     }
 }
 
+fn filtered(text: &str) -> View {
+    View { filter: Some(Filter::parse(text).unwrap()), ..View::default() }
+}
+
+#[test]
+fn a_filter_shows_what_the_client_asks_for() {
+    let mut bench = bench(vec![on_docs("docs", None)], docs(FULL));
+    bench.view = filtered("status=in.(open,paid)&id=gt.1");
+    let some = bench.join("docs", None).unwrap();
+    bench.view = View::default();
+    let all = bench.join("docs", None).unwrap();
+    bench.commit(&[vec![
+        inserted(["1", "a", "open", "x"]),
+        updated(["1", "a", "open", "x"], ["2", "a", "open", "u"]),
+        updated(["2", "a", "open", "x"], ["2", "a", "paid", "y"]),
+        updated(["2", "a", "paid", "y"], ["2", "a", "n", "y"]),
+        deleted(["2", "a", "n", "y"]),
+    ]]);
+    let published = bench.published();
+    assert_eq!(updates(&published, all.shape).len(), 5);
+    assert_eq!(
+        updates(&published, some.shape),
+        ["insert 2,a,open,x", "update 2,a,paid,y <- 2,a,open,x", "delete <- 2,a,paid,y"]
+    );
+    // A cursor of some rows is none of all of them, nor the other way round.
+    assert_eq!(bench.join("docs", Some(&some.cursor)), Err(Refusal::ResyncRequired));
+    bench.view = filtered("id=gt.1&status=in.(paid,open)");
+    assert_eq!(bench.join("docs", Some(&all.cursor)), Err(Refusal::ResyncRequired));
+    assert_eq!(bench.join("docs", Some(&some.cursor)).unwrap().shape, some.shape);
+}
+
+#[test]
+fn a_filter_on_values_that_are_not_sent_of_old_rows_is_exact_as_far_as_they_go() {
+    let mut bench = bench(vec![on_docs("docs", None)], docs(&["id"]));
+    bench.view = filtered("status=eq.open");
+    let joined = bench.join("docs", None).unwrap();
+    let key = |id| OldRow::Key(values([id, "n", "n", "n"]));
+    bench.commit(&[vec![
+        inserted(["1", "a", "open", "x"]),
+        inserted(["2", "a", "paid", "x"]),
+        Operation::Update { old: None, new: values(["1", "b", "open", "u"]) },
+        Operation::Update { old: Some(key("1")), new: values(["3", "b", "open", "x"]) },
+        Operation::Update { old: None, new: values(["3", "b", "paid", "x"]) },
+        Operation::Delete { old: key("2") },
+    ]]);
+    assert_eq!(
+        updates(&bench.published(), joined.shape),
+        ["insert 1,a,open,x", "update 1,b,open", "update 3,b,open,x <- 1", "delete <- 3", "delete <- 2"]
+    );
+}
+
+#[test]
+fn a_filter_that_does_not_fit_is_refused_and_says_nothing_of_hidden_columns() {
+    let columns = Some(["id", "status"].map(str::to_owned).to_vec());
+    let mut bench = bench(vec![RouteSpec { columns, ..on_docs("docs", Some("owner = claims.sub")) }], docs(FULL));
+    bench.claims = sub("ann");
+    let mut message = |text: &str| {
+        bench.view = filtered(text);
+        match bench.join("docs", None) {
+            Err(Refusal::InvalidFilter { message }) => message,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (hidden, missing) = (message("owner=eq.ann"), message("ownre=eq.ann"));
+    assert_eq!(hidden.replace("owner", "x"), missing.replace("ownre", "x"), "as if there were no such column");
+    assert!(message("id=eq.seven").contains("id"));
+    bench.view = filtered("status=eq.open");
+    assert!(bench.join("docs", None).is_ok());
+}
+
 /// A client: whom its token names, what it joined, and what it has.
 struct Client {
     topic: &'static str,
@@ -408,8 +478,7 @@ const MEANT: [Meant; 8] = [
 ];
 
 /// Filters, and what they mean.
-const FILTERS: [(&str, Takes); 3] = [
-    ("", |_| true),
+const FILTERS: [(&str, Takes); 2] = [
     ("status=eq.public", |row| row[2] == "public"),
     ("owner=in.(ann,bob)&id=gt.1", |row| ["ann", "bob"].contains(&row[1]) && row[0] > "1"),
 ];
@@ -496,9 +565,9 @@ fn changes() -> impl Strategy<Value = Change4> {
 }
 
 fn views() -> Vec<(View, Takes)> {
-    let parsed = FILTERS.iter().filter_map(|(text, takes)| Some((Filter::parse(text).ok()?, *takes)));
+    let filtered = FILTERS.iter().map(|(text, takes)| (filtered(text), *takes));
     let plain: (View, Takes) = (View::default(), |_| true);
-    parsed.map(|(filter, takes)| (View { filter: Some(filter), ..View::default() }, takes)).chain([plain]).collect()
+    filtered.chain([plain]).collect()
 }
 
 fn check(routes: &[Meant], transactions: &[Vec<Vec<Change4>>]) -> Result<(), TestCaseError> {

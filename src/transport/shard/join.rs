@@ -45,7 +45,7 @@ pub(super) fn request(payload: &str) -> Result<Request, Refusal> {
     let view = View {
         columns: params.columns.map(columns).transpose()?,
         ops: ops(params.ops)?,
-        filter: params.filter.map(filter).transpose()?,
+        filter: params.filter.map(filter).transpose()?.filter(|filter| !filter.is_empty()),
     };
     // A cursor that is no string is none that we gave out: the hub refuses it as such.
     let cursor = params.cursor.map(|raw| serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned()));
@@ -154,7 +154,15 @@ mod tests {
         let ops = [Op::Insert, Op::Delete].into_iter().collect();
         let expected = View { columns: Some(columns.into()), ops, filter: None };
         assert_eq!(view(r#"{"columns":["b","a","b"],"ops":["delete","insert"]}"#), Ok(expected));
-        assert_eq!(view(r#"{"columns":null,"ops":null}"#), Ok(View::default()));
+        for nothing in [r#"{"columns":null,"ops":null,"filter":null}"#, r#"{"filter":""}"#] {
+            assert_eq!(view(nothing), Ok(View::default()));
+        }
+        let filter = Some(Filter::parse("status=eq.open&total=gt.100").unwrap());
+        assert_eq!(
+            view(r#"{"filter":"total=gt.100\u0026status=eq.open"}"#),
+            Ok(View { filter, ..View::default() }),
+            "in any order"
+        );
     }
 
     #[test]
