@@ -12,17 +12,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::auth::{Gate, Refresher};
 use crate::change::Acknowledgement;
-use crate::config::Config;
+use crate::config::{Auth, Config};
 use crate::hub::task::HubTask;
-use crate::hub::{Hub, HubLimits, LogLimits, ShardId};
+use crate::hub::{Channels, Hub, HubLimits, LogLimits, ShardId};
 use crate::replication::source::{self, SourceError, SourceSettings, SourceState};
 use crate::replication::transaction::PartLimits;
 use crate::routing::TooManyRoutes;
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
 use crate::telemetry::health::{self, Health};
-use crate::transport::{self, Control, Count, Entrance, Limits, Routers, ShardChannels, ShardThread};
+use crate::transport::{
+    self, ChannelLimits, Control, Count, Entrance, Limits, Peers, Routers, ShardChannels, ShardThread,
+};
 
 /// Batches of feed events between replication and the hub. Each is what one read of the socket brought: a few give
 /// both something to do, more would only hold memory while the hub is slow.
@@ -55,6 +58,8 @@ pub enum AppError {
     Shard(io::Error),
     #[error("listen for signals: {0}")]
     Signals(io::Error),
+    #[error("set up TLS for fetching keys: {0}")]
+    Tls(#[from] rustls::Error),
     #[error(transparent)]
     Routes(#[from] TooManyRoutes),
     #[error(transparent)]
@@ -98,6 +103,8 @@ pub struct App {
     hub: JoinHandle<()>,
     snapshots: JoinHandle<()>,
     accepting: Vec<JoinHandle<io::Result<()>>>,
+    /// Keeps published keys for tokens current, where there are such.
+    refreshing: Option<JoinHandle<()>>,
     shards: Vec<Shard>,
 }
 
@@ -127,11 +134,14 @@ impl App {
 
         let (state_sender, source_state) = watch::channel(SourceState::default());
         let health = Health { caught_up: caught_up.clone(), source: source_state, shutdown: shutdown.clone() };
+        let (gate, refresher) = gate(config)?;
         let routers = Routers {
+            gate,
             public: health::liveness(),
             admin: health::liveness().merge(health::readiness(health)).merge(pages),
         };
-        let (shards, to_shards) = spawn_shards(&limits(config), &routers, &command_sender)?;
+        let count = Count::default();
+        let (shards, to_shards) = spawn_shards(&limits(config), &routers, &command_sender, &count)?;
         drop(command_sender);
 
         let routes = Arc::new(config.route_table()?);
@@ -140,7 +150,7 @@ impl App {
         let settings = snapshot_settings(config);
         let snapshots = tokio::spawn(snapshot::task::run(settings, snapshot_orders, snapshot_sender));
         let task = HubTask {
-            hub: Hub::new(routes, shards.len(), hub_limits(config)),
+            hub: Hub::new(routes, shards.len(), hub_limits(config)).with_channels(channels(config)),
             holes_said: HashMap::new(),
             feed,
             commands,
@@ -154,10 +164,11 @@ impl App {
         let stop = stop_requested(shutdown);
         let settings = source_settings(config);
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, state_sender, stop));
-        let accepting =
-            accept_all([(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)], &shards, config);
+        let listeners = [(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)];
+        let accepting = accept_all(listeners, &shards, &count, config);
+        let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
-        Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, accepting, shards })
+        Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, accepting, refreshing, shards })
     }
 
     /// Returns once clients are served what they expect.
@@ -185,6 +196,8 @@ impl App {
                 _ = &mut self.snapshots => return AppError::Ended("the task that takes snapshots"),
                 _ = watch_shards.tick() => if self.shards.iter().any(|shard| shard.thread.is_finished()) {
                     return AppError::Ended("a shard");
+                } else if self.refreshing.as_ref().is_some_and(JoinHandle::is_finished) {
+                    return AppError::Ended("the task that keeps keys for tokens current");
                 },
             }
         }
@@ -205,6 +218,9 @@ impl App {
         };
         tracing::info!("replication stopped, and what was handled is acknowledged");
         drain(&self.shards).await;
+        if let Some(refreshing) = &self.refreshing {
+            refreshing.abort();
+        }
         let threads: Vec<ShardThread> = self.shards.into_iter().map(|shard| shard.thread).collect();
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(ShardThread::join)).await;
         if !joined.unwrap_or(false) || self.hub.await.is_err() || self.snapshots.await.is_err() {
@@ -217,6 +233,15 @@ impl App {
 
 async fn stop_requested(mut shutdown: Shutdown) {
     shutdown.requested().await;
+}
+
+/// Who is let in, and what keeps its keys current.
+fn gate(config: &Config) -> Result<(Gate, Option<Refresher>), AppError> {
+    let tokens = match &config.auth {
+        Auth::None => None,
+        Auth::Jwt(tokens) => Some(tokens.clone()),
+    };
+    Ok(Gate::new(tokens, config.server.origins.clone())?)
 }
 
 fn source_settings(config: &Config) -> SourceSettings {
@@ -246,6 +271,10 @@ fn hub_limits(config: &Config) -> HubLimits {
     HubLimits { log, value: bytes(config.limits.value), read: READ_BYTES }
 }
 
+fn channels(config: &Config) -> Channels {
+    Channels::new(Arc::new(config.channel_table()), config.limits.presence_members as usize, fastrand::u32(..))
+}
+
 fn limits(config: &Config) -> Limits {
     let limits = &config.limits;
     Limits {
@@ -255,7 +284,15 @@ fn limits(config: &Config) -> Limits {
         topic: bytes(limits.topic),
         idle: limits.idle,
         handshake: limits.handshake,
+        poll: limits.poll,
+        keep_alive: limits.keep_alive,
         connections: limits.connections as usize,
+        channels: ChannelLimits {
+            broadcast: bytes(limits.broadcast),
+            broadcasts_per_second: limits.broadcasts_per_second,
+            broadcast_burst: limits.broadcast_burst,
+            presence_meta: bytes(limits.presence_meta),
+        },
     }
 }
 
@@ -295,13 +332,16 @@ fn spawn_shards(
     limits: &Limits,
     routers: &Routers,
     commands: &mpsc::Sender<crate::hub::Command>,
+    count: &Count,
 ) -> Result<(Vec<Shard>, ToShards), AppError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (mut shards, mut to_shards) = (Vec::new(), Vec::new());
-    for id in (0..cores).map(ShardId) {
+    let (peers, sessions) = Peers::channels(cores);
+    for (id, sessions) in (0..cores).map(ShardId).zip(sessions) {
         let (control, control_receiver) = mpsc::channel(CONTROL_QUEUE);
         let (to_shard, from_hub) = mpsc::channel(SHARD_QUEUE);
-        let channels = ShardChannels { control: control_receiver, from_hub, commands: commands.clone() };
+        let (commands, peers, count) = (commands.clone(), peers.clone(), count.clone());
+        let channels = ShardChannels { control: control_receiver, from_hub, commands, sessions, peers, count };
         let thread = ShardThread::spawn(id, *limits, routers.clone(), channels).map_err(AppError::Shard)?;
         shards.push(Shard { thread, control });
         to_shards.push(to_shard);
@@ -312,9 +352,9 @@ fn spawn_shards(
 fn accept_all(
     listeners: [(std::net::TcpListener, Entrance); 2],
     shards: &[Shard],
+    count: &Count,
     config: &Config,
 ) -> Vec<JoinHandle<io::Result<()>>> {
-    let count = Count::default();
     let limit = limits(config).connections;
     let spawn = |(listener, entrance)| {
         let shards = shards.iter().map(|shard| shard.control.clone()).collect();

@@ -21,6 +21,8 @@ pub mod snapshot;
 
 pub mod phoenix;
 
+pub mod auth;
+
 pub mod transport;
 
 pub mod config;

@@ -14,19 +14,19 @@ use crate::routing::{
 /// What changes are pushed as, unless a route says otherwise.
 pub(super) const EVENT: &str = "new_updates";
 /// An event's length stands in one byte of Phoenix' binary frames.
-const EVENT_BYTES_MAX: usize = 255;
+pub(super) const EVENT_BYTES_MAX: usize = 255;
 /// Phoenix' own topic, for heartbeats.
 const PHOENIX_TOPIC: &str = "phoenix";
 /// Events with these beginnings are answered by the protocol itself.
-const RESERVED_PREFIXES: [&str; 2] = ["phx_", "chan_reply_"];
+pub(super) const RESERVED_PREFIXES: [&str; 2] = ["phx_", "chan_reply_"];
 /// Events that clients, or walcast itself, give a meaning of their own.
-const RESERVED_EVENTS: [&str; 3] = ["presence_state", "presence_diff", "cursor"];
+pub(super) const RESERVED_EVENTS: [&str; 3] = ["presence_state", "presence_diff", "cursor"];
 
 /// The usable routes, and how many there are in all. `topic_bytes_max` is `limits.topic`.
 pub(super) fn read(reader: &mut Reader<'_>, root: &mut Section<'_>, topic_bytes_max: u64) -> (Vec<Route>, usize) {
     let sections = reader.sections(root, "route");
     let count = sections.len();
-    if root.key_span("route").is_none() {
+    if root.key_span("route").is_none() && root.key_span("channel").is_none() {
         reader.findings.push(
             Finding::warning(Code::NoRoutes, "there is no `[[route]]`, so that no change reaches anyone")
                 .help("add one: `[[route]]`, `table = \"public.articles\"`, `topic = \"updates:feed\"`"),
@@ -155,7 +155,7 @@ fn check_length(reader: &mut Reader<'_>, template: &Template, text: &Text, bytes
 }
 
 /// The brace or word that starts at a parser's error offset.
-fn culprit(value: &str, offset: usize) -> std::ops::Range<usize> {
+pub(super) fn culprit(value: &str, offset: usize) -> std::ops::Range<usize> {
     let rest = value.get(offset..).unwrap_or_default();
     let end = match rest.chars().next() {
         Some('{') => rest.find('}').map_or(rest.len(), |close| close + 1),

@@ -1,6 +1,6 @@
 //! A transaction part becomes an entry of the log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,12 @@ impl Tables {
         let table = Arc::new(Table::compile(&self.routes, relation, self.value_limit));
         self.tables.insert(relation.id, Arc::clone(&table));
         table
+    }
+
+    /// Forgets all others: no topic is one of theirs any more.
+    pub(super) fn keep(&mut self, relations: &[Arc<Relation>]) {
+        let kept: HashSet<RelationId> = relations.iter().map(|relation| relation.id).collect();
+        self.tables.retain(|id, _| kept.contains(id));
     }
 
     /// Routes that took this relation by its former name and don't by its new one, or the other way round: what their
@@ -90,8 +96,8 @@ pub(super) fn append(
     now: Duration,
 ) -> Appended {
     let lsn = part.header.commit_lsn;
-    let end = match part.changes.last() {
-        Some(change) => Position { lsn, ordinal: change.ordinal },
+    let end = match part.last_ordinal() {
+        Some(ordinal) => Position { lsn, ordinal },
         // The end is a step of its own: who has the changes so far has not been told that they are all.
         None if log.head.lsn == lsn && part.end_lsn.is_some() => {
             Position { lsn, ordinal: log.head.ordinal.saturating_add(1) }
@@ -140,7 +146,7 @@ impl Appending<'_> {
             Target::Topic { topic, before, after } => {
                 kept = true;
                 let Some(first) = table.plan.first_of(after).or(table.plan.first_of(before)) else { return };
-                self.widen(topic, &table, [before, after]);
+                self.feed(topic, &table, [before, after]);
                 self.deliver(topic, at, first, Delivery { change: place, before, after });
             }
             Target::EveryTopic { route } => {
@@ -154,28 +160,21 @@ impl Appending<'_> {
         }
     }
 
-    /// A topic may be known since before this table was: then its routes are not all known.
-    fn widen(&mut self, topic: &str, table: &Table, sources: [Sources; 2]) {
-        let Some((known, state)) = self.log.topics.get(topic) else { return };
+    /// The routes feed the topic, even if this table was not known when the topic was met: then nobody who is there was
+    /// held against their rules.
+    fn feed(&mut self, topic: &str, table: &Table, sources: [Sources; 2]) {
         let rules =
             sources.into_iter().flat_map(Sources::rules).filter_map(|rule| table.plan.rules().get(rule).copied());
-        let mut routes = rules.chain(sources.into_iter().filter_map(Sources::rest));
-        if routes.all(|route| state.routes.contains(&route)) {
-            return;
-        }
-        let (known, before) = (known.clone(), state.routes.clone());
-        let routes = self.tables.routes_for_topic(topic);
-        let mut begun = routes.iter().filter(|route| !before.contains(route));
-        if begun.any(|route| self.tables.routes.has_rules(*route)) {
-            self.widened.push(known);
-        }
-        if let Some(state) = self.log.topics.get_mut(topic) {
-            state.routes = routes;
+        for route in rules.chain(sources.into_iter().filter_map(Sources::rest)) {
+            let begins = self.log.topics.feed(topic, route);
+            if begins && self.tables.routes.has_rules(route) {
+                self.widened.extend(Topic::parse(topic));
+            }
         }
     }
 
     fn hole(&mut self, at: Position, route: RouteId) {
-        self.log.holes.push_back(Hole { at, route });
+        self.log.add_hole(Hole { at, route });
         self.holes.push(route);
     }
 
@@ -224,6 +223,7 @@ impl Appending<'_> {
         let lsn = self.lsn();
         let reference = BatchRef { entry: self.number, batch: self.entry.batches.len() };
         let Some(state) = self.log.topics.get_mut(topic.as_str()) else { return };
+        self.log.fed += usize::from(state.batches.is_empty());
         state.batches.push_back(reference);
         let part = state.next_part(lsn);
         let more = !self.entry.last;
@@ -301,6 +301,7 @@ pub(super) fn meet(log: &mut Log, tables: &Tables, topic: &Topic, routes: Vec<Ro
         past.close(latest.entry, tables.event(latest.route));
     }
     let state = past.state;
+    log.fed += usize::from(!state.batches.is_empty());
     log.topics.insert(topic.clone(), state);
 }
 

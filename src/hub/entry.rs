@@ -58,7 +58,14 @@ pub(super) struct Batch {
     pub(super) span: Range<Position>,
     pub(super) deliveries: Vec<Delivery>,
     /// Kept when somebody catches up, since others are likely to.
-    pub(super) publication: Option<Arc<Publication>>,
+    pub(super) publication: Option<Kept>,
+}
+
+/// A batch's encoding, with the number by which [`super::encodings`] knows it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) publication: Arc<Publication>,
+    pub(super) age: u64,
 }
 
 impl Batch {
@@ -110,9 +117,12 @@ impl Entry {
         Self { header, changes: Vec::new(), batches: Vec::new(), span, last, arrived, size: ENTRY_OVERHEAD }
     }
 
-    /// Moves the rows into one buffer of the entry's own: a slice of the replication connection's read buffer would
-    /// hold all of that buffer, however little of it the log keeps.
+    /// Makes it as small as it can be, and counts what it takes. Rows move into one buffer of the entry's own: a slice of
+    /// the replication connection's read buffer would hold all of that buffer, however little of it the log keeps.
     pub(super) fn settle(&mut self) {
+        self.changes.shrink_to_fit();
+        self.batches.shrink_to_fit();
+        self.batches.iter_mut().for_each(|batch| batch.deliveries.shrink_to_fit());
         let rows = || self.changes.iter().flat_map(|logged| rows(&logged.change.operation));
         let total: usize = rows().map(Row::size).sum();
         let mut arena = BytesMut::with_capacity(total);

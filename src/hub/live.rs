@@ -162,6 +162,7 @@ impl Hub {
     fn drop_shape(&mut self, id: ShapeId, message: impl Fn(ShapeId) -> ToShard) {
         let Some(shape) = self.shapes.remove(&id) else { return };
         self.readers.drop_shape(id);
+        self.channels.reset(id);
         for shard in shape.shards() {
             self.tell(shard, message(id));
         }

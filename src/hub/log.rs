@@ -4,15 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::change::{Lsn, Visibility};
 use crate::routing::{RouteId, Topic};
 
 use super::cursor::Lineage;
-use super::entry::{Batch, Entry, Malformed};
+use super::encodings::{Encodings, entries_max};
+use super::entry::{Batch, Entry, Kept, Malformed};
 use super::evicted::Evicted;
 use super::judge::{Seen, Trouble};
 use super::shape::Shape;
-use super::topics::{BatchRef, OpenTopic, TopicState, Topics};
+use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
 use super::{Cursor, Fingerprint, Position, Publication, Splice};
 
 /// How much the log keeps; what is older can no longer be resumed from.
@@ -56,8 +59,12 @@ pub(super) struct Log {
     pub(super) reached: Lsn,
     /// What was in the log once.
     pub(super) evicted: Evicted,
+    /// Of the entries.
     size: usize,
+    encodings: Encodings,
     pub(super) topics: Topics,
+    /// How many of them have batches: they are there for the log's sake, with subscribers or without.
+    pub(super) fed: usize,
     pub(super) truncates: VecDeque<Truncate>,
     pub(super) holes: VecDeque<Hole>,
     /// Topics that are owed the last part of the transaction that is coming in.
@@ -79,12 +86,24 @@ impl Log {
             reached: start,
             evicted: Evicted::default(),
             size: 0,
+            encodings: Encodings::default(),
             topics: Topics::default(),
+            fed: 0,
             truncates: VecDeque::new(),
             holes: VecDeque::new(),
             open: Vec::new(),
             malformed: Vec::new(),
         }
+    }
+
+    /// Bytes of memory, about.
+    pub(super) const fn size(&self) -> usize {
+        self.transactions_size() + self.encodings.size()
+    }
+
+    /// The same of the transactions and their index.
+    const fn transactions_size(&self) -> usize {
+        self.size + self.fed * TOPIC_OVERHEAD
     }
 
     /// The number that the next entry gets.
@@ -116,21 +135,35 @@ impl Log {
         self.head = self.head.max(position);
     }
 
+    /// No reader passes it. A route's last hole is as good as all of them.
+    pub(super) fn add_hole(&mut self, hole: Hole) {
+        self.holes.retain(|known| known.route != hole.route);
+        self.holes.push_back(hole);
+    }
+
+    /// A hole after every position that anybody can have been given, and before every other.
+    pub(super) fn break_off(&mut self, route: RouteId) {
+        let at = Position { ordinal: self.head.ordinal.saturating_add(1), ..self.head };
+        self.add_hole(Hole { at, route });
+    }
+
     fn place(&self, number: u64) -> Option<usize> {
         usize::try_from(number.checked_sub(self.first)?).ok()
     }
 
     /// Lets go of what is too old or too much.
     pub(super) fn evict(&mut self, now: Duration) {
+        let memory = entries_max(&self.limits);
         while let Some(front) = self.entries.front() {
             let expired = now.saturating_sub(front.arrived) > self.limits.window;
             let held_back = self.reached.bytes_since(front.header.commit_lsn);
             let wal_spent = self.limits.wal > 0 && held_back > self.limits.wal;
-            if !expired && !wal_spent && self.size <= self.limits.memory {
-                return;
+            if !expired && !wal_spent && self.transactions_size() <= memory {
+                break;
             }
             self.evict_front();
         }
+        self.drop_encodings();
     }
 
     /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
@@ -148,10 +181,15 @@ impl Log {
         self.tail = entry.span.end;
         self.evicted.add(entry.header.xid);
         for batch in &entry.batches {
+            if let Some(kept) = &batch.publication {
+                self.encodings.forget(kept.age);
+            }
             if let Some(state) = self.topics.get_mut(batch.topic.as_str()) {
+                let was_fed = !state.batches.is_empty();
                 while state.batches.front().is_some_and(|reference| reference.entry <= self.first) {
                     state.batches.pop_front();
                 }
+                self.fed -= usize::from(was_fed && state.batches.is_empty());
             }
             self.topics.remove_if_idle(batch.topic.as_str());
         }
@@ -238,7 +276,7 @@ impl Log {
         }
         let publication = match &rest {
             Some(rest) => {
-                let (publication, mut malformed) = self.encode(entry, rest, shape, &seen, reading.splice);
+                let (publication, mut malformed) = self.encode(entry, rest, shape, &seen, reading.splice, Keep::No);
                 self.malformed.append(&mut malformed);
                 Some(publication)
             }
@@ -313,7 +351,8 @@ impl Log {
         splice: Option<&Arc<Splice>>,
     ) -> Option<&'b Arc<Publication>> {
         let cursor = self.cursor(batch.span.end, splice, None);
-        batch.publication.as_ref().filter(|it| it.is_for(shape.id, cursor.splice.as_ref()))
+        let kept = batch.publication.as_ref().map(|kept| &kept.publication);
+        kept.filter(|it| it.is_for(shape.id, cursor.splice.as_ref()))
     }
 
     /// What a shape is shown of a batch as a message.
@@ -326,17 +365,10 @@ impl Log {
         keep: Keep,
     ) -> Option<Arc<Publication>> {
         let (entry, batch) = self.batch(at)?;
-        let (publication, mut malformed) = self.encode(entry, batch, shape, seen, splice);
+        let (publication, mut malformed) = self.encode(entry, batch, shape, seen, splice, keep);
         self.malformed.append(&mut malformed);
         if keep == Keep::InLog {
-            let size = |publication: &Publication| publication.payload.len() + size_of::<Publication>();
-            let place = self.place(at.entry)?;
-            let entry = self.entries.get_mut(place)?;
-            let batch = entry.batches.get_mut(at.batch)?;
-            let replaced = batch.publication.replace(Arc::clone(&publication));
-            let (size, replaced) = (size(&publication), replaced.as_deref().map_or(0, size));
-            entry.size = entry.size + size - replaced;
-            self.size = self.size + size - replaced;
+            self.keep(at, &publication);
         }
         Some(publication)
     }
@@ -348,13 +380,43 @@ impl Log {
         shape: &mut Shape,
         seen: &[Seen],
         splice: Option<&Arc<Splice>>,
+        keep: Keep,
     ) -> (Arc<Publication>, Vec<Malformed>) {
         let cursor = self.cursor(batch.span.end, splice, shape.fingerprint);
         let mut malformed = Vec::new();
-        let payload = entry.encode(batch, seen, shape, &cursor, &mut malformed);
+        let mut payload = entry.encode(batch, seen, shape, &cursor, &mut malformed);
+        if keep == Keep::InLog {
+            // Without the room to grow that it was encoded in.
+            payload = Bytes::copy_from_slice(&payload);
+        }
         let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
         let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
         (Arc::new(publication.with_splice(cursor.splice)), malformed)
+    }
+
+    /// Keeps a batch's encoding, in place of another shape's.
+    fn keep(&mut self, at: BatchRef, publication: &Arc<Publication>) {
+        let age = self.encodings.keep(at, publication);
+        let kept = Kept { publication: Arc::clone(publication), age };
+        let replaced = self.batch_mut(at).and_then(|batch| batch.publication.replace(kept));
+        if let Some(Kept { age, .. }) = replaced {
+            self.encodings.forget(age);
+        }
+        self.drop_encodings();
+    }
+
+    /// Encodings take what the entries leave, and never less than their share: reading makes the log no shorter.
+    fn drop_encodings(&mut self) {
+        let most = self.limits.memory - self.transactions_size().min(entries_max(&self.limits));
+        while let Some(at) = self.encodings.pop_over(most) {
+            if let Some(batch) = self.batch_mut(at) {
+                batch.publication = None;
+            }
+        }
+    }
+
+    fn batch_mut(&mut self, at: BatchRef) -> Option<&mut Batch> {
+        self.entry_mut(at.entry)?.batches.get_mut(at.batch)
     }
 
     /// A reader's cursor at a position: what a snapshot saw is told until the feed has passed it.

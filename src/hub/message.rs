@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::routing::Claims;
+use bytes::Bytes;
 
+use crate::routing::{ChannelSpec, Claims};
+
+use super::broadcast::{Announce, Broadcast};
+use super::channel::Introduction;
 use super::snapshot::{SnapshotFailure, SnapshotId};
 use super::{Position, Publication, ShapeId, Splice, View};
 
@@ -12,7 +16,7 @@ use super::{Position, Publication, ShapeId, Splice, View};
 pub struct ShardId(pub usize);
 
 /// A connection within its shard; never reused while an answer to it may be on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionKey {
     pub slot: usize,
     /// Tells a connection from an earlier one in the same slot.
@@ -20,7 +24,7 @@ pub struct ConnectionKey {
 }
 
 /// A join within its connection, as the shard numbers them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JoinToken {
     pub connection: ConnectionKey,
     pub join: u32,
@@ -48,6 +52,8 @@ pub struct Subscribe {
     pub cursor: Option<String>,
     /// Begin with the current rows, unless the cursor can be resumed from.
     pub snapshot: bool,
+    /// For topics with presence; none for who only listens.
+    pub introduction: Option<Introduction>,
 }
 
 /// A shard's request. Each is answered in order with what is published, over the same channel.
@@ -64,6 +70,11 @@ pub enum Command {
     Read { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, after: After },
     /// The current rows for a subscriber, whatever it was reading. Answered like a read.
     Fetch { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32 },
+    /// Told to everyone on the topic by [`ToShard::Broadcast`]; not answered.
+    Broadcast(Box<Announce>),
+    /// A subscriber says something else of itself where its topic has presence: the entries of a JSON object, without
+    /// the braces. Not answered.
+    UpdatePresence { shard: ShardId, join: JoinToken, meta: Bytes },
 }
 
 /// A join that was accepted: whatever commits from here on reaches the subscriber.
@@ -75,12 +86,16 @@ pub struct Subscribed {
     pub resumed: bool,
     /// What the subscriber reads before it is live.
     pub read_after: Option<After>,
+    /// Whether some route feeds the topic, so that there are rows to be read.
+    pub fed: bool,
+    /// What it may do on the topic beside listening.
+    pub channel: Option<Arc<ChannelSpec>>,
 }
 
 /// Why a join was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// No route feeds such a topic.
+    /// No route feeds such a topic, and no channel has it.
     UnmatchedTopic,
     /// A rule does not let these claims in.
     Unauthorized,
@@ -94,6 +109,10 @@ pub enum Refusal {
     ResyncRequired,
     /// The feed has not begun yet, so that nothing is known of the tables.
     NotReady,
+    /// Nobody can be present under this key; says why.
+    InvalidPresence(String),
+    /// The topic has as many members as its presence may have.
+    PresenceFull,
 }
 
 /// How far a read came.
@@ -114,6 +133,15 @@ pub enum ReadOutcome {
 pub enum ToShard {
     /// To every subscriber of the shape who is live.
     Publish(Arc<Publication>),
+    /// To every subscriber of its shapes, live or not.
+    Broadcast(Arc<Broadcast>),
+    /// The same, but to those only who have the topic's [`ToShard::PresenceState`].
+    PresenceDiff(Arc<Broadcast>),
+    /// To these subscribers alone: who is there. From here on they are told of changes.
+    PresenceState {
+        joins: Vec<JoinToken>,
+        state: Arc<Broadcast>,
+    },
     Subscribed {
         join: JoinToken,
         subscribed: Subscribed,

@@ -7,17 +7,24 @@
 //! Live delivery is reading the log's tail, resuming is reading from a cursor, a slow client is a reader that has
 //! fallen behind, and one that begins with a snapshot reads its parts, then the log without what the snapshot saw
 //! ([`Splice`]): `reading` serves all but the first.
+//!
+//! What clients say to one another ([`Broadcast`], presence) goes the same way but is not in the log: [`Channels`].
 
 mod append;
 mod audience;
+mod broadcast;
+mod channel;
 mod cursor;
+mod encodings;
 mod entry;
 mod evicted;
 mod judge;
 mod live;
 mod log;
 mod message;
+mod presence;
 mod publication;
+mod published;
 mod reading;
 mod shape;
 mod sight;
@@ -31,6 +38,8 @@ pub mod task;
 mod tests;
 mod topics;
 
+pub use broadcast::{Announce, Broadcast, Content, Member};
+pub use channel::{Channels, Introduction};
 pub use cursor::{Cursor, ParseCursorError, Position};
 pub use entry::Malformed;
 pub use log::LogLimits;

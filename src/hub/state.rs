@@ -8,6 +8,8 @@ use crate::change::{Acknowledgement, FeedEvent, Lsn, Relation, TransactionPart};
 use crate::routing::{PlanProblem, RouteId, RouteTable, Scratch, Topic};
 
 use super::append::{Tables, append};
+use super::broadcast::Member;
+use super::channel::Channels;
 use super::cursor::Lineage;
 use super::entry::Malformed;
 use super::live::Quiet;
@@ -46,10 +48,13 @@ pub struct Hub {
     /// How many the feed has told of.
     losses: u64,
     pub(super) readers: Readers,
+    pub(super) channels: Channels,
     /// Since the process began, as last told.
     pub(super) now: Duration,
     /// Routes with changes that could not be routed.
     holes: BTreeSet<RouteId>,
+    /// Routes whose table the publication does not give.
+    pub(super) unfed: BTreeSet<RouteId>,
     pub(super) outgoing: Vec<Vec<ToShard>>,
 }
 
@@ -70,10 +75,18 @@ impl Hub {
             caught_up: false,
             losses: 0,
             readers,
+            channels: Channels::new(Arc::default(), 0, 0),
             now: Duration::ZERO,
             holes: BTreeSet::new(),
+            unfed: BTreeSet::new(),
             outgoing: vec![Vec::new(); shards],
         }
+    }
+
+    /// The hub with topics on which clients may do more than listen.
+    #[must_use]
+    pub fn with_channels(self, channels: Channels) -> Self {
+        Self { channels, ..self }
     }
 
     /// What may be acknowledged to Postgres: the log's tail, since the slot is the log's durable copy.
@@ -88,6 +101,12 @@ impl Hub {
         Acknowledgement { losses: self.losses, position: self.acknowledgeable() }
     }
 
+    /// About how many bytes of memory the log takes.
+    #[must_use]
+    pub fn log_size(&self) -> usize {
+        self.log.as_ref().map_or(0, Log::size)
+    }
+
     /// The log has passed the flush position that the server had when the feed began: clients can resume.
     #[must_use]
     pub const fn caught_up(&self) -> bool {
@@ -96,6 +115,7 @@ impl Hub {
 
     /// What the shards are to be told since the last call, in order for each shard.
     pub fn take_outgoing(&mut self) -> impl Iterator<Item = (ShardId, Vec<ToShard>)> {
+        self.tell_presences();
         let shards = self.outgoing.iter_mut().enumerate();
         shards
             .filter(|(_, messages)| !messages.is_empty())
@@ -125,6 +145,8 @@ impl Hub {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part),
+            FeedEvent::Broadcast(_) => {}
+            FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
                     log.advance(Position::before(lsn));
@@ -165,12 +187,16 @@ impl Hub {
             Command::Unsubscribe { shard, join, shape } => {
                 self.forget_reader(Reader { shard, join });
                 self.unsubscribe(shard, shape);
+                self.channels.leave(Member { shard, join });
             }
             Command::Recheck { shard, join, shape, claims } => {
                 if let Some(refusal) = self.recheck(shape, &claims) {
                     self.tell(shard, ToShard::Ended { join, refusal });
                 }
+                self.channels.identify(Member { shard, join }, &claims);
             }
+            Command::Broadcast(announce) => self.announce(*announce),
+            Command::UpdatePresence { shard, join, meta } => self.channels.update(Member { shard, join }, meta),
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);
             }
@@ -256,14 +282,14 @@ impl Hub {
         self.caught_up = false;
     }
 
-    fn reset_topics_of(&mut self, route: RouteId) {
+    pub(super) fn reset_topics_of(&mut self, route: RouteId) {
         let Some(log) = &self.log else { return };
         for topic in log.topics.of_route(route).cloned().collect::<Vec<_>>() {
             self.reset_topic(&topic);
         }
     }
 
-    fn reset_topic(&mut self, topic: &Topic) {
+    pub(super) fn reset_topic(&mut self, topic: &Topic) {
         let state = self.log.as_ref().and_then(|log| log.topics.get(topic.as_str()));
         let shapes = state.map(|(_, state)| state.audience.shapes()).unwrap_or_default();
         shapes.into_iter().for_each(|id| self.reset(id));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::routing::{Claims, Plan, RouteId, Topic};
 
 use super::append::{Tables, meet};
+use super::broadcast::Member;
 use super::judge::Judge;
 use super::log::Log;
 use super::shape::Shape;
@@ -15,16 +16,23 @@ use super::{After, Cursor, Hub, Position, Refusal, ShapeId, Subscribe, Subscribe
 
 impl Hub {
     pub(super) fn subscribe(&mut self, reader: Reader, request: Subscribe) -> Result<Subscribed, Refusal> {
-        let Subscribe { topic: name, claims, view, cursor, snapshot } = request;
+        let Subscribe { topic: name, claims, view, cursor, snapshot, introduction } = request;
         // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
         let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
         let topic = Topic::parse(&name).map_err(|_| Refusal::UnmatchedTopic)?;
         let known = log.topics.get(&name).map(|(_, state)| state.routes.clone());
-        let routes = known.clone().unwrap_or_else(|| self.tables.routes_for_topic(&name));
-        if routes.is_empty() {
-            return Err(Refusal::UnmatchedTopic);
-        }
+        // A topic that only a channel has may be fed by a table that has come since.
+        let known = known.filter(|routes| !routes.is_empty());
+        let routes = known.unwrap_or_else(|| self.tables.routes_for_topic(&name));
+        let fed = !routes.is_empty();
+        let grant = self.channels.grant(&topic, fed, &claims, introduction)?;
         self.tables.admit(&routes, &name, &claims)?;
+        // Where no route feeds the topic there are no rows to begin with.
+        let snapshot = snapshot && fed;
+        // Changes of its table would not come, and nobody would know.
+        if routes.iter().any(|route| self.unfed.contains(route)) {
+            return Err(Refusal::NotReady);
+        }
         self.tables.check_columns(&routes, &view)?;
         let sight = Sight::new(view, &self.tables.routes, &routes, &claims);
         if log.topics.get(&name).is_none_or(|(_, state)| state.audience.find(&sight).is_none()) {
@@ -34,8 +42,15 @@ impl Hub {
         let resume = cursor.map(|text| resumable(log, &routes, &text, fingerprint)).transpose();
         // The current rows are what a client needs whose cursor is too old.
         let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
-        if known.is_none() {
-            meet(log, &self.tables, &topic, routes);
+        let begins = |route: &&RouteId| log.topics.get(&name).is_some_and(|(_, state)| !state.routes.contains(route));
+        if routes.iter().filter(begins).any(|route| self.tables.routes.has_rules(*route)) {
+            // Who is there joined a topic without rows, and was not held against the rules that they have now.
+            self.reset_topic(&topic);
+        }
+        let log = self.log.as_mut().ok_or(Refusal::NotReady)?;
+        match log.topics.get_mut(&name) {
+            Some(state) => state.routes = routes,
+            None => meet(log, &self.tables, &topic, routes),
         }
         let cursor = match &resume {
             Some(cursor) => Some(cursor.to_string()),
@@ -53,7 +68,9 @@ impl Hub {
         if let Some(shape) = self.shapes.get_mut(&shape) {
             shape.add(reader.shard);
         }
-        Ok(Subscribed { shape, cursor, resumed, read_after })
+        let channel = grant.channel.clone();
+        self.channels.enter(Member { shard: reader.shard, join: reader.join }, &topic, shape, grant);
+        Ok(Subscribed { shape, cursor, resumed, read_after, fed, channel })
     }
 
     /// Why a subscription can't go on as it is under other claims; none: they make no difference.

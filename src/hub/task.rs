@@ -64,7 +64,7 @@ impl HubTask {
 
     fn take(&mut self, events: Vec<FeedEvent>, now: Duration) {
         for event in events {
-            let connected = matches!(event, FeedEvent::Connected { .. });
+            let connected = matches!(event, FeedEvent::Connected { .. } | FeedEvent::Published { .. });
             if let FeedEvent::Lost { reason } = &event {
                 tracing::error!(reason, "the feed has lost its continuity: every subscriber is told to resync");
             }
@@ -78,6 +78,14 @@ impl HubTask {
     fn report_problems(&self) {
         for (relation, problem) in self.hub.problems() {
             tracing::error!(%relation, %problem, "a route can't take this table's changes: its topics must resync");
+        }
+        for (route, spec) in self.hub.unfed() {
+            let (route, table) = (u32::from(route.0) + 1, &spec.table);
+            tracing::error!(
+                route, %table,
+                "the publication does not give this route's table: its topics can't be joined until `walcast setup` \
+                 has been run"
+            );
         }
     }
 

@@ -15,6 +15,7 @@ use crate::routing::{Claims, Int8Format, Op, Ops, RouteSpec, RouteTable, TablePa
 
 use super::*;
 
+mod channels;
 mod sight;
 mod splice;
 
@@ -152,7 +153,13 @@ impl Bench {
             };
             let changes = operations.iter().map(change).collect();
             let end_lsn = (index + 1 == parts.len()).then(|| Lsn::new(self.lsn + 5));
-            self.feed(FeedEvent::Part(TransactionPart { header, changes, first: index == 0, end_lsn }));
+            self.feed(FeedEvent::Part(TransactionPart {
+                header,
+                changes,
+                announcements: Vec::new(),
+                first: index == 0,
+                end_lsn,
+            }));
         }
     }
 
@@ -165,7 +172,7 @@ impl Bench {
         let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: self.joins };
         let cursor = cursor.map(str::to_owned);
         let (topic, claims, view) = (topic.to_owned(), self.claims.clone(), self.view.clone());
-        let request = Subscribe { topic, claims, view, cursor, snapshot: false };
+        let request = Subscribe { topic, claims, view, cursor, ..Subscribe::default() };
         self.hub.command(Command::Subscribe { shard: SHARD, join, request: Box::new(request) });
         match self.told().pop().expect("an answer") {
             ToShard::Subscribed { subscribed, .. } => Ok(Joined::new(subscribed)),
@@ -483,7 +490,13 @@ fn an_open_transaction_is_not_acknowledged() {
     let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
     let header = TransactionHeader { xid: 1, commit_lsn: Lsn::new(200), commit_timestamp: PgTimestamp::from_micros(0) };
     let change = Change { relation: Arc::clone(&bench.relation), operation: insert(1), ordinal: 1 };
-    bench.feed(FeedEvent::Part(TransactionPart { header, changes: vec![change], first: true, end_lsn: None }));
+    bench.feed(FeedEvent::Part(TransactionPart {
+        header,
+        changes: vec![change],
+        announcements: Vec::new(),
+        first: true,
+        end_lsn: None,
+    }));
     assert_eq!(bench.hub.acknowledgeable(), Lsn::new(100));
     bench.now = Duration::from_secs(61);
     bench.hub.tick(bench.now);

@@ -31,10 +31,14 @@
 //!   text.
 //! - **Ambiguity.** With several columns, a topic that can be split in more than one canonical way belongs to no route
 //!   (`{a}:{b}` of two texts, joined as `x:y:z`): the rows behind it may belong to different people.
+//! - **Channels.** The first `[[channel]]` whose pattern matches a topic says what clients may do there, whether routes
+//!   feed it or not; a topic that only a channel matches can be joined too. In their patterns `*` stands for any
+//!   characters and `{name}` for some without a colon ([`TopicPattern`]).
 #![deny(clippy::indexing_slicing)]
 
 mod admission;
 mod canonical;
+mod channel;
 mod claims;
 mod image;
 mod ops;
@@ -45,8 +49,10 @@ mod table;
 mod target;
 mod template;
 mod topic;
+mod topic_pattern;
 
 pub use crate::change::json::{Int8Format, Shown};
+pub use channel::{ChannelSpec, ChannelTable, MAX_CHANNELS};
 pub use claims::Claims;
 pub use image::Image;
 pub use ops::{Op, Ops, UnknownOp};
@@ -54,9 +60,11 @@ pub use pattern::{PatternError, PatternErrorKind, TablePattern};
 pub use plan::{Plan, PlanProblem, Selection, Step};
 pub use predicate::{
     EvaluationError, Explanation, Expression, ExpressionError, ExpressionErrorKind, Filter, FilterError, Keys,
-    MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_NODES, Predicate, Scope, Truth, Values, Verdict,
+    MAX_CONDITIONS, MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_FILTER_LENGTH, MAX_IN_VALUES, MAX_NODES, Predicate, Scope,
+    Truth, Values, Verdict,
 };
 pub use table::{MAX_ROUTES, RouteId, RouteSpec, RouteTable, Rules, TooManyRoutes};
 pub use target::{MAX_RULES, Scratch, Sources, Target};
 pub use template::{MAX_COLUMNS, Piece, Template, TemplateError, TemplateErrorKind};
 pub use topic::{MAX_TOPIC_LENGTH, Topic, TopicError};
+pub use topic_pattern::{TopicPattern, TopicPatternError, TopicPatternErrorKind};

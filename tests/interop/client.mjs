@@ -5,7 +5,8 @@
 
 import WebSocket from "ws";
 
-const DEADLINE_MS = 25_000;
+/** For a script that is not told otherwise. */
+const DEADLINE_MS = Number(process.env.WALCAST_DEADLINE_MS ?? 25_000);
 
 export const endpoint = process.env.WALCAST_SOCKET;
 export const vsn = process.env.WALCAST_VSN ?? "2.0.0";

@@ -1,6 +1,8 @@
 //! The one integration binary: the library and the real binary against a real Postgres that each test starts itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod auth;
+mod channels;
 mod chaos;
 mod check;
 mod demo_page;
@@ -10,8 +12,10 @@ mod pgoutput;
 mod predicates;
 mod replication;
 mod routing;
+mod schema;
 mod setup;
 mod snapshot;
 mod support;
 mod tail;
+mod transports;
 mod values;

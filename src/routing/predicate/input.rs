@@ -36,6 +36,8 @@ pub(super) fn input(scalar: Scalar, text: &str) -> Result<Box<str>, &'static str
         Scalar::Timestamp => moment(MomentType::Timestamp, trimmed).ok_or("as in 2026-11-22 03:40:00"),
         Scalar::TimestampTz => moment(MomentType::TimestampTz, trimmed).ok_or("as in 2026-11-22 03:40:00+00"),
         Scalar::Time => time(trimmed).ok_or("as in 03:40:00"),
+        // Not every version of Postgres has infinite ones.
+        Scalar::Interval if trimmed.contains("inf") => Err("as in 1 day 02:00:00"),
         Scalar::Interval => parse_interval(trimmed).map(|_| trimmed.into()).ok_or("as in 1 day 02:00:00"),
         Scalar::Bytea => bytea(text).ok_or("hexadecimal, as in \\xdeadbeef"),
         Scalar::Inet => network(trimmed, |_| true).ok_or("as in 10.0.0.1 or 10.0.0.0/8"),

@@ -6,6 +6,7 @@
 use sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, Ident, Spanned as _, UnaryOperator, Value};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{self, Token};
 
 use super::error::{ExpressionError, ExpressionErrorKind};
 use super::expression::{MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_NODES};
@@ -30,12 +31,12 @@ pub(super) fn parse(sql: &str) -> Parsed<Node> {
         ParserError::RecursionLimitExceeded => ExpressionError::new(0..sql.len(), ExpressionErrorKind::TooDeep),
         ParserError::ParserError(message) | ParserError::TokenizerError(message) => source.syntax_error(&message),
     };
-    // Twice, because parentheses and what is inside them count as a level each.
     let dialect = PostgreSqlDialect {};
-    let mut parser = Parser::new(&dialect).with_recursion_limit(4 * MAX_DEPTH).with_tokens_with_locations(tokens);
+    // Twice, because parentheses and what is inside them count as a level each.
+    let mut parser = Parser::new(&dialect).with_recursion_limit(2 * MAX_DEPTH).with_tokens_with_locations(tokens);
     let expression = parser.parse_expr().map_err(syntax)?;
     let rest = parser.peek_token();
-    if rest.token != sqlparser::tokenizer::Token::EOF {
+    if rest.token != Token::EOF {
         let message = format!("`{}` is not expected after a whole expression", rest.token);
         return Err(ExpressionError::new(source.span(rest.span).0, ExpressionErrorKind::Syntax(message)));
     }
@@ -51,7 +52,7 @@ struct Reader<'s> {
 
 impl Reader<'_> {
     fn span(&self, expr: &Expr) -> Span {
-        self.source.span(expr.span())
+        extent(expr, MAX_DEPTH).map_or_else(|| self.source.whole(), |span| self.source.span(span))
     }
 
     fn unsupported<T>(&self, expr: &Expr, what: &str, help: Option<&str>) -> Parsed<T> {
@@ -363,6 +364,44 @@ impl Reader<'_> {
                 Some("the types are those of the README's \"Who sees what\", without a length or precision"),
             ),
         }
+    }
+}
+
+/// Where an expression stands, as far as that is found in so many levels: the parser's own way of telling recurses as
+/// deeply as a chain of operators is long.
+fn extent(expr: &Expr, levels: usize) -> Option<tokenizer::Span> {
+    let levels = levels.checked_sub(1)?;
+    let both = |left: &Expr, right: &Expr| Some(extent(left, levels)?.union(&extent(right, levels)?));
+    match expr {
+        Expr::Identifier(name) => Some(name.span),
+        Expr::CompoundIdentifier(path) => Some(path.first()?.span.union(&path.last()?.span)),
+        Expr::Value(value) => Some(value.span),
+        Expr::TypedString(typed) => Some(typed.value.span),
+        Expr::Function(function) => Some(function.name.span()),
+        Expr::Interval(interval) => extent(&interval.value, levels),
+        Expr::Array(array) => both(array.elem.first()?, array.elem.last()?),
+        Expr::Nested(inner)
+        | Expr::UnaryOp { expr: inner, .. }
+        | Expr::Cast { expr: inner, .. }
+        | Expr::Collate { expr: inner, .. }
+        | Expr::IsNull(inner)
+        | Expr::IsNotNull(inner)
+        | Expr::IsTrue(inner)
+        | Expr::IsNotTrue(inner)
+        | Expr::IsFalse(inner)
+        | Expr::IsNotFalse(inner)
+        | Expr::IsUnknown(inner)
+        | Expr::IsNotUnknown(inner) => extent(inner, levels),
+        Expr::BinaryOp { left, right, .. }
+        | Expr::IsDistinctFrom(left, right)
+        | Expr::IsNotDistinctFrom(left, right)
+        | Expr::Between { expr: left, high: right, .. }
+        | Expr::Like { expr: left, pattern: right, .. }
+        | Expr::ILike { expr: left, pattern: right, .. }
+        | Expr::AnyOp { left, right, .. }
+        | Expr::AllOp { left, right, .. } => both(left, right),
+        Expr::InList { expr, list, .. } => both(expr, list.last()?),
+        _ => None,
     }
 }
 

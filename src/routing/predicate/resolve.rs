@@ -52,7 +52,8 @@ fn class(left: Scalar, right: Scalar) -> Option<Class> {
         (Enum(left), Enum(right)) if left == right => Class::Text,
         (Date | Timestamp | TimestampTz, Date | Timestamp | TimestampTz) => Class::Moment,
         (Time, Time) => Class::Time,
-        (Interval, Interval) => Class::Interval,
+        // A time is cast to the interval since midnight.
+        (Time | Interval, Time | Interval) => Class::Interval,
         (Inet | Cidr, Inet | Cidr) => Class::Network,
         _ => return None,
     })

@@ -32,15 +32,18 @@ impl<'s> Source<'s> {
             let at = self.offset(error.location);
             ExpressionError::new(at..self.sql.len(), ExpressionErrorKind::Syntax(error.message))
         })?;
-        let mut depth = 0_usize;
+        // Of brackets, and of `not` after `not`.
+        let (mut depth, mut nots) = (0_usize, 0_usize);
         for token in &tokens {
             self.check(token)?;
-            match token.token {
+            match &token.token {
                 Token::LParen | Token::LBracket => depth += 1,
                 Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
-                _ => {}
+                Token::Word(word) if word.value.eq_ignore_ascii_case("not") => nots += 1,
+                Token::Whitespace(_) => {}
+                _ => nots = 0,
             }
-            if depth > MAX_DEPTH {
+            if depth + nots > MAX_DEPTH {
                 return Err(ExpressionError::new(self.span(token.span).0, ExpressionErrorKind::TooDeep));
             }
         }
@@ -95,6 +98,10 @@ impl<'s> Source<'s> {
             Token::DoubleEq => refuse("the operator `==`".to_owned(), Some("equality is `=`")),
             other => refuse(format!("`{other}`"), None),
         }
+    }
+
+    pub(super) const fn whole(&self) -> Span {
+        Span(0..self.sql.len())
     }
 
     pub(super) fn span(&self, span: tokenizer::Span) -> Span {

@@ -58,6 +58,18 @@ impl Outbox {
         }
     }
 
+    /// Takes the first frame out.
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        let frame = self.frames.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(frame.len());
+        Some(frame)
+    }
+
+    /// All that waits, in order.
+    pub(super) fn frames(&self) -> impl ExactSizeIterator<Item = &Bytes> {
+        self.frames.iter()
+    }
+
     /// Drops what the socket has not begun to take: a frame that is half sent must end.
     pub(super) fn drop_unsent(&mut self) {
         self.frames.truncate(usize::from(self.begun));

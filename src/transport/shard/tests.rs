@@ -1,5 +1,7 @@
 //! A shard's state with the real hub behind it, and clients that are nothing but bytes.
 
+mod token;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -13,9 +15,11 @@ use crate::change::{
 use crate::hub::{Hub, HubLimits, LogLimits, ShardId};
 use crate::phoenix::Serializer;
 use crate::routing::{Int8Format, Ops, RouteSpec, RouteTable, TablePattern, Template};
-use crate::transport::Limits;
+use crate::transport::{ChannelLimits, Limits};
 use bytes::Bytes;
 use std::time::Duration;
+
+mod channels;
 
 const INT8: u32 = 20;
 const OUTBOX: usize = 2000;
@@ -28,8 +32,21 @@ fn limits() -> Limits {
         topic: 255,
         idle: Duration::from_secs(60),
         handshake: Duration::from_secs(10),
+        poll: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(15),
         connections: 100,
+        channels: ChannelLimits {
+            broadcast: 4_000,
+            broadcasts_per_second: 10,
+            broadcast_burst: 50,
+            presence_meta: 100,
+        },
     }
+}
+
+fn hub_limits(memory: usize) -> HubLimits {
+    let log = LogLimits { window: Duration::from_secs(600), memory, wal: 1 << 30 };
+    HubLimits { log, value: 1 << 20, read: 700 }
 }
 
 /// `public.numbers (n int8)`, in which the row's number is the count of all rows so far.
@@ -108,11 +125,9 @@ impl Bench {
             filter: None,
             allow: None,
         };
-        let log = LogLimits { window: Duration::from_secs(600), memory, wal: 1 << 30 };
-        let hub_limits = HubLimits { log, value: 1 << 20, read: 700 };
         let routes = Arc::new(RouteTable::new(vec![route]).unwrap());
         let mut bench = Self {
-            hub: Hub::new(routes, 1, hub_limits),
+            hub: Hub::new(routes, 1, hub_limits(memory)),
             state: State::new(ShardId(0), limits()),
             relation: numbers(),
             now: Duration::ZERO,
@@ -129,7 +144,7 @@ impl Bench {
     }
 
     fn open(&mut self, serializer: Serializer) -> usize {
-        self.state.open(serializer, self.now)
+        self.state.open(serializer, crate::auth::Identity::default(), self.now)
     }
 
     fn say(&mut self, slot: usize, message: &Value) {
@@ -169,6 +184,7 @@ impl Bench {
                 commit_timestamp: PgTimestamp::from_micros(0),
             },
             changes: (1..=rows).map(change).collect(),
+            announcements: Vec::new(),
             first: true,
             end_lsn: Some(Lsn::new(self.lsn + 5)),
         };
@@ -254,10 +270,10 @@ fn leaving_and_joining_twice_keep_one_subscription() {
 }
 
 #[test]
-fn params_that_would_be_ignored_are_refused() {
+fn params_that_do_not_fit_are_refused() {
     let mut bench = Bench::new(1 << 20);
     let client = bench.open(Serializer::V2);
-    bench.say(client, &json!(["1", "1", "numbers", "phx_join", {"filter": "n=eq.1"}]));
+    bench.say(client, &json!(["1", "1", "numbers", "phx_join", {"filter": "missing=eq.1"}]));
     bench.say(client, &json!(["1", "2", "numbers", "my_event", {}]));
     let messages = bench.messages(client);
     assert_eq!(messages[0][4]["response"]["reason"], "invalid_filter");

@@ -449,6 +449,53 @@ impl Grammar<'_> {
         Written::same(format!("{operand}{collate} {not}{like} {pattern}{escape}"))
     }
 
+    /// A filter, percent-encoded, and what it means as SQL.
+    pub(super) fn filter(&mut self) -> Written {
+        let conditions: Vec<Written> = (0..self.rng.usize(1..4)).map(|_| self.condition()).collect();
+        let join = |of: fn(&Written) -> &str, by| conditions.iter().map(of).collect::<Vec<_>>().join(by);
+        Written { ours: join(|it| &it.ours, "&"), theirs: join(|it| &it.theirs, " and ") }
+    }
+
+    fn condition(&mut self) -> Written {
+        let column = self.pick(COLUMNS);
+        let name = column.sql.trim_matches('"').replace("\"\"", "\"");
+        let name = if column.sql.starts_with('"') { name } else { name.to_lowercase() };
+        let (not, sql_not) = *self.pick(&[("", ""), ("", ""), ("not.", "not ")]);
+        let mut text = || {
+            let kind = if self.one_in(25) { self.pick(COLUMNS).kind } else { column.kind };
+            *self.pick(sample(kind))
+        };
+        let (one, other) = (text(), text());
+        let is_text = column.kind == Kind::Text;
+        let (asked, sql) = match self.rng.u8(..14) {
+            0..8 => {
+                let operators =
+                    [("eq", "="), ("eq", "="), ("neq", "<>"), ("gt", ">"), ("gte", ">="), ("lt", "<"), ("lte", "<=")];
+                let (name, op) = *self.pick(&operators);
+                let collate = if is_text && !["=", "<>"].contains(&op) { " collate \"C\"" } else { "" };
+                (format!("{name}.{one}"), format!("{}{collate} {op} {}", column.sql, quote(one)))
+            }
+            8..10 => {
+                let escaped = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+                let (ours, theirs) = (escaped(other), quote(other));
+                (format!("in.({},{ours})", escaped(one)), format!("{} in ({}, {theirs})", column.sql, quote(one)))
+            }
+            10 => ("is.null".to_owned(), format!("{} is null", column.sql)),
+            11 => {
+                let truth = *self.pick(&["true", "false", "unknown"]);
+                (format!("is.{truth}"), format!("{} is {truth}", column.sql))
+            }
+            _ => {
+                let (like, collate) = *self.pick(&[("like", ""), ("ilike", " collate \"C\"")]);
+                let (pattern, sql) =
+                    *self.pick(&[("a*", "a%"), ("*b", "%b"), ("A_", "A_"), ("*\\_*", "%\\_%"), ("é", "é"), ("%", "%")]);
+                (format!("{like}.{pattern}"), format!("{}{collate} {like} {}", column.sql, quote(sql)))
+            }
+        };
+        let ours = format!("{}={}", encoded(&name), encoded(&format!("{not}{asked}")));
+        Written { ours, theirs: format!("{sql_not}({sql})") }
+    }
+
     /// A literal or claim, mostly of the kind.
     fn value(&mut self, kind: Kind) -> Written {
         let of_kind = if self.one_in(25) { self.pick(COLUMNS).kind } else { kind };
@@ -511,4 +558,14 @@ impl Grammar<'_> {
             _ => format!("{literal}::{to}"),
         })
     }
+}
+
+/// Everything but letters and digits, blanks as `+`.
+fn encoded(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b' ' => "+".to_owned(),
+        _ if byte.is_ascii_alphanumeric() || b"._-".contains(&byte) => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
 }

@@ -53,10 +53,15 @@ impl Script {
         panic!("{} did not say {prefix:?}:\n{errors}", self.name);
     }
 
+    /// For signals.
     /// Lets a script go on that waits for its standard input.
     pub(crate) async fn go_on(&mut self) {
         let input = self.child.stdin.as_mut().expect("piped");
         input.write_all(b"go on\n").await.expect("write to the script");
+    }
+
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id().expect("a running script")
     }
 
     /// Waits for the end, which must be a good one.
