@@ -82,6 +82,8 @@ fn hub(topic: &str, relation: &Arc<Relation>, memory: usize) -> Hub {
         ops: Ops::ALL,
         event: "new_updates".into(),
         int8: Int8Format::Number,
+        filter: None,
+        allow: None,
     };
     let log = LogLimits { window: Duration::from_secs(3600), memory, wal: 1 << 50 };
     let limits = HubLimits { log, value: 1 << 20, read: 64 << 10 };
@@ -121,9 +123,9 @@ fn transaction(load: &Load, number: u64, relation: &Arc<Relation>) -> Transactio
             commit_lsn: Lsn::new(number * 100 + 100),
             commit_timestamp: PgTimestamp::from_micros(0),
         },
+        announcements: Vec::new(),
         first: true,
         changes: (1..=load.changes).map(change).collect(),
-        announcements: Vec::new(),
         end_lsn: Some(Lsn::new(number * 100 + 150)),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::audience::Concerned;
+use super::audience::{Audience, Concerned};
 use super::judge::Trouble;
 use super::log::Keep;
 use super::shape::Shape;
@@ -14,7 +14,7 @@ use super::topics::BatchRef;
 use super::{Hub, Publication, Refusal, ShapeId, ToShard};
 
 /// The event by which subscribers of a quiet topic are told how far the feed has come.
-const CURSOR_EVENT: &str = "cursor";
+pub(super) const CURSOR_EVENT: &str = "cursor";
 /// They are told after this fraction of the window: three of these events can be missed.
 const QUIET_FRACTION: u32 = 4;
 /// The most shapes that are told in one tick, or an eighth of those that there are, if that is more: a great many that
@@ -42,6 +42,11 @@ impl Hub {
         let batches = self.log.as_ref().and_then(|log| log.entry(number)).map_or(0, |entry| entry.batches.len());
         for batch in 0..batches {
             let at = BatchRef { entry: number, batch };
+            if self.is_said(at) {
+                let everybody = self.audience_of(at, Audience::shapes);
+                everybody.into_iter().for_each(|id| self.publish_said(at, id));
+                continue;
+            }
             for id in self.audience_of(at, |audience| audience.everyone().to_vec()) {
                 self.publish_to(at, id, None);
             }
@@ -49,6 +54,18 @@ impl Hub {
                 self.publish_to(at, id, Some(&deliveries));
             }
         }
+    }
+
+    fn is_said(&self, at: BatchRef) -> bool {
+        self.log.as_ref().and_then(|log| log.batch(at)).is_some_and(|(_, batch)| batch.said.is_some())
+    }
+
+    /// Sends a shape a batch that shows no rows.
+    fn publish_said(&mut self, at: BatchRef, id: ShapeId) {
+        let (Some(log), Some(shape)) = (&self.log, self.shapes.get_mut(&id)) else { return };
+        let Some(publication) = log.said(at, shape, None) else { return };
+        shape.told = (self.now, publication.position);
+        publish(&mut self.outgoing, shape, &publication);
     }
 
     /// The choosy shapes that a batch may concern, and those that wait for it because it is the last of its
@@ -169,14 +186,14 @@ impl Hub {
         self.forget_shape(&shape);
     }
 
-    fn audience_of<T: Default>(&self, at: BatchRef, of: impl Fn(&super::audience::Audience) -> T) -> T {
+    fn audience_of<T: Default>(&self, at: BatchRef, of: impl Fn(&Audience) -> T) -> T {
         let log = self.log.as_ref();
         let state = log.and_then(|log| log.topics.get(log.batch(at)?.1.topic.as_str()));
         state.map(|(_, state)| of(&state.audience)).unwrap_or_default()
     }
 }
 
-fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publication>) {
+pub(super) fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publication>) {
     for shard in shape.shards() {
         if let Some(outgoing) = outgoing.get_mut(shard.0) {
             outgoing.push(ToShard::Publish(Arc::clone(publication)));

@@ -260,6 +260,10 @@ impl Log {
         if reading.splice.is_some_and(|splice| splice.visibility.sees(entry.header.xid)) {
             return Ok(());
         }
+        if let Some(said) = self.said(at, shape, reading.splice) {
+            reading.add(said);
+            return Ok(());
+        }
         // A reader may have part of it: transactions were cut elsewhere when it got that, by a gateway with other limits
         // or other routes.
         let is_within = batch.span.start < reading.after && reading.after.lsn == entry.header.commit_lsn;
@@ -306,7 +310,8 @@ impl Log {
             if !shape.see(entry, batch.deliveries.iter()).is_ok_and(|seen| seen.is_empty()) {
                 return true;
             }
-            (before, part) = (previous, batch.part);
+            // What is said between the rows is no part of them.
+            (before, part) = (previous, if batch.said.is_none() { batch.part } else { part });
         }
         false
     }
@@ -392,6 +397,13 @@ impl Log {
         let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
         let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
         (Arc::new(publication.with_splice(cursor.splice)), malformed)
+    }
+
+    /// A batch that shows no rows, as a message: every shape is sent it.
+    pub(super) fn said(&self, at: BatchRef, shape: &Shape, splice: Option<&Arc<Splice>>) -> Option<Arc<Publication>> {
+        let (_, batch) = self.batch(at)?;
+        let cursor = self.cursor(batch.span.end, splice, shape.fingerprint);
+        Some(Arc::new(batch.said.as_ref()?.publication(batch, shape.id, cursor)))
     }
 
     /// Keeps a batch's encoding, in place of another shape's.

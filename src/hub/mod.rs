@@ -12,6 +12,7 @@
 
 mod append;
 mod audience;
+mod awaiting;
 mod broadcast;
 mod channel;
 mod cursor;
@@ -26,6 +27,7 @@ mod presence;
 mod publication;
 mod published;
 mod reading;
+mod said;
 mod shape;
 mod sight;
 mod snapshot;
@@ -46,7 +48,7 @@ pub use log::LogLimits;
 pub use message::{
     After, Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribe, Subscribed, ToShard,
 };
-pub use publication::{ENCODINGS, Publication};
+pub use publication::{ENCODINGS, Form, Publication};
 pub use shape::ShapeId;
 pub use sight::{Fingerprint, View};
 pub use snapshot::{

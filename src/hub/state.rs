@@ -122,6 +122,11 @@ impl Hub {
             .map(|(shard, messages)| (ShardId(shard), std::mem::take(messages)))
     }
 
+    /// Since the process began, as last told.
+    pub(super) const fn now(&self) -> Duration {
+        self.now
+    }
+
     /// Routes that can't take every change of a table as it is now, for the operator.
     pub fn problems(&self) -> impl Iterator<Item = (&Arc<Relation>, &PlanProblem)> {
         self.tables.relations().flat_map(|table| table.plan.problems().iter().map(|problem| (&table.relation, problem)))
@@ -145,7 +150,7 @@ impl Hub {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part),
-            FeedEvent::Broadcast(_) => {}
+            FeedEvent::Broadcast(broadcast) => self.say(&broadcast),
             FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
@@ -160,6 +165,7 @@ impl Hub {
             }
         }
         self.answer_waiting();
+        self.answer_writers();
         self.caught_up |= self.log.as_ref().is_some_and(|log| log.reached >= self.target);
     }
 
@@ -170,6 +176,7 @@ impl Hub {
             log.evict(now);
         }
         self.look_at_readers(now);
+        self.answer_writers();
         self.refresh_cursors();
     }
 
@@ -186,6 +193,7 @@ impl Hub {
             }
             Command::Unsubscribe { shard, join, shape } => {
                 self.forget_reader(Reader { shard, join });
+                self.readers.awaiting.leave(Reader { shard, join });
                 self.unsubscribe(shard, shape);
                 self.channels.leave(Member { shard, join });
             }
@@ -202,6 +210,9 @@ impl Hub {
             }
             Command::Fetch { shard, join, shape, number } => {
                 self.fetch(Question { reader: Reader { shard, join }, number, shape });
+            }
+            Command::Locate { shard, join, shape, number, write } => {
+                self.locate(Question { reader: Reader { shard, join }, number, shape }, write);
             }
         }
     }
@@ -230,7 +241,7 @@ impl Hub {
             debug_assert!(false, "replication says Connected before it sends parts");
             return;
         };
-        let end_lsn = part.end_lsn;
+        let (xid, end_lsn) = (part.header.xid, part.end_lsn);
         let appended = append(log, &mut self.tables, &mut self.scratch, part, self.now);
         for topic in &appended.widened {
             self.reset_topic(topic);
@@ -244,6 +255,7 @@ impl Hub {
         }
         if let (Some(end), Some(log)) = (end_lsn, &mut self.log) {
             log.reached = log.reached.max(end);
+            self.readers.awaiting.ended(xid);
         }
         if let Some(log) = &mut self.log {
             log.evict(self.now);
@@ -279,6 +291,7 @@ impl Hub {
             self.reset(id);
         }
         self.log = None;
+        self.readers.awaiting.lose();
         self.caught_up = false;
     }
 

@@ -18,11 +18,22 @@ const KNOWN_WORDS: [&str; 21] = [
 
 pub(super) struct Source<'s> {
     sql: &'s str,
+    /// The byte at which each character begins, by line.
+    lines: Vec<Vec<usize>>,
 }
 
 impl<'s> Source<'s> {
-    pub(super) const fn new(sql: &'s str) -> Self {
-        Self { sql }
+    pub(super) fn new(sql: &'s str) -> Self {
+        let mut lines = vec![Vec::new()];
+        for (at, character) in sql.char_indices() {
+            if let Some(line) = lines.last_mut() {
+                line.push(at);
+            }
+            if character == '\n' {
+                lines.push(Vec::new());
+            }
+        }
+        Self { sql, lines }
     }
 
     /// The tokens, all of which the subset has a use for, and no deeper than allowed.
@@ -125,11 +136,9 @@ impl<'s> Source<'s> {
 
     /// Lines and columns count from 1, columns in characters.
     fn offset(&self, location: Location) -> usize {
-        let before = usize::try_from(location.line.saturating_sub(1)).unwrap_or(usize::MAX);
-        let line_start = self.sql.split_inclusive('\n').take(before).map(str::len).sum::<usize>();
-        let line = self.sql.get(line_start..).unwrap_or_default();
-        let column = usize::try_from(location.column.saturating_sub(1)).unwrap_or(usize::MAX);
-        line_start + line.char_indices().nth(column).map_or(line.len(), |(offset, _)| offset)
+        let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+        let found = self.lines.get(index(location.line)).and_then(|line| line.get(index(location.column)));
+        found.copied().unwrap_or(self.sql.len())
     }
 }
 
