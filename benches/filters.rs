@@ -132,7 +132,7 @@ impl Bench {
             commit_timestamp: PgTimestamp::from_micros(0),
         };
         let end_lsn = Some(Lsn::new(self.lsn + 50));
-        let part = TransactionPart { header, changes: vec![change], first: true, end_lsn };
+        let part = TransactionPart { header, changes: vec![change], announcements: Vec::new(), first: true, end_lsn };
         let owners = if old == new { vec![new] } else { vec![old, new] };
         (owners, FeedEvent::Part(part))
     }
