@@ -6,10 +6,10 @@ use std::fmt;
 use serde_json::Value;
 
 use super::compile;
+use super::compiled::Predicate;
 use super::error::ExpressionError;
 use super::node::{Bound, Node, Term, TermKind};
 use super::parse;
-use super::predicate::Predicate;
 use super::scope::Scope;
 use super::write::{ClaimStyle, write};
 use crate::routing::Claims;

@@ -3,7 +3,7 @@
 //! Types are written out, so that Postgres takes the operators that were taken here.
 
 use super::operand::ConstantItems;
-use super::test::{Column, Constant, Items, Operand, Test};
+use super::tree::{Column, Constant, Items, Operand, Test};
 use super::types::{Category, Scalar};
 
 pub(super) fn write(test: &Test, column: &mut dyn FnMut(usize) -> String, parameters: &mut Vec<String>) -> String {
