@@ -22,6 +22,7 @@ use crate::replication::transaction::PartLimits;
 use crate::routing::{RouteTable, TooManyRoutes};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
+use crate::sync::{self, WriteLimits};
 use crate::telemetry::health::{self, Health};
 use crate::transport::{
     self, ChannelLimits, Control, Count, Entrance, Limits, Peers, Routers, ShardChannels, ShardThread,
@@ -35,6 +36,8 @@ const COMMAND_QUEUE: usize = 1024;
 /// Orders for snapshots that wait, and parts of them that do: both are taken at once, and how many parts there may be
 /// is a matter between them.
 const SNAPSHOT_QUEUE: usize = 64;
+/// Answers to writes that wait for a shard.
+const WRITTEN_QUEUE: usize = 64;
 /// Batches that wait for a shard; the hub waits when there is no room, and replication with it.
 const SHARD_QUEUE: usize = 256;
 /// Sockets that wait for a shard.
@@ -102,6 +105,7 @@ pub struct App {
     source: JoinHandle<Result<(), SourceError>>,
     hub: JoinHandle<()>,
     snapshots: JoinHandle<()>,
+    sync: JoinHandle<()>,
     accepting: Vec<JoinHandle<io::Result<()>>>,
     /// Keeps published keys for tokens current, where there are such.
     refreshing: Option<JoinHandle<()>>,
@@ -113,8 +117,18 @@ struct Shard {
     control: mpsc::Sender<Control>,
 }
 
-/// The channels from the hub to the shards, by shard.
-type ToShards = Vec<mpsc::Sender<Vec<crate::hub::ToShard>>>;
+/// The channels to the shards, by shard.
+#[derive(Default)]
+struct ToShards {
+    published: Vec<mpsc::Sender<Vec<crate::hub::ToShard>>>,
+    written: Vec<mpsc::Sender<sync::Answer>>,
+}
+
+/// The channels that all shards send by.
+struct FromShards {
+    commands: mpsc::Sender<crate::hub::Command>,
+    writes: mpsc::Sender<sync::Queued>,
+}
 
 impl App {
     /// Binds, builds and spawns everything. `pages` are served on the admin listener, beside its own.
@@ -141,8 +155,11 @@ impl App {
             admin: health::liveness().merge(health::readiness(health)).merge(pages),
         };
         let count = Count::default();
-        let (shards, to_shards) = spawn_shards(&limits(config), &routers, &command_sender, &count)?;
-        drop(command_sender);
+        let (write_sender, writes) = mpsc::channel(config.limits.write_queue as usize);
+        let from_shards = FromShards { commands: command_sender, writes: write_sender };
+        let (shards, ToShards { published: to_shards, written }) =
+            spawn_shards(&limits(config), &routers, from_shards, &count)?;
+        let sync = tokio::spawn(sync::task::run(sync_settings(config), writes, written));
 
         let routes = Arc::new(config.route_table()?);
         let (snapshot_commands, snapshot_orders) = mpsc::channel(SNAPSHOT_QUEUE);
@@ -168,7 +185,7 @@ impl App {
         let accepting = accept_all(listeners, &shards, &count, config);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
-        Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, accepting, refreshing, shards })
+        Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, sync, accepting, refreshing, shards })
     }
 
     /// Returns once clients are served what they expect.
@@ -194,6 +211,7 @@ impl App {
                 },
                 _ = &mut self.hub => return AppError::Ended("the hub"),
                 _ = &mut self.snapshots => return AppError::Ended("the task that takes snapshots"),
+                _ = &mut self.sync => return AppError::Ended("the task that writes"),
                 _ = watch_shards.tick() => if self.shards.iter().any(|shard| shard.thread.is_finished()) {
                     return AppError::Ended("a shard");
                 } else if self.refreshing.as_ref().is_some_and(JoinHandle::is_finished) {
@@ -204,7 +222,8 @@ impl App {
     }
 
     /// The orderly end, in this order: not ready; accept no more; stop reading WAL at a transaction boundary and
-    /// acknowledge what is handled; close clients in batches with 1012; end the shards, and the hub with them.
+    /// acknowledge what is handled; close clients in batches with 1012; end the shards, and the hub with them; finish
+    /// the writes that are under way.
     ///
     /// # Errors
     /// Replication did not end well; everything else has ended all the same.
@@ -223,8 +242,9 @@ impl App {
         }
         let threads: Vec<ShardThread> = self.shards.into_iter().map(|shard| shard.thread).collect();
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(ShardThread::join)).await;
-        if !joined.unwrap_or(false) || self.hub.await.is_err() || self.snapshots.await.is_err() {
-            return Err(AppError::Ended("the hub, a shard, or the task that takes snapshots"));
+        let written = self.sync.await;
+        if !joined.unwrap_or(false) || self.hub.await.is_err() || self.snapshots.await.is_err() || written.is_err() {
+            return Err(AppError::Ended("the hub, a shard, or the task that takes snapshots or that writes"));
         }
         tracing::info!(elapsed = ?began.elapsed(), "stopped in order");
         replication
@@ -267,6 +287,23 @@ fn snapshot_settings(config: &Config, routes: Arc<RouteTable>) -> snapshot::task
     }
 }
 
+fn sync_settings(config: &Config) -> sync::Settings {
+    let limits = &config.limits;
+    sync::Settings {
+        connection: config.postgres.connection.clone(),
+        publication: config.postgres.publication.as_str().to_owned(),
+        routes: config.writable_routes(),
+        identified: !matches!(config.auth, Auth::None),
+        limits: WriteLimits {
+            connections: limits.write_connections as usize,
+            changes: limits.write_changes as usize,
+            timeout: limits.write_timeout,
+            lock_timeout: limits.write_lock_timeout,
+            retention: limits.write_retention,
+        },
+    }
+}
+
 fn hub_limits(config: &Config) -> HubLimits {
     let log = LogLimits { window: config.replay.window, memory: bytes(config.replay.memory), wal: config.replay.wal };
     HubLimits { log, value: bytes(config.limits.value), read: READ_BYTES }
@@ -283,6 +320,7 @@ fn limits(config: &Config) -> Limits {
         outbox: bytes(limits.outbox),
         topics_per_connection: limits.topics_per_connection as usize,
         topic: bytes(limits.topic),
+        writes: limits.writes_per_connection as usize,
         idle: limits.idle,
         handshake: limits.handshake,
         poll: limits.poll,
@@ -332,20 +370,24 @@ fn local_address(listener: &std::net::TcpListener) -> Result<SocketAddr, AppErro
 fn spawn_shards(
     limits: &Limits,
     routers: &Routers,
-    commands: &mpsc::Sender<crate::hub::Command>,
+    from_shards: FromShards,
     count: &Count,
 ) -> Result<(Vec<Shard>, ToShards), AppError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (mut shards, mut to_shards) = (Vec::new(), Vec::new());
+    let (mut shards, mut to_shards) = (Vec::new(), ToShards::default());
     let (peers, sessions) = Peers::channels(cores);
     for (id, sessions) in (0..cores).map(ShardId).zip(sessions) {
         let (control, control_receiver) = mpsc::channel(CONTROL_QUEUE);
         let (to_shard, from_hub) = mpsc::channel(SHARD_QUEUE);
-        let (commands, peers, count) = (commands.clone(), peers.clone(), count.clone());
-        let channels = ShardChannels { control: control_receiver, from_hub, commands, sessions, peers, count };
+        let (written_sender, written) = mpsc::channel(WRITTEN_QUEUE);
+        let FromShards { commands, writes } = &from_shards;
+        let (commands, writes, peers, count) = (commands.clone(), writes.clone(), peers.clone(), count.clone());
+        let channels =
+            ShardChannels { control: control_receiver, from_hub, commands, writes, written, sessions, peers, count };
         let thread = ShardThread::spawn(id, *limits, routers.clone(), channels).map_err(AppError::Shard)?;
         shards.push(Shard { thread, control });
-        to_shards.push(to_shard);
+        to_shards.published.push(to_shard);
+        to_shards.written.push(written_sender);
     }
     Ok((shards, to_shards))
 }

@@ -19,6 +19,8 @@ pub mod hub;
 
 pub mod snapshot;
 
+pub mod sync;
+
 pub mod phoenix;
 
 pub mod auth;

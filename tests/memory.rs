@@ -121,9 +121,9 @@ fn transaction(load: &Load, number: u64, relation: &Arc<Relation>) -> Transactio
             commit_lsn: Lsn::new(number * 100 + 100),
             commit_timestamp: PgTimestamp::from_micros(0),
         },
+        announcements: Vec::new(),
         first: true,
         changes: (1..=load.changes).map(change).collect(),
-        announcements: Vec::new(),
         end_lsn: Some(Lsn::new(number * 100 + 150)),
     }
 }

@@ -69,6 +69,15 @@ pub struct TransactionHeader {
     pub commit_timestamp: PgTimestamp,
 }
 
+/// A transaction as the session knows it that has committed it: enough to tell when it has come through the feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// 32-bit, wraps.
+    pub xid: u32,
+    /// A position after its commit; none where the session ended before it could be asked.
+    pub before: Option<Lsn>,
+}
+
 /// A transaction, or a slice of a large one: Postgres sends a transaction only after its commit, so
 /// that a part can be passed on before the rest has arrived.
 #[derive(Debug, Clone, PartialEq)]

@@ -16,7 +16,7 @@ mod visibility;
 pub use broadcast::{BROADCAST_PREFIX, Broadcast, BroadcastError, BroadcastPayload};
 pub use catalogue::{Type, TypeCatalogue, TypeKind};
 pub use feed::{
-    Acknowledgement, Ancestor, Announcement, Change, FeedEvent, FeedSystem, OldRow, Operation, TableHole,
+    Acknowledgement, Ancestor, Announcement, Change, Committed, FeedEvent, FeedSystem, OldRow, Operation, TableHole,
     TransactionHeader, TransactionPart,
 };
 pub use lsn::{Lsn, ParseLsnError};

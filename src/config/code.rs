@@ -77,6 +77,10 @@ codes! {
         DuplicateEvent = "duplicate-event": "An event listed twice.",
         DuplicateChannel = "duplicate-channel": "A channel that is never used, because an earlier one has its topics.",
         UnknownOp = "unknown-op": "An op that is none of insert, update, delete, truncate.",
+        WriteGlob = "write-glob": "A route that clients may write by, and that does not name one table.",
+        WriteHidden = "write-hidden": "A column that clients may write and can't see.",
+        WriteKeys = "write-keys": "A key of `route.write` that its `conflict` does not use.",
+        WriteRole = "write-role": "Clients' writes would run with the gateway's own rights.",
     }
     Server {
         ServerVersion = "server-version": "A server older than Postgres 14.",
@@ -93,6 +97,7 @@ codes! {
         SlotDatabase = "slot-database": "The replication slot belongs to another database.",
         SlotLost = "slot-lost": "The server has removed WAL that the slot needed.",
         SlotActive = "slot-active": "Another process is streaming from the slot.",
+        SchemaOutdated = "schema-outdated": "The schema `walcast` is of another revision than this walcast's.",
         PublicationMissing = "publication-missing": "The publication does not exist.",
         PublicationViaRoot = "publication-via-root": "A partitioned table is published partition by partition.",
         TableMissing = "table-missing": "A routed table does not exist.",
@@ -103,9 +108,16 @@ codes! {
         OpNotPublished = "op-not-published": "A route wants an op that the publication leaves out.",
         ColumnMissing = "column-missing": "A column that the table does not have.",
         ColumnNotPublished = "column-not-published": "A column that the publication leaves out.",
+        GeneratedColumn = "generated-column": "A generated column, whose value the server does not send.",
         IdentityTooWeak = "identity-too-weak": "The replica identity lacks a column that the topic is made of.",
         UpdatesRefused = "updates-refused": "A published table whose updates and deletes Postgres refuses.",
         CastIgnored = "cast-ignored": "A type whose own cast to json the WAL can't use.",
+        MutationsMissing = "mutations-missing": "`walcast.mutations` is missing, or the role may not use it.",
+        WriteNoKey = "write-no-key": "A writable table without a primary key.",
+        WriteGenerated = "write-generated": "A writable column whose values the database makes.",
+        WriteConflictType = "write-conflict-type": "A version or timestamp column of a type that can't be one.",
+        WriteRoleMissing = "write-role-missing": "The role that writes run as does not exist, or can't be taken.",
+        WritePrivilege = "write-privilege": "The role that writes run as may not do what the route lets clients do.",
     }
 }
 

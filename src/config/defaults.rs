@@ -93,6 +93,33 @@ pub const PRESENCE_MEMBERS_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
 /// A name, a colour and a state; every newcomer is sent everyone's.
 pub const PRESENCE_META: u64 = 4 * KIB;
 pub const PRESENCE_META_ALLOWED: RangeInclusive<u64> = 64..=MIB;
+/// Each is a connection to the primary while there are writes: people type slowly, and a write takes milliseconds.
+pub const WRITE_CONNECTIONS: u32 = 4;
+pub const WRITE_CONNECTIONS_ALLOWED: RangeInclusive<u32> = 1..=1_000;
+/// What waits longer than a client does is done for nobody: this is what four connections do in a second or so.
+pub const WRITE_QUEUE: u32 = 1_000;
+pub const WRITE_QUEUE_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
+/// A device that comes back with more than this can send several requests.
+pub const WRITE_CHANGES: u32 = 100;
+pub const WRITE_CHANGES_ALLOWED: RangeInclusive<u32> = 1..=10_000;
+/// As many as one client has under way that does not wait for answers.
+pub const WRITES_PER_CONNECTION: u32 = 32;
+pub const WRITES_PER_CONNECTION_ALLOWED: RangeInclusive<u32> = 1..=10_000;
+/// Below the ten seconds after which Phoenix' clients give a push up.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
+pub const WRITE_TIMEOUT_ALLOWED: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(10 * 60);
+/// Whoever holds a row's lock for longer is not about to let go of it.
+pub const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(4);
+pub const WRITE_LOCK_TIMEOUT_ALLOWED: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(10 * 60);
+/// A device that is offline over the weekend does not know what became of its last request before that.
+pub const WRITE_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Below the time in which a client tries again, ids would protect nobody.
+pub const WRITE_RETENTION_ALLOWED: RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(366 * 24 * 60 * 60);
+/// What Rails, Ecto and others call such columns.
+pub const VERSION_COLUMN: &str = "version";
+pub const TIMESTAMP_COLUMN: &str = "updated_at";
 /// Phoenix' own: its clients send a heartbeat every 30 seconds.
 pub const IDLE: Duration = MINUTE;
 pub const IDLE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;

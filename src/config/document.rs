@@ -117,6 +117,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The section `[name]` within another, known to findings as `path`; `None` where it is not there.
+    pub(super) fn subsection<'d>(
+        &mut self,
+        section: &mut Section<'d>,
+        name: &'static str,
+        path: &'static str,
+    ) -> Option<Section<'d>> {
+        let value = section.value(name)?;
+        match value.get_ref() {
+            DeValue::Table(table) => Some(Section::new(path, Some(value.span()), table)),
+            other => {
+                let help = format!("write `[{path}]`");
+                self.wrong_type(&format!("`{path}`"), other, value.span(), "a section", &help);
+                None
+            }
+        }
+    }
+
     /// Every `[[name]]`, in the order of the file.
     pub(super) fn sections<'d>(&mut self, root: &mut Section<'d>, name: &'static str) -> Vec<Section<'d>> {
         let Some(value) = root.value(name) else { return Vec::new() };

@@ -13,7 +13,7 @@ use super::diagnostic::{Finding, sort};
 use super::document::{Reader, Section};
 use super::expand::Environment;
 use super::source::Source;
-use super::{Config, auth, channels, routes, sections};
+use super::{Config, auth, channels, routes, sections, write};
 
 /// Why there is no text to judge.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +104,9 @@ fn read_document(reader: &mut Reader<'_>, document: &DeTable<'_>) -> (Option<Dra
     let limits = sections::limits(reader, &mut root);
     let (routes, count) = routes::read(reader, &mut root, limits.topic);
     let channels = channels::read(reader, &mut root, &routes);
+    if let Some(auth) = &auth {
+        write::judge_roles(reader, &routes, auth);
+    }
     sections::later(reader, &mut root);
     reader.finish(root);
     let draft = || Some(Draft { postgres: postgres?, server, auth: auth?, replay, routes, channels, limits });

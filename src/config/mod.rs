@@ -26,6 +26,7 @@ mod sections;
 mod source;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -34,7 +35,7 @@ use std::time::Duration;
 
 use crate::auth::{Origins, Tokens};
 use crate::replication::wire::ConnectionConfig;
-use crate::routing::{ChannelSpec, ChannelTable, RouteSpec, RouteTable, TooManyRoutes};
+use crate::routing::{ChannelSpec, ChannelTable, RouteSpec, RouteTable, TooManyRoutes, WritableRoute, WritePolicy};
 
 pub use diagnostic::{Finding, Severity, Span};
 pub use expand::Environment;
@@ -70,6 +71,18 @@ impl Config {
     #[must_use]
     pub fn channel_table(&self) -> ChannelTable {
         ChannelTable::new(self.channels.iter().map(|channel| channel.spec.clone()))
+    }
+}
+
+impl Config {
+    /// The routes that clients may write by.
+    #[must_use]
+    pub fn writable_routes(&self) -> Vec<WritableRoute> {
+        let writable = |route: &Route| {
+            let policy = route.write.as_ref()?.policy.clone();
+            Some(WritableRoute { route: route.spec.clone(), policy })
+        };
+        self.routes.iter().filter_map(writable).collect()
     }
 }
 
@@ -156,6 +169,26 @@ pub struct Replay {
 pub struct Route {
     pub spec: RouteSpec,
     pub spans: RouteSpans,
+    /// `[route.write]`, where clients may write.
+    pub write: Option<Write>,
+}
+
+/// `[route.write]` and where its parts stand in the file.
+#[derive(Debug, Clone)]
+pub struct Write {
+    pub policy: WritePolicy,
+    pub spans: WriteSpans,
+}
+
+/// Where findings about writes point at.
+#[derive(Debug, Clone)]
+pub struct WriteSpans {
+    pub section: Span,
+    /// One for each of `columns`, in order.
+    pub columns: Vec<Span>,
+    /// The key that names the version's or the timestamp's column; the section's where it is left out.
+    pub conflict_column: Span,
+    pub role: Option<Span>,
 }
 
 /// Where findings about a route point at.
@@ -218,6 +251,20 @@ pub struct Limits {
     pub presence_members: u32,
     /// What one member may say of itself, in bytes.
     pub presence_meta: u64,
+    /// Connections to the database for clients' writes.
+    pub write_connections: u32,
+    /// Writes that wait for one of these.
+    pub write_queue: u32,
+    /// Changes in one `sync_request`.
+    pub write_changes: u32,
+    /// `sync_request`s of one connection that are not answered yet.
+    pub writes_per_connection: u32,
+    /// How long one `sync_request` may take …
+    pub write_timeout: Duration,
+    /// … and how long it may wait for others' locks.
+    pub write_lock_timeout: Duration,
+    /// How long what came of it is remembered.
+    pub write_retention: Duration,
     /// How long a connection may be silent.
     pub idle: Duration,
     /// How long a client may take over its HTTP request.
@@ -246,6 +293,13 @@ impl Default for Limits {
             broadcast_burst: defaults::BROADCAST_BURST,
             presence_members: defaults::PRESENCE_MEMBERS,
             presence_meta: defaults::PRESENCE_META,
+            write_connections: defaults::WRITE_CONNECTIONS,
+            write_queue: defaults::WRITE_QUEUE,
+            write_changes: defaults::WRITE_CHANGES,
+            writes_per_connection: defaults::WRITES_PER_CONNECTION,
+            write_timeout: defaults::WRITE_TIMEOUT,
+            write_lock_timeout: defaults::WRITE_LOCK_TIMEOUT,
+            write_retention: defaults::WRITE_RETENTION,
             idle: defaults::IDLE,
             handshake: defaults::HANDSHAKE,
             poll: defaults::POLL,

@@ -1,5 +1,7 @@
 //! A transaction part becomes an entry of the log.
 
+mod said;
+
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -123,9 +125,14 @@ pub(super) fn append(
         log,
         holes: Vec::new(),
     };
+    let mut announcements = part.announcements.into_iter().peekable();
     for change in part.changes {
+        while let Some(earlier) = announcements.next_if(|announcement| announcement.ordinal < change.ordinal) {
+            appending.announce(earlier);
+        }
         appending.route(change, scratch);
     }
+    announcements.for_each(|announcement| appending.announce(announcement));
     appending.finish()
 }
 
@@ -189,11 +196,16 @@ impl Appending<'_> {
         }
         let event = self.tables.event(delivery.route);
         self.log.topics.feed(topic, delivery.route);
-        let Some((topic, state)) = self.log.topics.get(topic) else { return };
+        let Some((topic, _)) = self.log.topics.get(topic) else { return };
         let topic = topic.clone();
         let mut start = self.entry.span.start;
-        let current = state.batches.back().filter(|reference| reference.entry == self.number);
-        if let Some(batch) = current.and_then(|reference| self.entry.batches.get_mut(reference.batch)) {
+        let (latest, latest_rows) = (self.latest(&topic), self.latest_rows(&topic));
+        if let Some(Batch { said: Some(_), span, .. }) = latest.and_then(|batch| self.entry.batches.get(batch)) {
+            start = span.end;
+            if let Some(rows) = latest_rows.and_then(|batch| self.entry.batches.get_mut(batch)) {
+                rows.more = true;
+            }
+        } else if let Some(batch) = latest.and_then(|batch| self.entry.batches.get_mut(batch)) {
             if batch.deliveries.last().is_some_and(|latest| latest.change == delivery.change) {
                 return; // two routes bring it here: once is enough
             }
@@ -212,16 +224,21 @@ impl Appending<'_> {
 
     fn open_batch(&mut self, topic: Topic, event: Arc<str>, span: Range<Position>, deliveries: Vec<Delivery>) {
         let lsn = self.lsn();
-        let reference = BatchRef { entry: self.number, batch: self.entry.batches.len() };
         let Some(state) = self.log.topics.get_mut(topic.as_str()) else { return };
-        self.log.fed += usize::from(state.batches.is_empty());
-        state.batches.push_back(reference);
         let part = state.next_part(lsn);
         let more = !self.entry.last;
         if more && part == 0 {
             self.log.open.push(OpenTopic { topic: topic.clone(), event: Arc::clone(&event) });
         }
-        self.entry.batches.push(Batch { topic, event, part, more, span, deliveries, publication: None });
+        self.add_batch(Batch { topic, event, part, more, span, deliveries, said: None, publication: None });
+    }
+
+    fn add_batch(&mut self, batch: Batch) {
+        let reference = BatchRef { entry: self.number, batch: self.entry.batches.len() };
+        let Some(state) = self.log.topics.get_mut(batch.topic.as_str()) else { return };
+        self.log.fed += usize::from(state.batches.is_empty());
+        state.batches.push_back(reference);
+        self.entry.batches.push(batch);
     }
 
     /// A topic that the log did not know: the truncates that it keeps are that topic's too.
@@ -244,8 +261,7 @@ impl Appending<'_> {
     /// The transaction's last entry closes every topic that got a part of it.
     fn close_open_topics(&mut self) {
         for OpenTopic { topic, event } in std::mem::take(&mut self.log.open) {
-            let Some((_, state)) = self.log.topics.get(topic.as_str()) else { continue };
-            if state.batches.back().is_none_or(|reference| reference.entry != self.number) {
+            if self.latest_rows(&topic).is_none() {
                 self.open_batch(topic, event, self.entry.span.clone(), Vec::new());
             }
         }
@@ -255,6 +271,7 @@ impl Appending<'_> {
         if self.entry.last {
             self.close_open_topics();
         }
+        self.add_cursors();
         self.log.advance(self.entry.span.end);
         if self.entry.batches.is_empty() && self.log.truncates.len() == self.truncates {
             return Appended { entry: None, holes: self.holes };
@@ -314,6 +331,7 @@ impl Past<'_> {
             more: !entry.last,
             span: entry.span.clone(),
             deliveries: delivery.into_iter().collect(),
+            said: None,
             publication: None,
         });
     }

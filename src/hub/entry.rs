@@ -10,6 +10,7 @@ use crate::change::json::{MalformedValue, Shown, write_timestamp};
 use crate::change::{Change, OldRow, Operation, Relation, Row, TransactionHeader};
 use crate::routing::{RouteId, Topic};
 
+use super::said::Said;
 use super::shape::Shape;
 use super::table::Table;
 use super::topics::BatchRef;
@@ -48,6 +49,8 @@ pub(super) struct Batch {
     /// A reader at `start` lacks this message; at `end` it has it.
     pub(super) span: Range<Position>,
     pub(super) deliveries: Vec<Delivery>,
+    /// It has no deliveries, because it is this.
+    pub(super) said: Option<Said>,
     /// Kept when somebody catches up, since others are likely to.
     pub(super) publication: Option<Kept>,
 }
@@ -71,6 +74,7 @@ impl Batch {
             more: self.more,
             span: self.span.clone(),
             deliveries: self.deliveries.iter().filter(is_new).copied().collect(),
+            said: self.said.clone(),
             publication: None,
         }
     }
@@ -118,6 +122,7 @@ impl Entry {
             move_rows(&mut logged.change.operation, &mut arena);
         }
         let deliveries: usize = self.batches.iter().map(|batch| batch.deliveries.len()).sum();
+        self.size += self.batches.iter().filter_map(|batch| batch.said.as_ref()).map(Said::size).sum::<usize>();
         self.size += total + self.changes.len() * size_of::<Logged>();
         self.size += self.batches.len() * BATCH_OVERHEAD + deliveries * size_of::<Delivery>();
     }

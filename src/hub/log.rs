@@ -282,6 +282,9 @@ impl Log {
         splice: Option<&Arc<Splice>>,
     ) -> Option<Arc<Publication>> {
         let entry = self.entries.get(self.place(at.entry)?)?;
+        if let Some(said) = self.said(at, shape, splice) {
+            return Some(said);
+        }
         let rest = entry.batches.get(at.batch)?.after(after.ordinal, &entry.changes);
         let cursor = self.cursor(rest.span.end, splice);
         let payload = entry.encode(&rest, shape, &cursor, &mut self.malformed)?;
@@ -297,6 +300,9 @@ impl Log {
         splice: Option<&Arc<Splice>>,
         keep: Keep,
     ) -> Option<Arc<Publication>> {
+        if let Some(said) = self.said(at, shape, splice) {
+            return Some(said);
+        }
         let end = self.entry(at.entry)?.batches.get(at.batch)?.span.end;
         let cursor = self.cursor(end, splice);
         let place = self.place(at.entry)?;
@@ -318,6 +324,13 @@ impl Log {
             self.keep(at, &publication);
         }
         Some(publication)
+    }
+
+    /// A batch that shows no rows, as a message: every shape is sent it.
+    fn said(&self, at: BatchRef, shape: &Shape, splice: Option<&Arc<Splice>>) -> Option<Arc<Publication>> {
+        let batch = self.entry(at.entry)?.batches.get(at.batch)?;
+        let said = batch.said.as_ref()?;
+        Some(Arc::new(said.publication(batch, shape.id, self.cursor(batch.span.end, splice))))
     }
 
     /// Keeps a batch's encoding, in place of another shape's.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::change::Committed;
 use crate::routing::{ChannelSpec, Claims};
 
 use super::broadcast::{Announce, Broadcast};
@@ -76,6 +77,9 @@ pub enum Command {
     /// A subscriber says something else of itself where its topic has presence: the entries of a JSON object, without
     /// the braces. Not answered.
     UpdatePresence { shard: ShardId, join: JoinToken, meta: Bytes },
+    /// Where the feed is once it has passed a subscriber's own transaction, or now. Answered by [`ToShard::Position`] with
+    /// the same `number`, unless the shape is reset before.
+    Locate { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, write: Option<Committed> },
 }
 
 /// A join that was accepted: whatever commits from here on reaches the subscriber.
@@ -158,6 +162,12 @@ pub enum ToShard {
         number: u32,
         publications: Vec<Arc<Publication>>,
         outcome: ReadOutcome,
+    },
+    /// A subscriber who is live has everything up to this cursor, and nothing after it.
+    Position {
+        join: JoinToken,
+        number: u32,
+        cursor: String,
     },
     /// The shape's feed has a hole here: its subscribers must begin afresh.
     Reset {

@@ -11,6 +11,7 @@
 //! What clients say to one another ([`Broadcast`], presence) goes the same way but is not in the log: [`Channels`].
 
 mod append;
+mod awaiting;
 mod broadcast;
 mod channel;
 mod cursor;
@@ -23,6 +24,7 @@ mod presence;
 mod publication;
 mod published;
 mod reading;
+mod said;
 mod shape;
 mod snapshot;
 mod splice;
@@ -41,7 +43,7 @@ pub use log::LogLimits;
 pub use message::{
     After, Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribe, Subscribed, ToShard,
 };
-pub use publication::{ENCODINGS, Publication};
+pub use publication::{ENCODINGS, Form, Publication};
 pub use shape::{ShapeId, View};
 pub use snapshot::{
     LEAD_PARTS, SnapshotCommand, SnapshotEvent, SnapshotFailure, SnapshotId, SnapshotPart, SnapshotRequest,

@@ -25,7 +25,7 @@ use super::{
 };
 
 /// The event by which subscribers of a quiet topic are told how far the feed has come.
-const CURSOR_EVENT: &str = "cursor";
+pub(super) const CURSOR_EVENT: &str = "cursor";
 /// They are told after this fraction of the window: three of these events can be missed.
 const QUIET_FRACTION: u32 = 4;
 
@@ -63,7 +63,7 @@ pub struct Hub {
     holes: BTreeSet<RouteId>,
     /// Routes whose table the publication does not give.
     pub(super) unfed: BTreeSet<RouteId>,
-    outgoing: Vec<Vec<ToShard>>,
+    pub(super) outgoing: Vec<Vec<ToShard>>,
 }
 
 impl Hub {
@@ -127,6 +127,11 @@ impl Hub {
             .map(|(shard, messages)| (ShardId(shard), std::mem::take(messages)))
     }
 
+    /// Since the process began, as last told.
+    pub(super) const fn now(&self) -> Duration {
+        self.now
+    }
+
     /// Routes that can't take every change of a table as it is now, for the operator.
     pub fn problems(&self) -> impl Iterator<Item = (&Arc<Relation>, &PlanProblem)> {
         self.tables.relations().flat_map(|table| table.plan.problems().iter().map(|problem| (&table.relation, problem)))
@@ -150,7 +155,7 @@ impl Hub {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part),
-            FeedEvent::Broadcast(_) => {}
+            FeedEvent::Broadcast(broadcast) => self.say(&broadcast),
             FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
@@ -165,6 +170,7 @@ impl Hub {
             }
         }
         self.answer_waiting();
+        self.answer_writers();
         self.caught_up |= self.log.as_ref().is_some_and(|log| log.reached >= self.target);
     }
 
@@ -175,6 +181,7 @@ impl Hub {
             log.evict(now);
         }
         self.look_at_readers(now);
+        self.answer_writers();
         self.refresh_cursors();
     }
 
@@ -191,6 +198,7 @@ impl Hub {
             }
             Command::Unsubscribe { shard, join, shape } => {
                 self.forget_reader(Reader { shard, join });
+                self.readers.awaiting.leave(Reader { shard, join });
                 self.unsubscribe(shard, shape);
                 self.channels.leave(Member { shard, join });
             }
@@ -202,6 +210,9 @@ impl Hub {
             }
             Command::Fetch { shard, join, shape, number } => {
                 self.fetch(Question { reader: Reader { shard, join }, number, shape });
+            }
+            Command::Locate { shard, join, shape, number, write } => {
+                self.locate(Question { reader: Reader { shard, join }, number, shape }, write);
             }
         }
     }
@@ -230,7 +241,7 @@ impl Hub {
             debug_assert!(false, "replication says Connected before it sends parts");
             return;
         };
-        let end_lsn = part.end_lsn;
+        let (xid, end_lsn) = (part.header.xid, part.end_lsn);
         let appended = append(log, &mut self.tables, &mut self.scratch, part, self.now);
         if let Some(entry) = appended.entry {
             self.publish(entry);
@@ -241,6 +252,7 @@ impl Hub {
         }
         if let (Some(end), Some(log)) = (end_lsn, &mut self.log) {
             log.reached = log.reached.max(end);
+            self.readers.awaiting.ended(xid);
         }
         if let Some(log) = &mut self.log {
             log.evict(self.now);
@@ -384,6 +396,7 @@ impl Hub {
             self.reset(id);
         }
         self.log = None;
+        self.readers.awaiting.lose();
         self.caught_up = false;
     }
 
@@ -414,7 +427,7 @@ impl Hub {
     }
 }
 
-fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publication>) {
+pub(super) fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publication>) {
     for shard in shape.shards() {
         if let Some(outgoing) = outgoing.get_mut(shard.0) {
             outgoing.push(ToShard::Publish(Arc::clone(publication)));

@@ -6,7 +6,7 @@
 //!
 //! - **Table patterns.** `schema.table`, exactly as the catalogue spells both (nothing is folded to lower case). `*`
 //!   stands for any run of characters, `?` for one; neither crosses the dot. Inside double quotes every character,
-//!   dots and globs included, stands for itself, and `""` is a quote.
+//!   dots and globs included, stands for itself, and `""` is a quote. No glob takes a table of schema `walcast`.
 //! - **Precedence.** There is none to learn: every route whose pattern matches takes the change. Several may feed one
 //!   topic; a change reaches a topic at most once, by the first route in config order that brings it there.
 //! - **Topics.** A template is literal text and `{column}`s. A column stands for `value::text`: a boolean is `true`, a
@@ -42,6 +42,7 @@ mod target;
 mod template;
 mod topic;
 mod topic_pattern;
+mod write;
 
 pub use crate::change::json::{Int8Format, Shown};
 pub use channel::{ChannelSpec, ChannelTable, MAX_CHANNELS};
@@ -59,3 +60,4 @@ pub use target::{Scratch, Target};
 pub use template::{MAX_COLUMNS, Piece, Template, TemplateError, TemplateErrorKind};
 pub use topic::{MAX_TOPIC_LENGTH, Topic, TopicError};
 pub use topic_pattern::{TopicPattern, TopicPatternError, TopicPatternErrorKind};
+pub use write::{Conflict, WritableRoute, WritePolicy};

@@ -20,6 +20,8 @@ pub struct Limits {
     pub topics_per_connection: usize,
     /// The longest topic, in bytes; nothing matches a longer one.
     pub topic: usize,
+    /// `sync_request`s of one connection that are not replied to; over it: `busy`.
+    pub writes: usize,
     /// How long a client may be silent; over it: close 1002. Phoenix clients send a heartbeat every 30 s.
     pub idle: Duration,
     /// How long a client may take for a request's head; over it: the connection is closed.

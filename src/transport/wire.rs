@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::hub::{Broadcast, Content, Publication};
+use crate::hub::{Broadcast, Content, Form, Publication};
 use crate::phoenix::{Body, EncodeError, FrameKind, Outgoing, Serializer};
 
 use super::topics::event;
@@ -38,18 +38,24 @@ impl From<Serializer> for Wire {
 }
 
 impl Wire {
-    /// What a publication is to this kind of client: the same bytes for all of them, made once.
+    /// What a publication is to this kind of client: the same bytes for all of them, made once. None at all where a
+    /// binary payload has no form here: under 1.0.0, in the JSON of a poll's answer, among server-sent events.
     pub(super) fn publication(self, publication: &Publication) -> Bytes {
         match self {
             Self::WebSocket(serializer) => publication.encoded(serializer as usize, |it| {
                 let mut frame = begin_frame(it.payload.len() + ENVELOPE_SIZE_GUESS);
-                broadcast(serializer, it, &mut frame);
-                finish_frame(OpCode::Text, frame)
+                match broadcast(serializer, it, &mut frame) {
+                    Ok(FrameKind::Text) => finish_frame(OpCode::Text, frame),
+                    Ok(FrameKind::Binary) => finish_frame(OpCode::Binary, frame),
+                    Err(_no_form) => Bytes::new(),
+                }
             }),
             Self::LongPoll(serializer) => publication.encoded(LONG_POLL_ENCODINGS + serializer as usize, |it| {
                 let mut message = Vec::with_capacity(it.payload.len() + ENVELOPE_SIZE_GUESS);
-                broadcast(serializer, it, &mut message);
-                json_string(&message)
+                match broadcast(serializer, it, &mut message) {
+                    Ok(FrameKind::Text) => json_string(&message),
+                    Ok(FrameKind::Binary) | Err(_) => Bytes::new(),
+                }
             }),
             Self::Events => publication.encoded(EVENTS_ENCODING, event::of_publication),
             Self::Rows { .. } => publication.updates(),
@@ -128,10 +134,13 @@ const fn opcode(kind: FrameKind) -> OpCode {
     }
 }
 
-fn broadcast(serializer: Serializer, publication: &Publication, out: &mut Vec<u8>) {
-    serializer.broadcast_prefix(publication.topic.as_str(), &publication.event, out);
-    out.extend_from_slice(&publication.payload);
-    out.extend_from_slice(serializer.broadcast_suffix().as_bytes());
+fn broadcast(serializer: Serializer, publication: &Publication, out: &mut Vec<u8>) -> Result<FrameKind, EncodeError> {
+    let payload = publication.payload.clone();
+    let payload = match publication.form {
+        Form::Feed | Form::Json => Body::Json(payload),
+        Form::Binary => Body::Binary(payload),
+    };
+    serializer.broadcast(publication.topic.as_str(), &publication.event, &payload, out)
 }
 
 /// A message's text as a JSON string.

@@ -295,3 +295,58 @@ async fn the_official_client_shows_its_tokens_by_published_keys() {
     database.execute("insert into articles values (1, 'for whoever has a token')").await;
     script.succeed().await;
 }
+
+#[tokio::test]
+async fn polls_streams_and_rows_ask_for_tokens_too() {
+    let database = database().await;
+    let gateway = started(&database, &by_secret(), "origins = [\"https://app.example.com\"]\n").await;
+    let port = gateway.port();
+    let good = token(&json!({}));
+    for target in ["/topics/updates:feed", "/topics/updates:feed/events"] {
+        let answer = http::get(port, target).await;
+        assert_eq!((answer.status, answer.json().await), (401, json!({"reason": "missing_token"})), "{target}");
+        let answer =
+            http::get(port, &format!("{target}?token={}", signed(&claims(&json!({})), "another secret"))).await;
+        assert_eq!((answer.status, answer.json().await), (401, json!({"reason": "invalid_token"})), "{target}");
+        assert_eq!(http::get(port, &format!("{target}?token={good}")).await.status, 200, "{target}");
+        let bearer = format!("Bearer {good}");
+        let headers = [("authorization", bearer.as_str()), ("origin", "https://app.example.com")];
+        assert_eq!(http::request(port, "GET", target, &headers, "").await.status, 200, "{target}");
+        let headers = [("authorization", bearer.as_str()), ("origin", "https://evil.example")];
+        let answer = http::request(port, "GET", target, &headers, "").await;
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (403, None), "{target}");
+    }
+
+    let begin = async |query: &str, headers: &[(&str, &str)]| {
+        http::request(port, "GET", &format!("/socket/longpoll?vsn=2.0.0&{query}"), headers, "").await.json().await
+    };
+    assert_eq!(begin("", &[]).await, json!({"status": 403}));
+    assert_eq!(begin("token=nonsense", &[]).await, json!({"status": 403}));
+    assert_eq!(
+        begin("", &[("x-phoenix-authtoken", &good), ("origin", "https://evil.example")]).await,
+        json!({"status": 403})
+    );
+    assert_eq!(begin("", &[("x-phoenix-authtoken", &good)]).await["status"], 410);
+    // As the client sends its session's token: after the params that it was given.
+    let session = begin(&format!("token={good}"), &[]).await["token"].as_str().unwrap().to_owned();
+    let body = json!([null, "1", "phoenix", "heartbeat", {}]).to_string();
+    let target = format!("/socket/longpoll?token={good}&vsn=2.0.0&token={session}");
+    assert_eq!(http::request(port, "POST", &target, &[], &body).await.json().await, json!({"status": 200}));
+    assert_eq!(begin(&format!("token={good}&token={session}"), &[]).await["status"], 200);
+    // A session that is gone is no reason to send a good client away for good.
+    let gone = format!("{}.0", data_encoding::BASE64URL_NOPAD.encode(&[0; 22]));
+    assert_eq!(begin(&format!("token={good}&token={gone}"), &[]).await["status"], 410);
+    assert_eq!(begin(&format!("token={gone}"), &[]).await, json!({"status": 403}));
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token() {
+    let database = database().await;
+    let gateway = started(&database, &by_secret(), "").await;
+    let short = token(&json!({"exp": now() + 2}));
+    let text = http::get(gateway.port(), &format!("/topics/updates:feed/events?token={short}")).await.text().await;
+    assert!(text.ends_with("event: phx_error\ndata: {\"reason\":\"token_expired\"}\n\n"), "{text}");
+    // What a browser then tries is refused, and it stops.
+    let answer = http::get(gateway.port(), &format!("/topics/updates:feed/events?token={short}")).await;
+    assert_eq!((answer.status, answer.json().await), (401, json!({"reason": "token_expired"})));
+}

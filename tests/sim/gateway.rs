@@ -48,6 +48,7 @@ impl Settings {
 
     fn limits(&self) -> Limits {
         Limits {
+            writes: 4,
             frame: 10_000,
             outbox: self.outbox,
             topics_per_connection: 100,

@@ -29,6 +29,10 @@ impl Commands {
         }
     }
 
+    pub(super) fn extend(&mut self, commands: Vec<Command>) {
+        commands.into_iter().for_each(|command| self.push(command));
+    }
+
     /// The next one that the hub may have now.
     pub(super) fn next(&mut self) -> Option<Command> {
         if let Some(command) = self.others.pop_front() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::auth::Identity;
-use crate::hub::ShapeId;
+use crate::hub::{ConnectionKey, ShapeId};
 use crate::phoenix::Session;
 use crate::transport::websocket::MessageReader;
 use crate::transport::wire::Wire;
@@ -61,6 +61,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Its name in the shard, where it has this slot.
+    pub(super) const fn key(&self, slot: usize) -> ConnectionKey {
+        ConnectionKey { slot, generation: self.generation }
+    }
+
     pub(super) fn subscription(&self, join: u32) -> Option<Subscription> {
         self.subscriptions.iter().find(|subscription| subscription.join == join).copied()
     }

@@ -15,6 +15,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod writes;
+mod writing;
 
 pub use outbox::Outbox;
 pub(in crate::transport) use shell::{Newcomer, Shell, adopt};

@@ -18,7 +18,11 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// An empty frame is none.
     pub(super) fn push(&mut self, frame: Bytes) {
+        if frame.is_empty() {
+            return;
+        }
         self.bytes += frame.len();
         self.frames.push_back(frame);
     }

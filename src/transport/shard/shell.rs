@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::auth::{Denied, Gate, Identity, wall_clock};
 use crate::hub::{Command, ConnectionKey, ShardId, ToShard};
 use crate::phoenix::Serializer;
+use crate::sync::{Answer, Request};
 use crate::transport::limits::Limits;
 use crate::transport::listener::{Count, Permit};
 
@@ -157,6 +158,22 @@ impl Shell {
         self.state.waiting_commands() >= COMMANDS_MAX || self.state.waiting_bytes() >= COMMAND_BYTES_MAX
     }
 
+    /// The next request for those who write.
+    pub(super) fn next_write(&mut self) -> Option<Request> {
+        self.state.next_write()
+    }
+
+    pub(super) fn written(&mut self, answer: Answer) {
+        let now = self.now();
+        self.state.written(answer, now);
+    }
+
+    /// Those who write have no room for a request.
+    pub(super) fn refuse_write(&mut self, number: u32) {
+        let now = self.now();
+        self.state.refuse_write(number, now);
+    }
+
     /// Writes what waits, as far as the socket takes it. On failure the connection's own task finds out, too.
     fn flush(&mut self, slot: usize) {
         let Some(Some(socket)) = self.sockets.get_mut(slot) else { return self.flush_guest(slot) };
@@ -207,7 +224,7 @@ impl Shell {
     fn poll_connection(&mut self, slot: usize, serial: u64, context: &mut Context<'_>) -> Poll<()> {
         let poll = self.read_and_write(slot, serial, context);
         // What was read asks for something, or what was written makes room for more of the log.
-        if self.state.waiting_commands() > 0 {
+        if self.state.waiting_commands() > 0 || self.state.has_writes() {
             self.commands.notify_one();
         }
         poll

@@ -30,6 +30,8 @@ use super::group::{Feed, Groups, Member};
 use super::join::{self, Request};
 use super::outbox::Outbox;
 use super::requests::Answers;
+use super::writes::Writes;
+use super::writing::SYNC_REQUEST;
 pub(super) use token::ShownTokens;
 
 /// One shard's connections and subscriptions.
@@ -47,6 +49,7 @@ pub struct State {
     pub(super) commands: Commands,
     /// To those who have asked by HTTP.
     pub(super) answers: Answers,
+    pub(super) writes: Writes,
     /// Connections with a token to verify.
     unverified: VecDeque<ConnectionKey>,
     /// Reused between calls.
@@ -65,6 +68,7 @@ impl State {
             groups: Groups::default(),
             dirty: Vec::new(),
             commands: Commands::default(),
+            writes: Writes::default(),
             answers: Answers::default(),
             unverified: VecDeque::new(),
             effects: Vec::new(),
@@ -223,6 +227,7 @@ impl State {
                 self.commands.read_answered(number);
                 self.read(join, number, &publications, outcome, now);
             }
+            ToShard::Position { join, number, cursor } => self.located(join, number, &cursor, now),
             ToShard::Reset { shape } => self.reset(shape, now),
         }
     }
@@ -323,6 +328,9 @@ impl State {
         }
         self.mark_dirty(slot);
         self.flushed(slot);
+        if is_live {
+            self.commands.extend(self.writes.caught_up(self.id, token, shape));
+        }
     }
 
     /// The feed has a hole: every subscriber of the shape joins anew. The hub has forgotten the shape already.
@@ -331,6 +339,7 @@ impl State {
             if let Some(connection) = self.connections.get_mut(member.slot) {
                 connection.behind -= usize::from(!member.feed.is_live());
                 connection.remove_subscription(member.join);
+                self.writes.leave(JoinToken { connection: connection.key(member.slot), join: member.join });
             }
             self.fail_channel(member.slot, member.join, &Refusal::ResyncRequired, now);
         }
@@ -391,6 +400,9 @@ impl State {
             Effect::Send(outgoing) => self.send(slot, &outgoing, now),
             Effect::Join { join, topic, params } => self.join(slot, join, topic, params, now),
             Effect::Leave { join } => self.unsubscribe(slot, join.0),
+            Effect::Event { join, topic, event, payload, reference } if event == SYNC_REQUEST => {
+                self.ask_to_write(slot, join, &topic, payload, reference, now);
+            }
             Effect::Event { join, topic, event, payload, reference } => {
                 let (status, response) = self.event(slot, join, &topic, (&event, &payload), now);
                 self.drive(slot, now, |session, effects| session.reply(join, reference, status, response, effects));
@@ -504,6 +516,7 @@ impl State {
             connection.moved(moved.join, place);
         }
         let join = JoinToken { connection: key, join };
+        self.writes.leave(join);
         self.commands.push(Command::Unsubscribe { shard: self.id, join, shape });
     }
 

@@ -1,5 +1,6 @@
 //! A shard's state with the real hub behind it, and clients that are nothing but bytes.
 
+mod requests;
 mod token;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ const OUTBOX: usize = 2000;
 
 fn limits() -> Limits {
     Limits {
+        writes: 4,
         frame: 10_000,
         outbox: OUTBOX,
         topics_per_connection: 3,

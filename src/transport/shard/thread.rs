@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::hub::{Command, ShardId, ToShard};
+use crate::sync::{Answer, Queued};
 use crate::transport::http::{self, Routers};
 use crate::transport::limits::Limits;
 use crate::transport::listener::{Count, Entrance, Permit};
@@ -45,6 +46,9 @@ pub struct ShardChannels {
     pub control: mpsc::Receiver<Control>,
     pub from_hub: mpsc::Receiver<Vec<ToShard>>,
     pub commands: mpsc::Sender<Command>,
+    /// To those who write, and from them. They wait for a shard, and no shard for them.
+    pub writes: mpsc::Sender<Queued>,
+    pub written: mpsc::Receiver<Answer>,
     /// What other shards are asked for long-poll sessions of this one, and ways to all of them.
     pub sessions: mpsc::Receiver<SessionRequest>,
     pub peers: Peers,
@@ -109,12 +113,18 @@ impl Shard {
         loop {
             // Those of clients without a socket; the others' own tasks have seen to theirs.
             verify_tokens(&self.shell);
+            self.pass_writes();
             let hub_is_full = !self.pass_commands();
             tokio::select! {
                 taken = self.channels.from_hub.recv_many(&mut batches, BATCHES_A_TURN), if hub_open => {
                     hub_open = taken > 0;
                     let mut shell = self.shell.borrow_mut();
                     batches.drain(..).for_each(|messages| shell.told(messages));
+                    shell.flush_dirty();
+                }
+                Some(answer) = self.channels.written.recv() => {
+                    let mut shell = self.shell.borrow_mut();
+                    shell.written(answer);
                     shell.flush_dirty();
                 }
                 control = self.channels.control.recv() => match control {
@@ -135,6 +145,18 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Hands on requests to write; those for which there is no room are refused.
+    fn pass_writes(&self) {
+        let mut shell = self.shell.borrow_mut();
+        while let Some(request) = shell.next_write() {
+            let number = request.number;
+            if self.channels.writes.try_send((Instant::now(), request)).is_err() {
+                shell.refuse_write(number);
+            }
+        }
+        shell.flush_dirty();
     }
 
     /// Hands the hub what it has room for; false where something is left. Never waits: the hub may be waiting for us.

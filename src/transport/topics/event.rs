@@ -7,9 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::hub::Publication;
+use crate::hub::{Form, Publication};
 use crate::phoenix::{Body, Refusal};
 
+/// An empty id, after which a browser shows none when it comes back.
+const FORGET_ID: &[u8] = b"id:\n";
+/// How a payload begins whose cursor would be too long: who comes back then begins afresh, and must not do so from an
+/// older one.
+const NO_CURSOR: &[u8] = br#"{"cursor":null"#;
 /// How long a client waits before it comes back after a connection was lost.
 const RETRY: Duration = Duration::from_secs(1);
 /// The same after a refusal that coming back does not mend.
@@ -30,13 +35,28 @@ pub(in crate::transport) fn greeting(cursor: Option<&str>) -> Bytes {
     out.into()
 }
 
-/// A message of the topic.
+/// A message of the topic; nothing for a binary payload, which has no form here.
 pub(in crate::transport) fn of_publication(publication: &Publication) -> Bytes {
-    let mut out = Vec::with_capacity(publication.payload.len() + ENVELOPE_SIZE_GUESS);
-    push_id(&mut out, publication.cursor());
+    match publication.form {
+        Form::Binary => Bytes::new(),
+        // Whatever it looks like: its payload is somebody's own.
+        Form::Json => message(&publication.event, publication.cursor(), false, &publication.payload),
+        Form::Feed => {
+            let forgets = publication.payload.starts_with(NO_CURSOR);
+            message(&publication.event, publication.cursor(), forgets, &publication.payload)
+        }
+    }
+}
+
+fn message(event: &str, cursor: Option<&str>, forgets: bool, payload: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(payload.len() + ENVELOPE_SIZE_GUESS);
+    if forgets {
+        out.extend_from_slice(FORGET_ID);
+    }
+    push_id(&mut out, cursor);
     // A quiet topic's cursor is an id without data.
-    if &*publication.event != "cursor" {
-        push_event(&mut out, &publication.event, &publication.payload);
+    if event != "cursor" {
+        push_event(&mut out, event, payload);
     }
     out.push(b'\n');
     out.into()
@@ -58,7 +78,7 @@ pub(in crate::transport) fn of_push(event: &str, payload: &Body) -> Option<Bytes
 pub(in crate::transport) fn of_error(payload: &Body) -> Bytes {
     let mut out = Vec::new();
     if *payload == Refusal::ResyncRequired.response() {
-        out.extend_from_slice(b"id:\n");
+        out.extend_from_slice(FORGET_ID);
     } else {
         out.extend_from_slice(format!("retry: {}\n", RETRY_AFTER_ERROR.as_millis()).as_bytes());
     }
@@ -67,6 +87,11 @@ pub(in crate::transport) fn of_error(payload: &Body) -> Bytes {
     }
     out.push(b'\n');
     out.into()
+}
+
+/// A stream that ends before it begins: the server can't serve it now, and will soon.
+pub(in crate::transport) fn not_now() -> Bytes {
+    format!(": not ready\nretry: {}\n\n", RETRY.as_millis()).into()
 }
 
 /// The server stops: another one, or the same, is there soon. `number` tells clients apart.
@@ -119,6 +144,16 @@ mod tests {
         assert_eq!(text(&error), "id:\nevent: phx_error\ndata: {\"reason\":\"resync_required\"}\n\n");
         let error = of_error(&Refusal::TokenExpired.response());
         assert_eq!(text(&error), "retry: 10000\nevent: phx_error\ndata: {\"reason\":\"token_expired\"}\n\n");
+    }
+
+    #[test]
+    fn a_message_moves_the_id_to_its_cursor() {
+        let event = message("new_updates", Some("abc"), false, br#"{"cursor":"abc"}"#);
+        assert_eq!(text(&event), "id: abc\nevent: new_updates\ndata: {\"cursor\":\"abc\"}\n\n");
+        assert_eq!(text(&message("cursor", Some("abc"), false, br#"{"cursor":"abc"}"#)), "id: abc\n\n");
+        // A snapshot's rows have none yet, and a cursor that is too long is none to come back with.
+        assert!(text(&message("new_updates", None, false, br#"{"snapshot":true}"#)).starts_with("event:"));
+        assert!(text(&message("new_updates", None, true, br#"{"cursor":null}"#)).starts_with("id:\nevent:"));
     }
 
     #[test]

@@ -12,8 +12,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName,
+    HeaderValue, RETRY_AFTER,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
@@ -39,7 +40,7 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 /// Answers a request to a path below [`PREFIX`].
 pub(super) async fn serve(request: Request<Incoming>, server: &Server) -> Response<Reply> {
     let mut response = match *request.method() {
-        Method::GET | Method::HEAD => answer(&request, server).await,
+        Method::GET | Method::HEAD => for_browser(answer(&request, server).await, request.headers()),
         Method::OPTIONS => preflight(request.headers()),
         _ => {
             let mut response = Response::new(Body::empty().into());
@@ -68,14 +69,15 @@ async fn answer(request: &Request<Incoming>, server: &Server) -> Response<Reply>
     };
     let identity = match server.routers.gate.admit(request.headers(), &params).await {
         Ok(identity) => identity,
-        Err(denied) => return json(denied.status(), denied.body().into()),
+        Err(denied) => return json(denied.status(), Bytes::from(denied.body())),
     };
     let path = request.uri().path().strip_prefix(PREFIX).unwrap_or_default();
     let (name, is_events) = path.strip_suffix(EVENTS_SUFFIX).map_or((path, false), |name| (name, true));
     let Ok(topic) = decode_path(name) else { return refused(&Refusal::UnmatchedTopic.response()) };
     let (wire, asked) = if is_events {
-        let shown = request.headers().get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
-        (Wire::Events, query::events(query, &params, shown))
+        // One that is no text is none of ours: it is refused as such.
+        let shown = request.headers().get(LAST_EVENT_ID).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        (Wire::Events, query::events(query, &params, shown.as_deref()))
     } else {
         (Wire::Rows { begun: false }, query::rows(query, &params))
     };
@@ -99,6 +101,16 @@ async fn answer(request: &Request<Incoming>, server: &Server) -> Response<Reply>
     }
 }
 
+/// A browser's own event source gives up for good on whatever is not 200, and a 503 is soon over: it is told to come
+/// back, with the id that it has.
+fn for_browser(response: Response<Reply>, request: &HeaderMap) -> Response<Reply> {
+    let is_event_source = request.get(ACCEPT).is_some_and(|accept| accept == "text/event-stream");
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE && is_event_source {
+        return events(Body::from(event::not_now()).into());
+    }
+    response
+}
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 fn join(topic: String, params: Box<serde_json::value::RawValue>) -> ClientMessage {
@@ -120,11 +132,11 @@ fn refused(reason: &phoenix::Body) -> Response<Reply> {
         phoenix::Body::Json(json) => json.clone(),
         phoenix::Body::Binary(_) => Bytes::new(),
     };
-    json(status::of(&reason), reason.into())
+    json(status::of(&reason), reason)
 }
 
-fn json(status: StatusCode, body: Body) -> Response<Reply> {
-    let mut response = Response::new(body.into());
+fn json(status: StatusCode, body: Bytes) -> Response<Reply> {
+    let mut response = Response::new(Body::from(body).into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     if status == StatusCode::SERVICE_UNAVAILABLE {
