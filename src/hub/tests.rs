@@ -44,6 +44,8 @@ fn route(topic: &str, event: &str) -> RouteSpec {
         ops: Ops::default(),
         event: event.into(),
         int8: Int8Format::Number,
+        filter: None,
+        allow: None,
     }
 }
 

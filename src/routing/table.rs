@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::ops::Ops;
 use super::pattern::TablePattern;
 use super::plan::Plan;
+use super::predicate::Expression;
 use super::template::Template;
 use super::topic::MAX_TOPIC_LENGTH;
 use crate::change::Relation;
@@ -31,6 +32,10 @@ pub struct RouteSpec {
     /// The event's name on the wire.
     pub event: Arc<str>,
     pub int8: Int8Format,
+    /// Which rows clients see (`where`); `None` for all.
+    pub filter: Option<Expression>,
+    /// Who may join; `None` for everyone.
+    pub allow: Option<Expression>,
 }
 
 /// More routes than [`MAX_ROUTES`].

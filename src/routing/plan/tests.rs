@@ -40,6 +40,8 @@ fn route(table: &str, topic: &str, ops: Ops) -> RouteSpec {
         ops,
         event: "new_updates".into(),
         int8: Int8Format::Number,
+        filter: None,
+        allow: None,
     }
 }
 

@@ -124,6 +124,8 @@ impl Bench {
             ops: Ops::ALL,
             event: "new_updates".into(),
             int8: Int8Format::Number,
+            filter: None,
+            allow: None,
         };
         let routes = Arc::new(RouteTable::new(vec![route]).unwrap());
         let mut bench = Self {
