@@ -21,3 +21,4 @@ mod sync;
 mod tail;
 mod transports;
 mod values;
+mod why;

@@ -50,6 +50,8 @@ fn start(database: &Database, role: Option<&str>) -> Writer {
         ops: Ops::ALL,
         event: "sync_update".into(),
         int8: walcast::routing::Int8Format::Number,
+        filter: None,
+        allow: None,
     };
     let policy =
         WritePolicy { ops: Ops::ALL, columns: None, conflict: Conflict::Columns, role: role.map(str::to_owned) };
