@@ -15,9 +15,9 @@ use tokio_postgres::Client;
 
 use super::{DemoError, database};
 
-const HTML: &str = "text/html; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(super) const CSS: &str = "text/css; charset=utf-8";
+pub(super) const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, content type and text of every file of the page.
 const FILES: [(&str, &str, &str); 7] = [
@@ -75,7 +75,7 @@ pub fn router(state: State) -> Router {
         .with_state(state)
 }
 
-fn answer(content_type: &'static str, body: impl Into<String>) -> Response {
+pub(super) fn answer(content_type: &'static str, body: impl Into<String>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, content_type),
         (header::CACHE_CONTROL, "no-store"),
