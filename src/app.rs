@@ -12,17 +12,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::auth::{Gate, Refresher};
 use crate::change::Acknowledgement;
-use crate::config::Config;
+use crate::config::{Auth, Config};
 use crate::hub::task::HubTask;
-use crate::hub::{Hub, HubLimits, LogLimits, ShardId};
+use crate::hub::{Channels, Hub, HubLimits, LogLimits, ShardId};
 use crate::replication::source::{self, SourceError, SourceSettings, SourceState};
 use crate::replication::transaction::PartLimits;
 use crate::routing::{RouteTable, TooManyRoutes};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
+use crate::sync::{self, WriteLimits};
 use crate::telemetry::health::{self, Health};
-use crate::transport::{self, Control, Count, Entrance, Limits, Routers, ShardChannels, ShardThread};
+use crate::transport::{
+    self, ChannelLimits, Control, Count, Entrance, Limits, Peers, Routers, ShardChannels, ShardThread,
+};
 
 /// Batches of feed events between replication and the hub. Each is what one read of the socket brought: a few give
 /// both something to do, more would only hold memory while the hub is slow.
@@ -32,6 +36,8 @@ const COMMAND_QUEUE: usize = 1024;
 /// Orders for snapshots that wait, and parts of them that do: both are taken at once, and how many parts there may be
 /// is a matter between them.
 const SNAPSHOT_QUEUE: usize = 64;
+/// Answers to writes that wait for a shard.
+const WRITTEN_QUEUE: usize = 64;
 /// Batches that wait for a shard; the hub waits when there is no room, and replication with it.
 const SHARD_QUEUE: usize = 256;
 /// Sockets that wait for a shard.
@@ -55,6 +61,8 @@ pub enum AppError {
     Shard(io::Error),
     #[error("listen for signals: {0}")]
     Signals(io::Error),
+    #[error("set up TLS for fetching keys: {0}")]
+    Tls(#[from] rustls::Error),
     #[error(transparent)]
     Routes(#[from] TooManyRoutes),
     #[error(transparent)]
@@ -65,6 +73,26 @@ pub enum AppError {
     Grace,
     #[error("a second signal came before the orderly end")]
     Impatient,
+}
+
+impl AppError {
+    /// What to do about it; none where the message says all.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        let Self::Bind { source, .. } = self else { return None };
+        match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                Some("another program listens there: end it, or change `listen` or `admin` in [server]")
+            }
+            io::ErrorKind::PermissionDenied => Some(
+                "ports below 1024 need the capability CAP_NET_BIND_SERVICE: change `listen` or `admin` in [server]",
+            ),
+            io::ErrorKind::AddrNotAvailable => Some(
+                "this machine has no such address: 0.0.0.0 in `listen` or `admin` of [server] stands for all it has",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// Runs the gateway until SIGTERM or Ctrl-C, then ends it in order.
@@ -97,7 +125,10 @@ pub struct App {
     source: JoinHandle<Result<(), SourceError>>,
     hub: JoinHandle<()>,
     snapshots: JoinHandle<()>,
+    sync: JoinHandle<()>,
     accepting: Vec<JoinHandle<io::Result<()>>>,
+    /// Keeps published keys for tokens current, where there are such.
+    refreshing: Option<JoinHandle<()>>,
     shards: Vec<Shard>,
 }
 
@@ -106,8 +137,18 @@ struct Shard {
     control: mpsc::Sender<Control>,
 }
 
-/// The channels from the hub to the shards, by shard.
-type ToShards = Vec<mpsc::Sender<Vec<crate::hub::ToShard>>>;
+/// The channels to the shards, by shard.
+#[derive(Default)]
+struct ToShards {
+    published: Vec<mpsc::Sender<Vec<crate::hub::ToShard>>>,
+    written: Vec<mpsc::Sender<sync::Answer>>,
+}
+
+/// The channels that all shards send by.
+struct FromShards {
+    commands: mpsc::Sender<crate::hub::Command>,
+    writes: mpsc::Sender<sync::Queued>,
+}
 
 impl App {
     /// Binds, builds and spawns everything. `pages` are served on the admin listener, beside its own.
@@ -127,12 +168,18 @@ impl App {
 
         let (state_sender, source_state) = watch::channel(SourceState::default());
         let health = Health { caught_up: caught_up.clone(), source: source_state, shutdown: shutdown.clone() };
+        let (gate, refresher) = gate(config)?;
         let routers = Routers {
+            gate,
             public: health::liveness(),
             admin: health::liveness().merge(health::readiness(health)).merge(pages),
         };
-        let (shards, to_shards) = spawn_shards(&limits(config), &routers, &command_sender)?;
-        drop(command_sender);
+        let count = Count::default();
+        let (write_sender, writes) = mpsc::channel(config.limits.write_queue as usize);
+        let from_shards = FromShards { commands: command_sender, writes: write_sender };
+        let (shards, ToShards { published: to_shards, written }) =
+            spawn_shards(&limits(config), &routers, from_shards, &count)?;
+        let sync = tokio::spawn(sync::task::run(sync_settings(config), writes, written));
 
         let routes = Arc::new(config.route_table()?);
         let (snapshot_commands, snapshot_orders) = mpsc::channel(SNAPSHOT_QUEUE);
@@ -140,7 +187,7 @@ impl App {
         let settings = snapshot_settings(config, Arc::clone(&routes));
         let snapshots = tokio::spawn(snapshot::task::run(settings, snapshot_orders, snapshot_sender));
         let task = HubTask {
-            hub: Hub::new(routes, shards.len(), hub_limits(config)),
+            hub: Hub::new(routes, shards.len(), hub_limits(config)).with_channels(channels(config)),
             holes_said: HashMap::new(),
             feed,
             commands,
@@ -154,10 +201,11 @@ impl App {
         let stop = stop_requested(shutdown);
         let settings = source_settings(config);
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, state_sender, stop));
-        let accepting =
-            accept_all([(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)], &shards, config);
+        let listeners = [(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)];
+        let accepting = accept_all(listeners, &shards, &count, config);
+        let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
-        Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, accepting, shards })
+        Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, sync, accepting, refreshing, shards })
     }
 
     /// Returns once clients are served what they expect.
@@ -183,15 +231,19 @@ impl App {
                 },
                 _ = &mut self.hub => return AppError::Ended("the hub"),
                 _ = &mut self.snapshots => return AppError::Ended("the task that takes snapshots"),
+                _ = &mut self.sync => return AppError::Ended("the task that writes"),
                 _ = watch_shards.tick() => if self.shards.iter().any(|shard| shard.thread.is_finished()) {
                     return AppError::Ended("a shard");
+                } else if self.refreshing.as_ref().is_some_and(JoinHandle::is_finished) {
+                    return AppError::Ended("the task that keeps keys for tokens current");
                 },
             }
         }
     }
 
     /// The orderly end, in this order: not ready; accept no more; stop reading WAL at a transaction boundary and
-    /// acknowledge what is handled; close clients in batches with 1012; end the shards, and the hub with them.
+    /// acknowledge what is handled; close clients in batches with 1012; end the shards, and the hub with them; finish
+    /// the writes that are under way.
     ///
     /// # Errors
     /// Replication did not end well; everything else has ended all the same.
@@ -205,10 +257,14 @@ impl App {
         };
         tracing::info!("replication stopped, and what was handled is acknowledged");
         drain(&self.shards).await;
+        if let Some(refreshing) = &self.refreshing {
+            refreshing.abort();
+        }
         let threads: Vec<ShardThread> = self.shards.into_iter().map(|shard| shard.thread).collect();
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(ShardThread::join)).await;
-        if !joined.unwrap_or(false) || self.hub.await.is_err() || self.snapshots.await.is_err() {
-            return Err(AppError::Ended("the hub, a shard, or the task that takes snapshots"));
+        let written = self.sync.await;
+        if !joined.unwrap_or(false) || self.hub.await.is_err() || self.snapshots.await.is_err() || written.is_err() {
+            return Err(AppError::Ended("the hub, a shard, or the task that takes snapshots or that writes"));
         }
         tracing::info!(elapsed = ?began.elapsed(), "stopped in order");
         replication
@@ -217,6 +273,15 @@ impl App {
 
 async fn stop_requested(mut shutdown: Shutdown) {
     shutdown.requested().await;
+}
+
+/// Who is let in, and what keeps its keys current.
+fn gate(config: &Config) -> Result<(Gate, Option<Refresher>), AppError> {
+    let tokens = match &config.auth {
+        Auth::None => None,
+        Auth::Jwt(tokens) => Some(tokens.clone()),
+    };
+    Ok(Gate::new(tokens, config.server.origins.clone())?)
 }
 
 fn source_settings(config: &Config) -> SourceSettings {
@@ -242,9 +307,30 @@ fn snapshot_settings(config: &Config, routes: Arc<RouteTable>) -> snapshot::task
     }
 }
 
+fn sync_settings(config: &Config) -> sync::Settings {
+    let limits = &config.limits;
+    sync::Settings {
+        connection: config.postgres.connection.clone(),
+        publication: config.postgres.publication.as_str().to_owned(),
+        routes: config.writable_routes(),
+        identified: !matches!(config.auth, Auth::None),
+        limits: WriteLimits {
+            connections: limits.write_connections as usize,
+            changes: limits.write_changes as usize,
+            timeout: limits.write_timeout,
+            lock_timeout: limits.write_lock_timeout,
+            retention: limits.write_retention,
+        },
+    }
+}
+
 fn hub_limits(config: &Config) -> HubLimits {
     let log = LogLimits { window: config.replay.window, memory: bytes(config.replay.memory), wal: config.replay.wal };
     HubLimits { log, value: bytes(config.limits.value), read: READ_BYTES }
+}
+
+fn channels(config: &Config) -> Channels {
+    Channels::new(Arc::new(config.channel_table()), config.limits.presence_members as usize, fastrand::u32(..))
 }
 
 fn limits(config: &Config) -> Limits {
@@ -254,9 +340,18 @@ fn limits(config: &Config) -> Limits {
         outbox: bytes(limits.outbox),
         topics_per_connection: limits.topics_per_connection as usize,
         topic: bytes(limits.topic),
+        writes: limits.writes_per_connection as usize,
         idle: limits.idle,
         handshake: limits.handshake,
+        poll: limits.poll,
+        keep_alive: limits.keep_alive,
         connections: limits.connections as usize,
+        channels: ChannelLimits {
+            broadcast: bytes(limits.broadcast),
+            broadcasts_per_second: limits.broadcasts_per_second,
+            broadcast_burst: limits.broadcast_burst,
+            presence_meta: bytes(limits.presence_meta),
+        },
     }
 }
 
@@ -295,17 +390,24 @@ fn local_address(listener: &std::net::TcpListener) -> Result<SocketAddr, AppErro
 fn spawn_shards(
     limits: &Limits,
     routers: &Routers,
-    commands: &mpsc::Sender<crate::hub::Command>,
+    from_shards: FromShards,
+    count: &Count,
 ) -> Result<(Vec<Shard>, ToShards), AppError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (mut shards, mut to_shards) = (Vec::new(), Vec::new());
-    for id in (0..cores).map(ShardId) {
+    let (mut shards, mut to_shards) = (Vec::new(), ToShards::default());
+    let (peers, sessions) = Peers::channels(cores);
+    for (id, sessions) in (0..cores).map(ShardId).zip(sessions) {
         let (control, control_receiver) = mpsc::channel(CONTROL_QUEUE);
         let (to_shard, from_hub) = mpsc::channel(SHARD_QUEUE);
-        let channels = ShardChannels { control: control_receiver, from_hub, commands: commands.clone() };
+        let (written_sender, written) = mpsc::channel(WRITTEN_QUEUE);
+        let FromShards { commands, writes } = &from_shards;
+        let (commands, writes, peers, count) = (commands.clone(), writes.clone(), peers.clone(), count.clone());
+        let channels =
+            ShardChannels { control: control_receiver, from_hub, commands, writes, written, sessions, peers, count };
         let thread = ShardThread::spawn(id, *limits, routers.clone(), channels).map_err(AppError::Shard)?;
         shards.push(Shard { thread, control });
-        to_shards.push(to_shard);
+        to_shards.published.push(to_shard);
+        to_shards.written.push(written_sender);
     }
     Ok((shards, to_shards))
 }
@@ -313,9 +415,9 @@ fn spawn_shards(
 fn accept_all(
     listeners: [(std::net::TcpListener, Entrance); 2],
     shards: &[Shard],
+    count: &Count,
     config: &Config,
 ) -> Vec<JoinHandle<io::Result<()>>> {
-    let count = Count::default();
     let limit = limits(config).connections;
     let spawn = |(listener, entrance)| {
         let shards = shards.iter().map(|shard| shard.control.clone()).collect();

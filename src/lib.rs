@@ -19,7 +19,11 @@ pub mod hub;
 
 pub mod snapshot;
 
+pub mod sync;
+
 pub mod phoenix;
+
+pub mod auth;
 
 pub mod transport;
 

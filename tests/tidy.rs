@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use source::SourceFile;
 
 /// Not ours, or not written by hand.
-const SKIPPED: [&str; 8] =
-    ["target", "node_modules", ".git", "corpus", "artifacts", "Cargo.lock", "package-lock.json", "LICENSE"];
+const SKIPPED: [&str; 9] =
+    ["target", "node_modules", "vendor", ".git", "corpus", "artifacts", "Cargo.lock", "package-lock.json", "LICENSE"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

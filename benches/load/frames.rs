@@ -29,7 +29,7 @@ pub(crate) fn each(bytes: &[u8], mut take: impl FnMut(Seen<'_>)) -> usize {
 }
 
 /// The lengths of a frame's header and payload, once its header is whole.
-fn header(bytes: &[u8]) -> Option<(usize, usize)> {
+pub(crate) fn header(bytes: &[u8]) -> Option<(usize, usize)> {
     match *bytes.get(1)? {
         126 => Some((4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)))),
         127 => Some((10, usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?)),

@@ -58,6 +58,8 @@ pub enum TypeKind {
     Composite {
         fields: Vec<Field>,
     },
+    /// Its label as a JSON string.
+    Enum,
     /// Every other type: its text as a JSON string.
     Text,
     /// Written like [`TypeKind::Text`], although `row_to_json` writes something else.

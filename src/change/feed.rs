@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Lsn, PgTimestamp, Relation, Row};
+use super::{Broadcast, BroadcastError, Lsn, PgTimestamp, Relation, Row};
 
 /// What the replica identity made Postgres send of the row before the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,15 @@ pub struct Change {
     pub ordinal: u64,
 }
 
+/// A broadcast within a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// One of the same count as [`Change::ordinal`].
+    pub ordinal: u64,
+    /// One that can't be read counts, too, so that another version that can read it counts alike.
+    pub broadcast: Result<Broadcast, BroadcastError>,
+}
+
 /// A committed transaction's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransactionHeader {
@@ -60,16 +69,36 @@ pub struct TransactionHeader {
     pub commit_timestamp: PgTimestamp,
 }
 
+/// A transaction as the session knows it that has committed it: enough to tell when it has come through the feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// 32-bit, wraps.
+    pub xid: u32,
+    /// A position after its commit; none where the session ended before it could be asked.
+    pub before: Option<Lsn>,
+}
+
 /// A transaction, or a slice of a large one: Postgres sends a transaction only after its commit, so
 /// that a part can be passed on before the rest has arrived.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TransactionPart {
     pub header: TransactionHeader,
     pub changes: Vec<Change>,
+    /// What SQL said to topics between them: order is that of ordinals.
+    pub announcements: Vec<Announcement>,
     /// No part of this transaction came before.
     pub first: bool,
     /// Where the transaction's last record ends, with its last part: what may be acknowledged once it is handled.
     pub end_lsn: Option<Lsn>,
+}
+
+impl TransactionPart {
+    /// That of the part's last change or announcement; none where it has neither.
+    #[must_use]
+    pub fn last_ordinal(&self) -> Option<u64> {
+        let change = self.changes.last().map(|change| change.ordinal);
+        change.max(self.announcements.last().map(|announcement| announcement.ordinal))
+    }
 }
 
 /// Which database the feed comes from; another one is another feed, whatever the LSNs say.
@@ -96,6 +125,16 @@ pub struct Acknowledgement {
     pub position: Lsn,
 }
 
+/// A table of which the feed lacks something that no change tells: whoever watched it has to begin afresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableHole {
+    /// Its name when it was watched.
+    pub schema: Arc<str>,
+    pub name: Arc<str>,
+    /// For the operator.
+    pub reason: String,
+}
+
 /// What replication tells the hub, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FeedEvent {
@@ -112,6 +151,14 @@ pub enum FeedEvent {
         relations: Vec<Arc<Relation>>,
     },
     Part(TransactionPart),
+    /// Said outside of any transaction, after everything that came before it. It is not said again.
+    Broadcast(Broadcast),
+    /// What the publication gives has changed, and the feed has come past that.
+    Published {
+        /// Every table that it gives now.
+        relations: Vec<Arc<Relation>>,
+        holes: Vec<TableHole>,
+    },
     /// Nothing is pending up to here (a keepalive between transactions).
     Progress(Lsn),
     /// Continuity is lost: `reason` is for the operator. Everyone must resync.

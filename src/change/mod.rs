@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no tokio. Knows nothing of topics or clients. `replication` produces these
 //! types, `routing` and `hub` consume them; [`json`] writes a row exactly as `row_to_json` would.
 
+mod broadcast;
 pub mod catalogue;
 pub mod feed;
 pub mod json;
@@ -12,9 +13,11 @@ mod row;
 mod timestamp;
 mod visibility;
 
+pub use broadcast::{BROADCAST_PREFIX, Broadcast, BroadcastError, BroadcastPayload};
 pub use catalogue::{Type, TypeCatalogue, TypeKind};
 pub use feed::{
-    Acknowledgement, Ancestor, Change, FeedEvent, FeedSystem, OldRow, Operation, TransactionHeader, TransactionPart,
+    Acknowledgement, Ancestor, Announcement, Change, Committed, FeedEvent, FeedSystem, OldRow, Operation, TableHole,
+    TransactionHeader, TransactionPart,
 };
 pub use lsn::{Lsn, ParseLsnError};
 pub use relation::{Column, Oid, Relation, RelationId, ReplicaIdentity};

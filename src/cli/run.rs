@@ -12,8 +12,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::{FAILURE, Outcome, load, output};
 use crate::app;
 use crate::config::catalogue::{gather, judge};
-use crate::config::code::Code;
-use crate::config::{Config, Finding, Severity};
+use crate::config::{Config, Finding};
 use crate::replication::wire::{Disposition, WireError, classify, connect_sql};
 use crate::telemetry::logging;
 
@@ -38,8 +37,7 @@ pub(super) struct Arguments {
 
 pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
     let loaded = load(path)?;
-    let mut findings = loaded.findings;
-    refuse_what_cannot_be_enforced(&mut findings);
+    let findings = loaded.findings;
     let refused = findings.iter().any(Finding::is_error);
     let (Some(config), false) = (loaded.config, refused) else {
         output::findings(&findings, &loaded.source);
@@ -49,13 +47,6 @@ pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
     logging::init(arguments.log_format, LevelFilter::INFO);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(&config))
-}
-
-/// What `check` warns of, `run` must not do: an auth mode that is not carried out would let anyone in.
-fn refuse_what_cannot_be_enforced(findings: &mut [Finding]) {
-    for finding in findings.iter_mut().filter(|finding| finding.code == Code::AuthModeUnavailable) {
-        finding.severity = Severity::Error;
-    }
 }
 
 async fn serve(config: &Config) -> Outcome {
@@ -96,20 +87,5 @@ async fn wait_for_server(config: &Config, deadline: Instant) -> Result<Client, W
         }
         tracing::warn!(%error, advice = verdict.advice, "the database can't be reached yet, trying again");
         sleep(RETRY_INTERVAL).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_auth_mode_that_is_not_enforced_is_refused() {
-        let mut findings = vec![
-            Finding::warning(Code::AuthModeUnavailable, "no tokens yet"),
-            Finding::warning(Code::NoRoutes, "no routes"),
-        ];
-        refuse_what_cannot_be_enforced(&mut findings);
-        assert_eq!(findings.iter().map(Finding::is_error).collect::<Vec<_>>(), [true, false]);
     }
 }

@@ -16,6 +16,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
@@ -28,14 +31,16 @@ use session::{Beginning, Next, RefusedJoin, Session};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// As Phoenix' own client: half of what a gateway waits for by default.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
+/// How long the last lines may take to be read, once a signal has come.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// A message is a part of a transaction, of half a MiB by default; a single value may be up to 256 MiB, and more when
 /// it is escaped.
 const MESSAGE_BYTES_MAX: usize = 2 << 30;
 
 const AFTER_HELP: &str = "\
-A line is one update: {\"cursor\", \"commit_timestamp\", \"xid\", \"op\", \"schema\", \"table\", \"record\", …}. The last \
-line of a transaction (or of a part of a large one) has a cursor, the others have null: whoever has handled a line \
-with a cursor can continue after it with --cursor.
+A line is one update: {\"cursor\", \"commit_timestamp\", \"xid\", \"op\", \"schema\", \"table\", \"record\", …}. \
+The last line of a transaction (or of a part of a large one) has a cursor, the others have null: whoever has handled \
+a line with a cursor can continue after it with --cursor.
 
   walcast tail updates:feed | jq -c 'select(.op == \"insert\") | .record'";
 
@@ -55,10 +60,13 @@ pub(super) struct Arguments {
     /// Begin with the current rows, unless --cursor can be continued
     #[arg(long)]
     snapshot: bool,
-    /// The gateway, as in ws://127.0.0.1:4000 or wss://example.com/socket/websocket?token=… [default: the
+    /// The gateway, as in ws://127.0.0.1:4000 or wss://example.com/socket/websocket [default: the
     /// configuration's server.listen, on this machine]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// The token to show, where the gateway asks for one
+    #[arg(long, value_name = "JWT", env = "WALCAST_TOKEN", hide_env_values = true)]
+    token: Option<String>,
 }
 
 /// Why there is nothing more to print.
@@ -70,6 +78,10 @@ enum TailError {
     Url { url: String, source: Box<WsError> },
     #[error("{url} answers HTTP {status}, which no retry will change: is this the gateway's address?")]
     NotAGateway { url: String, status: u16 },
+    #[error("{url} lets nobody in like this (HTTP {status}): give a valid token with --token or as WALCAST_TOKEN")]
+    NotLetIn { url: String, status: u16 },
+    #[error("the token can't be sent: it holds characters that no token has")]
+    Token,
     #[error(transparent)]
     Refused(#[from] RefusedJoin),
     #[error("write to standard output: {0}")]
@@ -84,8 +96,9 @@ pub(super) fn execute(config: Option<&Path>, arguments: Arguments) -> Outcome {
         None => endpoint::of_listener(load(config)?.config.ok_or(TailError::Config)?.server.listen),
     };
     let session = Session::new(arguments.topic, arguments.cursor, arguments.snapshot);
+    let authorization = arguments.token.map(|token| authorization(&token)).transpose()?;
     let runtime = super::runtime()?;
-    let ended = runtime.block_on(Tail::new(url, session).run());
+    let ended = runtime.block_on(Tail::new(url, authorization, session).run());
     // A write that nobody reads must not keep the process.
     runtime.shutdown_background();
     match ended {
@@ -102,23 +115,31 @@ pub(super) fn execute(config: Option<&Path>, arguments: Arguments) -> Outcome {
     }
 }
 
+fn authorization(token: &str) -> Result<HeaderValue, TailError> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| TailError::Token)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 struct Tail {
     url: String,
+    authorization: Option<HeaderValue>,
     session: Session,
     /// Everything up to here is on standard output.
     printed: Option<String>,
     backoff: Backoff,
     stdout: tokio::io::Stdout,
+    /// What standard output has not taken yet.
     lines: Vec<u8>,
 }
 
 impl Tail {
-    fn new(url: String, session: Session) -> Self {
+    fn new(url: String, authorization: Option<HeaderValue>, session: Session) -> Self {
         let printed = session.cursor().map(str::to_owned);
         let stdout = tokio::io::stdout();
-        Self { url, session, printed, backoff: Backoff::default(), stdout, lines: Vec::new() }
+        Self { url, authorization, session, printed, backoff: Backoff::default(), stdout, lines: Vec::new() }
     }
 
     /// Until a signal comes; the cursor to continue from.
@@ -130,6 +151,10 @@ impl Tail {
             _ = interrupt.recv() => Ok(()),
             _ = terminate.recv() => Ok(()),
         }?;
+        // A signal may come while lines are on their way to standard output, which has them in a moment.
+        if self.lines.is_empty() && matches!(timeout(FLUSH_TIMEOUT, self.stdout.flush()).await, Ok(Ok(()))) {
+            self.printed = self.session.cursor().map(str::to_owned);
+        }
         Ok(self.printed)
     }
 
@@ -148,19 +173,25 @@ impl Tail {
 
     /// The inner error is one that may pass.
     async fn connect(&self) -> Result<Result<Socket, String>, TailError> {
-        let url = &self.url;
+        let url = endpoint::shown(&self.url);
+        let bad_url = |error| TailError::Url { url: url.to_owned(), source: Box::new(error) };
+        let mut request = self.url.as_str().into_client_request().map_err(bad_url)?;
+        request.headers_mut().extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
         let limits = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));
         let nodelay = true;
-        match timeout(CONNECT_TIMEOUT, connect_async_with_config(url, Some(limits), nodelay)).await {
+        match timeout(CONNECT_TIMEOUT, connect_async_with_config(request, Some(limits), nodelay)).await {
             Ok(Ok((socket, _))) => Ok(Ok(socket)),
             Ok(Err(WsError::Http(response))) if response.status().is_client_error() => {
-                Err(TailError::NotAGateway { url: url.clone(), status: response.status().as_u16() })
+                let (url, status) = (url.to_owned(), response.status().as_u16());
+                Err(if status == 403 {
+                    TailError::NotLetIn { url, status }
+                } else {
+                    TailError::NotAGateway { url, status }
+                })
             }
-            Ok(Err(error @ (WsError::Url(_) | WsError::HttpFormat(_)))) => {
-                Err(TailError::Url { url: url.clone(), source: Box::new(error) })
-            }
+            Ok(Err(error @ (WsError::Url(_) | WsError::HttpFormat(_)))) => Err(bad_url(error)),
             Ok(Err(error)) => Ok(Err(format!("can't connect to {url}: {error}"))),
             Err(_) => Ok(Err(format!("can't connect to {url}: no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
         }
@@ -224,8 +255,8 @@ impl Tail {
     async fn print(&mut self) -> Result<(), TailError> {
         if !self.lines.is_empty() {
             self.stdout.write_all(&self.lines).await.map_err(TailError::Output)?;
-            self.stdout.flush().await.map_err(TailError::Output)?;
             self.lines.clear();
+            self.stdout.flush().await.map_err(TailError::Output)?;
         }
         self.printed = self.session.cursor().map(str::to_owned);
         Ok(())

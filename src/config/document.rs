@@ -5,6 +5,7 @@
 //! TOML and findings, and nothing of what the keys mean.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -116,6 +117,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The section `[name]` within another, known to findings as `path`; `None` where it is not there.
+    pub(super) fn subsection<'d>(
+        &mut self,
+        section: &mut Section<'d>,
+        name: &'static str,
+        path: &'static str,
+    ) -> Option<Section<'d>> {
+        let value = section.value(name)?;
+        match value.get_ref() {
+            DeValue::Table(table) => Some(Section::new(path, Some(value.span()), table)),
+            other => {
+                let help = format!("write `[{path}]`");
+                self.wrong_type(&format!("`{path}`"), other, value.span(), "a section", &help);
+                None
+            }
+        }
+    }
+
     /// Every `[[name]]`, in the order of the file.
     pub(super) fn sections<'d>(&mut self, root: &mut Section<'d>, name: &'static str) -> Vec<Section<'d>> {
         let Some(value) = root.value(name) else { return Vec::new() };
@@ -196,6 +215,22 @@ impl<'a> Reader<'a> {
             finding = finding.label(span, format!("`{key}` must stand in this section"));
         }
         self.findings.push(finding.help(help));
+    }
+
+    /// `true` or `false`, with its span where it is written.
+    pub(super) fn flag(&mut self, section: &mut Section<'_>, key: &'static str) -> Option<(bool, Span)> {
+        let value = section.value(key)?;
+        if let DeValue::Boolean(flag) = value.get_ref() {
+            return Some((*flag, value.span()));
+        }
+        let help = format!("write `{key} = true` or `{key} = false`");
+        self.wrong_type(&format!("`{}`", section.path(key)), value.get_ref(), value.span(), "true or false", &help);
+        None
+    }
+
+    /// The folder of the file, which relative paths in it start from.
+    pub(super) fn folder(&self) -> &Path {
+        Path::new(self.source.name()).parent().unwrap_or_else(|| Path::new(""))
     }
 
     pub(super) fn texts(&mut self, section: &mut Section<'_>, key: &'static str) -> Option<TextList> {

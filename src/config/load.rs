@@ -13,7 +13,7 @@ use super::diagnostic::{Finding, sort};
 use super::document::{Reader, Section};
 use super::expand::Environment;
 use super::source::Source;
-use super::{Config, routes, sections};
+use super::{Config, auth, channels, routes, sections, write};
 
 /// Why there is no text to judge.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,7 @@ fn read_text(path: &Path) -> io::Result<Option<String>> {
     Ok((text.len() as u64 <= FILE_BYTES_MAX).then_some(text))
 }
 
-/// Judges a file that has been read. Pure but for what `environment` does.
+/// Judges a file that has been read. Pure but for what `environment` does, and for the key files that `[auth]` names.
 #[must_use]
 pub fn parse(source: Source, environment: &Environment<'_>) -> Loaded {
     let source = Arc::new(source);
@@ -83,13 +83,14 @@ struct Draft {
     auth: super::Auth,
     replay: super::Replay,
     routes: Vec<super::Route>,
+    channels: Vec<super::Channel>,
     limits: super::Limits,
 }
 
 impl Draft {
     fn complete(self, source: Arc<Source>) -> Config {
-        let Self { postgres, server, auth, replay, routes, limits } = self;
-        Config { source, postgres, server, auth, replay, routes, limits }
+        let Self { postgres, server, auth, replay, routes, channels, limits } = self;
+        Config { source, postgres, server, auth, replay, routes, channels, limits }
     }
 }
 
@@ -98,13 +99,17 @@ fn read_document(reader: &mut Reader<'_>, document: &DeTable<'_>) -> (Option<Dra
     let mut root = Section::root(document);
     let postgres = sections::postgres(reader, &mut root);
     let server = sections::server(reader, &mut root);
-    let auth = sections::auth(reader, &mut root);
+    let auth = auth::section(reader, &mut root);
     let replay = sections::replay(reader, &mut root);
     let limits = sections::limits(reader, &mut root);
     let (routes, count) = routes::read(reader, &mut root, limits.topic);
+    let channels = channels::read(reader, &mut root, &routes);
+    if let Some(auth) = &auth {
+        write::judge_roles(reader, &routes, auth);
+    }
     sections::later(reader, &mut root);
     reader.finish(root);
-    let draft = || Some(Draft { postgres: postgres?, server, auth: auth?, replay, routes, limits });
+    let draft = || Some(Draft { postgres: postgres?, server, auth: auth?, replay, routes, channels, limits });
     (draft(), count)
 }
 

@@ -6,10 +6,13 @@
 //! Config + ServerFacts ──catalogue::judge──▶ Vec<Finding>         what is wrong on the server
 //! ```
 //!
-//! It knows `routing`'s types, whose parsers judge table patterns and topics, and the wire client's connection string.
+//! It knows `routing`'s types, whose parsers judge table patterns and topics, `auth`'s, which judge keys and origins, and the
+//! wire client's connection string.
 //! It does not know what is built from a configuration.
 
+mod auth;
 pub mod catalogue;
+mod channels;
 pub mod code;
 pub mod defaults;
 pub mod diagnostic;
@@ -23,15 +26,16 @@ mod sections;
 mod source;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::{Origins, Tokens};
 use crate::replication::wire::ConnectionConfig;
-use crate::routing::{RouteSpec, RouteTable, TooManyRoutes};
+use crate::routing::{ChannelSpec, ChannelTable, RouteSpec, RouteTable, TooManyRoutes, WritableRoute, WritePolicy};
 
 pub use diagnostic::{Finding, Severity, Span};
 pub use expand::Environment;
@@ -49,6 +53,8 @@ pub struct Config {
     pub replay: Replay,
     /// In the order of the file.
     pub routes: Vec<Route>,
+    /// In the order of the file.
+    pub channels: Vec<Channel>,
     pub limits: Limits,
 }
 
@@ -59,6 +65,24 @@ impl Config {
     /// There are more than a table can hold.
     pub fn route_table(&self) -> Result<RouteTable, TooManyRoutes> {
         RouteTable::new(self.routes.iter().map(|route| route.spec.clone()).collect())
+    }
+
+    /// The channels without their places in the file.
+    #[must_use]
+    pub fn channel_table(&self) -> ChannelTable {
+        ChannelTable::new(self.channels.iter().map(|channel| channel.spec.clone()))
+    }
+}
+
+impl Config {
+    /// The routes that clients may write by.
+    #[must_use]
+    pub fn writable_routes(&self) -> Vec<WritableRoute> {
+        let writable = |route: &Route| {
+            let policy = route.write.as_ref()?.policy.clone();
+            Some(WritableRoute { route: route.spec.clone(), policy })
+        };
+        self.routes.iter().filter_map(writable).collect()
     }
 }
 
@@ -116,51 +140,17 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Operators: all of that plus metrics, readiness and the inspector.
     pub admin: SocketAddr,
+    /// The pages from which browsers may connect.
+    pub origins: Origins,
 }
 
 /// `[auth]`: who may connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Auth {
     /// Anyone.
     None,
     /// Whoever shows a valid token.
-    Jwt(Jwt),
-}
-
-/// What makes a token valid.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Jwt {
-    pub key: JwtKey,
-    pub audience: Option<String>,
-    pub issuer: Option<String>,
-    pub leeway: Duration,
-}
-
-/// What a token's signature is checked with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JwtKey {
-    /// HS256.
-    Secret(Secret),
-    /// RS256, ES256 or EdDSA, PEM.
-    PublicKeyFile(PathBuf),
-    JwksUrl(String),
-}
-
-/// A text that no log and no error may show.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
+    Jwt(Tokens),
 }
 
 /// `[replay]`: how far back a cursor may reach.
@@ -179,6 +169,26 @@ pub struct Replay {
 pub struct Route {
     pub spec: RouteSpec,
     pub spans: RouteSpans,
+    /// `[route.write]`, where clients may write.
+    pub write: Option<Write>,
+}
+
+/// `[route.write]` and where its parts stand in the file.
+#[derive(Debug, Clone)]
+pub struct Write {
+    pub policy: WritePolicy,
+    pub spans: WriteSpans,
+}
+
+/// Where findings about writes point at.
+#[derive(Debug, Clone)]
+pub struct WriteSpans {
+    pub section: Span,
+    /// One for each of `columns`, in order.
+    pub columns: Vec<Span>,
+    /// The key that names the version's or the timestamp's column; the section's where it is left out.
+    pub conflict_column: Span,
+    pub role: Option<Span>,
 }
 
 /// Where findings about a route point at.
@@ -191,6 +201,21 @@ pub struct RouteSpans {
     /// One for each of `columns`, in order.
     pub columns: Vec<Span>,
     pub ops: Option<Span>,
+}
+
+/// A `[[channel]]` and where its parts stand in the file.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    pub spec: ChannelSpec,
+    pub spans: ChannelSpans,
+}
+
+/// Where findings about a channel point at.
+#[derive(Debug, Clone)]
+pub struct ChannelSpans {
+    pub topic: Span,
+    /// One for each of `publish`, in order.
+    pub publish: Vec<Span>,
 }
 
 /// `[limits]`: what one client, and all of them together, may take.
@@ -216,10 +241,38 @@ pub struct Limits {
     pub snapshots: u32,
     /// Rows in one snapshot.
     pub snapshot_rows: u64,
+    /// The payload of a client's broadcast, in bytes.
+    pub broadcast: u64,
+    /// Broadcasts and presence updates of one connection, in the long run.
+    pub broadcasts_per_second: u32,
+    /// So many of them may come at once.
+    pub broadcast_burst: u32,
+    /// Members of one topic with presence.
+    pub presence_members: u32,
+    /// What one member may say of itself, in bytes.
+    pub presence_meta: u64,
+    /// Connections to the database for clients' writes.
+    pub write_connections: u32,
+    /// Writes that wait for one of these.
+    pub write_queue: u32,
+    /// Changes in one `sync_request`.
+    pub write_changes: u32,
+    /// `sync_request`s of one connection that are not answered yet.
+    pub writes_per_connection: u32,
+    /// How long one `sync_request` may take …
+    pub write_timeout: Duration,
+    /// … and how long it may wait for others' locks.
+    pub write_lock_timeout: Duration,
+    /// How long what came of it is remembered.
+    pub write_retention: Duration,
     /// How long a connection may be silent.
     pub idle: Duration,
     /// How long a client may take over its HTTP request.
     pub handshake: Duration,
+    /// How long a poll waits for messages.
+    pub poll: Duration,
+    /// How long an event stream is quiet before it is sent a comment.
+    pub keep_alive: Duration,
 }
 
 impl Default for Limits {
@@ -235,8 +288,22 @@ impl Default for Limits {
             part_bytes: defaults::PART_BYTES,
             snapshots: defaults::SNAPSHOTS,
             snapshot_rows: u64::from(defaults::SNAPSHOT_ROWS),
+            broadcast: defaults::BROADCAST,
+            broadcasts_per_second: defaults::BROADCASTS_PER_SECOND,
+            broadcast_burst: defaults::BROADCAST_BURST,
+            presence_members: defaults::PRESENCE_MEMBERS,
+            presence_meta: defaults::PRESENCE_META,
+            write_connections: defaults::WRITE_CONNECTIONS,
+            write_queue: defaults::WRITE_QUEUE,
+            write_changes: defaults::WRITE_CHANGES,
+            writes_per_connection: defaults::WRITES_PER_CONNECTION,
+            write_timeout: defaults::WRITE_TIMEOUT,
+            write_lock_timeout: defaults::WRITE_LOCK_TIMEOUT,
+            write_retention: defaults::WRITE_RETENTION,
             idle: defaults::IDLE,
             handshake: defaults::HANDSHAKE,
+            poll: defaults::POLL,
+            keep_alive: defaults::KEEP_ALIVE,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::code::Code;
 use super::diagnostic::{Finding, Span, closest, quoted_list};
 use super::document::{Reader, Section, TextList};
 use super::expand::Text;
-use super::{Route, RouteSpans};
+use super::{Route, RouteSpans, write};
 use crate::routing::{
     Int8Format, MAX_ROUTES, Op, Ops, PatternErrorKind, Piece, RouteSpec, TablePattern, Template, TemplateErrorKind,
 };
@@ -14,19 +14,19 @@ use crate::routing::{
 /// What changes are pushed as, unless a route says otherwise.
 pub(super) const EVENT: &str = "new_updates";
 /// An event's length stands in one byte of Phoenix' binary frames.
-const EVENT_BYTES_MAX: usize = 255;
+pub(super) const EVENT_BYTES_MAX: usize = 255;
 /// Phoenix' own topic, for heartbeats.
 const PHOENIX_TOPIC: &str = "phoenix";
 /// Events with these beginnings are answered by the protocol itself.
-const RESERVED_PREFIXES: [&str; 2] = ["phx_", "chan_reply_"];
+pub(super) const RESERVED_PREFIXES: [&str; 2] = ["phx_", "chan_reply_"];
 /// Events that clients, or walcast itself, give a meaning of their own.
-const RESERVED_EVENTS: [&str; 3] = ["presence_state", "presence_diff", "cursor"];
+pub(super) const RESERVED_EVENTS: [&str; 3] = ["presence_state", "presence_diff", "cursor"];
 
 /// The usable routes, and how many there are in all. `topic_bytes_max` is `limits.topic`.
 pub(super) fn read(reader: &mut Reader<'_>, root: &mut Section<'_>, topic_bytes_max: u64) -> (Vec<Route>, usize) {
     let sections = reader.sections(root, "route");
     let count = sections.len();
-    if root.key_span("route").is_none() {
+    if root.key_span("route").is_none() && root.key_span("channel").is_none() {
         reader.findings.push(
             Finding::warning(Code::NoRoutes, "there is no `[[route]]`, so that no change reaches anyone")
                 .help("add one: `[[route]]`, `table = \"public.articles\"`, `topic = \"updates:feed\"`"),
@@ -51,6 +51,7 @@ fn route(reader: &mut Reader<'_>, mut section: Section<'_>, topic_bytes_max: u64
     let ops = reader.texts(&mut section, "ops");
     let event = reader.text(&mut section, "event");
     let int8 = reader.choice(&mut section, "int8", &[("number", Int8Format::Number), ("string", Int8Format::String)]);
+    let write = write::read(reader, &mut section);
     refuse_later_keys(reader, &mut section);
     reader.finish(section);
 
@@ -70,15 +71,15 @@ fn route(reader: &mut Reader<'_>, mut section: Section<'_>, topic_bytes_max: u64
         ops: ops_span,
     };
     let int8 = int8.map(|(format, _)| format).unwrap_or_default();
-    Some(Route { spec: RouteSpec { table, topic, columns, ops, event: Arc::from(event), int8 }, spans })
+    let spec = RouteSpec { table, topic, columns, ops, event: Arc::from(event), int8 };
+    let write = write.inspect(|write| write::judge(reader, write, &spec, &spans));
+    Some(Route { spec, spans, write })
 }
 
 fn refuse_later_keys(reader: &mut Reader<'_>, section: &mut Section<'_>) {
     let help = "remove the key only if every row of the table may be seen by everyone who joins the topic";
     reader.refuse(section, "where", "rows that it is meant to keep back would be sent", help);
     reader.refuse(section, "allow", "anyone could join the topic that it is meant to guard", help);
-    let why = "clients' writes would be refused one by one; better to know now";
-    reader.refuse(section, "write", why, "remove the section; the route's live updates work without it");
 }
 
 fn pattern(reader: &mut Reader<'_>, text: &Text) -> Option<TablePattern> {
@@ -152,7 +153,7 @@ fn check_length(reader: &mut Reader<'_>, template: &Template, text: &Text, bytes
 }
 
 /// The brace or word that starts at a parser's error offset.
-fn culprit(value: &str, offset: usize) -> std::ops::Range<usize> {
+pub(super) fn culprit(value: &str, offset: usize) -> std::ops::Range<usize> {
     let rest = value.get(offset..).unwrap_or_default();
     let end = match rest.chars().next() {
         Some('{') => rest.find('}').map_or(rest.len(), |close| close + 1),
@@ -176,12 +177,12 @@ fn topic_columns(template: &Template, text: &Text) -> Vec<Span> {
     spans
 }
 
-fn checked_columns(reader: &mut Reader<'_>, list: TextList) -> Option<(Vec<String>, Vec<Span>)> {
+pub(super) fn checked_columns(reader: &mut Reader<'_>, list: TextList) -> Option<(Vec<String>, Vec<Span>)> {
     if list.items.is_empty() {
         empty_list(reader, list.span, "columns", "no column would be sent", "leave `columns` out to send all");
         return None;
     }
-    repeated(reader, &list, Code::DuplicateColumn, "column");
+    repeated(reader, &list.items, Code::DuplicateColumn, "column");
     Some(list.items.into_iter().map(|text| (text.value, text.span)).unzip())
 }
 
@@ -190,7 +191,7 @@ fn checked_ops(reader: &mut Reader<'_>, list: &TextList) -> Ops {
         empty_list(reader, list.span.clone(), "ops", "no change would be sent", "leave `ops` out to send all");
         return Ops::ALL;
     }
-    repeated(reader, list, Code::DuplicateOp, "op");
+    repeated(reader, &list.items, Code::DuplicateOp, "op");
     let mut ops = Ops::NONE;
     for text in &list.items {
         match text.value.parse::<Op>() {
@@ -212,15 +213,15 @@ fn unknown_op(reader: &mut Reader<'_>, text: &Text) {
     );
 }
 
-fn empty_list(reader: &mut Reader<'_>, span: Span, key: &str, what: &str, help: &str) {
+pub(super) fn empty_list(reader: &mut Reader<'_>, span: Span, key: &str, what: &str, help: &str) {
     reader
         .findings
         .push(Finding::error(Code::EmptyList, format!("`route.{key}` is empty")).label(span, what).help(help));
 }
 
-fn repeated(reader: &mut Reader<'_>, list: &TextList, code: Code, noun: &str) {
-    for (index, text) in list.items.iter().enumerate() {
-        if let Some(first) = list.items.iter().take(index).find(|earlier| earlier.value == text.value) {
+pub(super) fn repeated(reader: &mut Reader<'_>, items: &[Text], code: Code, noun: &str) {
+    for (index, text) in items.iter().enumerate() {
+        if let Some(first) = items.iter().take(index).find(|earlier| earlier.value == text.value) {
             reader.findings.push(
                 Finding::error(code, format!("{noun} `{}` is listed twice", text.value))
                     .label(text.span.clone(), "again here")

@@ -1,15 +1,15 @@
-//! Every section but the routes: which keys it has, what they default to, and what is wrong with their values.
+//! Every section but the routes and `[auth]`: which keys it has, what they default to, and what is wrong with their values.
 
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::PathBuf;
 
+use super::auth;
 use super::code::Code;
 use super::defaults as default;
 use super::diagnostic::{Finding, Span};
 use super::document::{Reader, Section};
 use super::expand::Text;
-use super::{Auth, Jwt, JwtKey, Limits, Postgres, PostgresSpans, PublicationName, Replay, Secret, Server, SlotName};
+use super::{Limits, Postgres, PostgresSpans, PublicationName, Replay, Server, SlotName};
 use crate::replication::wire::ConnectionConfig;
 
 /// Postgres cuts longer names off (`NAMEDATALEN - 1`).
@@ -95,6 +95,7 @@ pub(super) fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server 
     let mut section = reader.section(root, "server");
     let (listen, listen_span) = address(reader, &mut section, "listen", default::LISTEN);
     let (admin, admin_span) = address(reader, &mut section, "admin", default::ADMIN);
+    let origins = auth::origins(reader, &mut section);
     reader.finish(section);
     if listen.port() != 0 && collide(listen, admin) {
         let mut finding = Finding::error(Code::SameAddress, "`server.listen` and `server.admin` are the same address")
@@ -107,7 +108,7 @@ pub(super) fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server 
         }
         reader.findings.push(finding);
     }
-    Server { listen, admin }
+    Server { listen, admin, origins }
 }
 
 /// Every interface includes each single one.
@@ -142,79 +143,6 @@ fn address(
             .help(help),
     );
     (default, span)
-}
-
-#[derive(Clone, Copy)]
-enum AuthMode {
-    None,
-    Jwt,
-}
-
-/// `None` only together with a finding.
-pub(super) fn auth(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<Auth> {
-    let mut section = reader.section(root, "auth");
-    let modes = [("jwt", AuthMode::Jwt), ("none", AuthMode::None)];
-    let mode = reader.choice(&mut section, "mode", &modes);
-    if section.key_span("mode").is_none() {
-        let help = "write `[auth]` and `mode = \"none\"` to let anyone in; there is no silent open door";
-        reader.missing(&section, "mode", help);
-    }
-    let keys = auth_keys(reader, &mut section);
-    let audience = reader.text(&mut section, "audience").map(|text| text.value);
-    let issuer = reader.text(&mut section, "issuer").map(|text| text.value);
-    let leeway = reader.duration(&mut section, "leeway", default::LEEWAY, default::LEEWAY_ALLOWED);
-    reader.finish(section);
-    match mode? {
-        (AuthMode::None, span) => {
-            no_keys(reader, &keys, span);
-            Some(Auth::None)
-        }
-        (AuthMode::Jwt, span) => {
-            let key = one_key(reader, keys, span.clone());
-            reader.findings.push(
-                Finding::warning(Code::AuthModeUnavailable, "this version can't check tokens yet")
-                    .label(span, "`walcast run` refuses to serve with this mode")
-                    .note("serving without the check would let anyone in")
-                    .help("write `mode = \"none\"` where everyone who reaches the port may see every route's rows"),
-            );
-            Some(Auth::Jwt(Jwt { key: key?, audience, issuer, leeway }))
-        }
-    }
-}
-
-fn auth_keys(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Vec<(JwtKey, Span)> {
-    let secret = reader.text(section, "secret").map(|text| (JwtKey::Secret(Secret(text.value)), text.span));
-    let file = reader.text(section, "public_key_file");
-    let file = file.map(|text| (JwtKey::PublicKeyFile(PathBuf::from(text.value)), text.span));
-    let jwks = reader.text(section, "jwks_url").map(|text| (JwtKey::JwksUrl(text.value), text.span));
-    secret.into_iter().chain(file).chain(jwks).collect()
-}
-
-fn no_keys(reader: &mut Reader<'_>, keys: &[(JwtKey, Span)], mode: Span) {
-    if let Some((_, span)) = keys.first() {
-        reader.findings.push(
-            Finding::warning(Code::AuthKeys, "a key for tokens is given, but no token is checked")
-                .label(span.clone(), "not used")
-                .label(mode, "with this mode anyone may connect")
-                .help("remove the key, or write `mode = \"jwt\"`"),
-        );
-    }
-}
-
-fn one_key(reader: &mut Reader<'_>, keys: Vec<(JwtKey, Span)>, mode: Span) -> Option<JwtKey> {
-    let help = "give one of `secret` (HS256), `public_key_file` (RS256, ES256, EdDSA) and `jwks_url`";
-    let finding = match &*keys {
-        [(JwtKey::Secret(secret), span)] if secret.expose().is_empty() => {
-            Finding::error(Code::AuthKeys, "the secret is empty").label(span.clone(), "anyone could sign with it")
-        }
-        [_] => return keys.into_iter().next().map(|(key, _)| key),
-        [] => Finding::error(Code::AuthKeys, "nothing to check tokens with").label(mode, "this mode needs a key"),
-        [(_, first), (_, second), ..] => Finding::error(Code::AuthKeys, "more than one key to check tokens with")
-            .label(second.clone(), "which one is to be used?")
-            .label(first.clone(), "the first is here"),
-    };
-    reader.findings.push(finding.help(help));
-    None
 }
 
 pub(super) fn replay(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Replay {
@@ -255,15 +183,75 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
         )),
         idle: reader.duration(section, "idle", default::IDLE, default::IDLE_ALLOWED),
         handshake: reader.duration(section, "handshake", default::HANDSHAKE, default::HANDSHAKE_ALLOWED),
+        poll: reader.duration(section, "poll", default::POLL, default::POLL_ALLOWED),
+        keep_alive: reader.duration(section, "keep_alive", default::KEEP_ALIVE, default::KEEP_ALIVE_ALLOWED),
+        ..what_clients_may_say(reader, section)
     };
     reader.finish(limits);
     values
 }
 
+/// The limits of broadcasts, presence and writes.
+fn what_clients_may_say(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Limits {
+    Limits {
+        broadcast: reader.size(section, "broadcast", default::BROADCAST, default::BROADCAST_ALLOWED),
+        broadcasts_per_second: reader.count(
+            section,
+            "broadcasts_per_second",
+            default::BROADCASTS_PER_SECOND,
+            default::BROADCASTS_PER_SECOND_ALLOWED,
+        ),
+        broadcast_burst: reader.count(
+            section,
+            "broadcast_burst",
+            default::BROADCAST_BURST,
+            default::BROADCAST_BURST_ALLOWED,
+        ),
+        presence_members: reader.count(
+            section,
+            "presence_members",
+            default::PRESENCE_MEMBERS,
+            default::PRESENCE_MEMBERS_ALLOWED,
+        ),
+        presence_meta: reader.size(section, "presence_meta", default::PRESENCE_META, default::PRESENCE_META_ALLOWED),
+        write_connections: reader.count(
+            section,
+            "write_connections",
+            default::WRITE_CONNECTIONS,
+            default::WRITE_CONNECTIONS_ALLOWED,
+        ),
+        write_queue: reader.count(section, "write_queue", default::WRITE_QUEUE, default::WRITE_QUEUE_ALLOWED),
+        write_changes: reader.count(section, "write_changes", default::WRITE_CHANGES, default::WRITE_CHANGES_ALLOWED),
+        writes_per_connection: reader.count(
+            section,
+            "writes_per_connection",
+            default::WRITES_PER_CONNECTION,
+            default::WRITES_PER_CONNECTION_ALLOWED,
+        ),
+        write_timeout: reader.duration(
+            section,
+            "write_timeout",
+            default::WRITE_TIMEOUT,
+            default::WRITE_TIMEOUT_ALLOWED,
+        ),
+        write_lock_timeout: reader.duration(
+            section,
+            "write_lock_timeout",
+            default::WRITE_LOCK_TIMEOUT,
+            default::WRITE_LOCK_TIMEOUT_ALLOWED,
+        ),
+        write_retention: reader.duration(
+            section,
+            "write_retention",
+            default::WRITE_RETENTION,
+            default::WRITE_RETENTION_ALLOWED,
+        ),
+        ..Limits::default()
+    }
+}
+
 /// Sections of the design that this version does not carry out.
 pub(super) fn later(reader: &mut Reader<'_>, root: &mut Section<'_>) {
-    let why = "a `[[channel]]` says who may join and publish; without it carried out, nobody could";
-    reader.refuse(root, "channel", why, "remove the section; topics that routes feed work without it");
     let why = "every node would stream from the slot by itself, and all but one would fail";
     reader.refuse(root, "cluster", why, "remove the section and run one node; it is complete by itself");
 }

@@ -98,7 +98,7 @@ fn the_reference_file_says_every_key_and_its_default() {
     assert_eq!(reference.postgres.publication, default.postgres.publication);
     assert_eq!(reference.postgres.slot, default.postgres.slot);
     // The second route writes every default out; the third leaves everything to it.
-    let [_, written, left_out] = &reference.routes[..] else { panic!("three routes are expected") };
+    let [_, written, left_out, _] = &reference.routes[..] else { panic!("four routes are expected") };
     let same =
         RouteSpec { table: left_out.spec.table.clone(), topic: left_out.spec.topic.clone(), ..written.spec.clone() };
     assert_eq!(same, left_out.spec);
@@ -175,4 +175,45 @@ proptest::proptest! {
         let _shown = render::text(&loaded.findings, &loaded.source, Style::Plain);
         proptest::prop_assert!(loaded.config.is_some() || loaded.findings.iter().any(Finding::is_error));
     }
+}
+
+/// The findings for `[auth]` with these lines, as codes and notes of what is wrong.
+fn auth_findings(folder: &Path, lines: &str) -> Vec<(Code, String)> {
+    let text =
+        format!("postgres.url = 'postgres://db/shop'\n[[route]]\ntable = 'public.a'\ntopic = 'a'\n[auth]\n{lines}\n");
+    let loaded = load(&folder.join("walcast.toml").display().to_string(), &text);
+    loaded.findings.iter().map(|finding| (finding.code, format!("{finding:?}"))).collect()
+}
+
+#[test]
+fn keys_are_read_from_the_folder_of_the_file_and_refused_with_the_reason() {
+    use crate::auth::testing::{Issuer, key_set};
+    let folder = std::env::temp_dir().join(format!("walcast-keys-{:012x}", fastrand::u64(..) >> 16));
+    fs::create_dir(&folder).unwrap();
+    let issuer = Issuer::new(jsonwebtoken::Algorithm::ES256);
+    fs::write(folder.join("public.pem"), issuer.public_pem()).unwrap();
+    fs::write(folder.join("private.pem"), issuer.private_pem()).unwrap();
+    fs::write(folder.join("keys.json"), key_set(&[issuer.jwk("1")])).unwrap();
+    for good in ["public_key_file = 'public.pem'", "jwks_file = 'keys.json'", "jwks_url = 'https://id.example.com/k'"] {
+        assert_eq!(auth_findings(&folder, &format!("mode = 'jwt'\n{good}")), [], "{good}");
+    }
+    for (bad, code, reason) in [
+        ("public_key_file = 'private.pem'", Code::KeyFile, "private key"),
+        ("public_key_file = 'keys.json'", Code::KeyFile, "not a public key in PEM"),
+        ("public_key_file = '.'", Code::KeyFile, "directory"),
+        ("jwks_file = 'public.pem'", Code::KeyFile, "list `keys`"),
+        ("jwks_url = 'http://10.0.0.1/k'", Code::KeyUrl, "keys of their own"),
+        ("secret = ''", Code::AuthKeys, "empty"),
+        ("secret = '''-----BEGIN PUBLIC KEY-----'''", Code::AuthKeys, "PEM"),
+        ("", Code::AuthKeys, "needs a key"),
+        ("jwks_plain_http = 1\njwks_url = 'https://a/k'", Code::WrongType, "true or false"),
+        ("leeway = '11m'\nsecret = '0123456789abcdef0123456789abcdef'", Code::OutOfRange, "leeway"),
+    ] {
+        let findings = auth_findings(&folder, &format!("mode = 'jwt'\n{bad}"));
+        let [(found, shown)] = &findings[..] else { panic!("{bad}: {findings:?}") };
+        assert!(*found == code && shown.contains(reason), "{bad}: {shown}");
+    }
+    let open = "mode = 'jwt'\njwks_plain_http = true\njwks_url = 'http://10.0.0.1/k'";
+    assert_eq!(auth_findings(&folder, open), []);
+    fs::remove_dir_all(&folder).unwrap();
 }

@@ -1,7 +1,7 @@
-//! The demo's page and the two things it asks for, to be mounted on the admin listener.
+//! The demo's pages and the two things they ask for, to be mounted on the admin listener.
 //!
-//! Everything is inside the binary; the page loads nothing from anywhere else, and its content security policy
-//! holds it to that.
+//! Everything is inside the binary; the pages load nothing from anywhere else, and their content security policy
+//! holds them to that.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) const CSS: &str = "text/css; charset=utf-8";
 pub(super) const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// Path, content type and text of every file of the page.
-const FILES: [(&str, &str, &str); 7] = [
+/// Path, content type and text of every file of the pages.
+const FILES: [(&str, &str, &str); 11] = [
     ("/demo/", HTML, include_str!("page/index.html")),
     ("/demo/style.css", CSS, include_str!("page/style.css")),
     ("/demo/demo.js", JAVASCRIPT, include_str!("page/demo.js")),
@@ -28,6 +28,11 @@ const FILES: [(&str, &str, &str); 7] = [
     ("/demo/rows.js", JAVASCRIPT, include_str!("page/rows.js")),
     ("/demo/walcast-client.js", JAVASCRIPT, include_str!("page/walcast-client.js")),
     ("/demo/wire.js", JAVASCRIPT, include_str!("page/wire.js")),
+    ("/demo/chat.html", HTML, include_str!("page/chat.html")),
+    ("/demo/chat.css", CSS, include_str!("page/chat.css")),
+    ("/demo/chat.js", JAVASCRIPT, include_str!("page/chat.js")),
+    // The official client as npm has it; `tests/interop/package.json` says which.
+    ("/demo/phoenix.mjs", JAVASCRIPT, include_str!("page/vendor/phoenix.mjs")),
 ];
 
 /// The gateway is on another port, hence another origin: `ws:` and `wss:`.

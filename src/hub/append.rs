@@ -1,6 +1,8 @@
 //! A transaction part becomes an entry of the log.
 
-use std::collections::HashMap;
+mod said;
+
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use crate::change::json::Shown;
 use crate::change::{Change, Lsn, Relation, RelationId, TransactionPart};
 use crate::routing::{RouteId, RouteTable, Scratch, Target, Topic};
 
-use super::entry::{Batch, Delivery, Entry, Logged};
+use super::entry::{BATCH_OVERHEAD, Batch, Delivery, Entry, Logged};
 use super::log::{Hole, Log, Truncate};
 use super::shape::View;
 use super::table::Table;
@@ -39,6 +41,12 @@ impl Tables {
         let table = Arc::new(Table::compile(&self.routes, relation, self.value_limit));
         self.tables.insert(relation.id, Arc::clone(&table));
         table
+    }
+
+    /// Forgets all others: no topic is one of theirs any more.
+    pub(super) fn keep(&mut self, relations: &[Arc<Relation>]) {
+        let kept: HashSet<RelationId> = relations.iter().map(|relation| relation.id).collect();
+        self.tables.retain(|id, _| kept.contains(id));
     }
 
     /// Routes that took this relation by its former name and don't by its new one, or the other way round: what their
@@ -91,6 +99,9 @@ pub(super) struct Appended {
     pub(super) entry: Option<u64>,
     /// Routes with a change that could not be routed.
     pub(super) holes: Vec<RouteId>,
+    /// Topics that were met before the table of a route that now feeds them: their subscribers have joined without that
+    /// route's say.
+    pub(super) entered: Vec<Topic>,
 }
 
 /// Routes a part's changes and appends what some topic gets of them.
@@ -102,8 +113,8 @@ pub(super) fn append(
     now: Duration,
 ) -> Appended {
     let lsn = part.header.commit_lsn;
-    let end = match part.changes.last() {
-        Some(change) => Position { lsn, ordinal: change.ordinal },
+    let end = match part.last_ordinal() {
+        Some(ordinal) => Position { lsn, ordinal },
         None => Position::before(lsn),
     };
     let span = log.head..end.max(log.head);
@@ -116,10 +127,16 @@ pub(super) fn append(
         truncates: log.truncates.len(),
         log,
         holes: Vec::new(),
+        entered: Vec::new(),
     };
+    let mut announcements = part.announcements.into_iter().peekable();
     for change in part.changes {
+        while let Some(earlier) = announcements.next_if(|announcement| announcement.ordinal < change.ordinal) {
+            appending.announce(earlier);
+        }
         appending.route(change, scratch);
     }
+    announcements.for_each(|announcement| appending.announce(announcement));
     appending.finish()
 }
 
@@ -131,6 +148,7 @@ struct Appending<'a> {
     /// How many truncates the log had before.
     truncates: usize,
     holes: Vec<RouteId>,
+    entered: Vec<Topic>,
 }
 
 impl Appending<'_> {
@@ -159,7 +177,7 @@ impl Appending<'_> {
     }
 
     fn hole(&mut self, at: Position, route: RouteId) {
-        self.log.holes.push_back(Hole { at, route });
+        self.log.add_hole(Hole { at, route });
         self.holes.push(route);
     }
 
@@ -182,11 +200,18 @@ impl Appending<'_> {
             self.meet(&topic);
         }
         let event = self.tables.event(delivery.route);
-        let Some((topic, state)) = self.log.topics.get(topic) else { return };
+        let is_new = self.log.topics.feed(topic, delivery.route);
+        let Some((topic, _)) = self.log.topics.get(topic) else { return };
         let topic = topic.clone();
+        self.entered.extend(is_new.then(|| topic.clone()));
         let mut start = self.entry.span.start;
-        let current = state.batches.back().filter(|reference| reference.entry == self.number);
-        if let Some(batch) = current.and_then(|reference| self.entry.batches.get_mut(reference.batch)) {
+        let (latest, latest_rows) = (self.latest(&topic), self.latest_rows(&topic));
+        if let Some(Batch { said: Some(_), span, .. }) = latest.and_then(|batch| self.entry.batches.get(batch)) {
+            start = span.end;
+            if let Some(rows) = latest_rows.and_then(|batch| self.entry.batches.get_mut(batch)) {
+                rows.more = true;
+            }
+        } else if let Some(batch) = latest.and_then(|batch| self.entry.batches.get_mut(batch)) {
             if batch.deliveries.last().is_some_and(|latest| latest.change == delivery.change) {
                 return; // two routes bring it here: once is enough
             }
@@ -205,15 +230,21 @@ impl Appending<'_> {
 
     fn open_batch(&mut self, topic: Topic, event: Arc<str>, span: Range<Position>, deliveries: Vec<Delivery>) {
         let lsn = self.lsn();
-        let reference = BatchRef { entry: self.number, batch: self.entry.batches.len() };
         let Some(state) = self.log.topics.get_mut(topic.as_str()) else { return };
-        state.batches.push_back(reference);
         let part = state.next_part(lsn);
         let more = !self.entry.last;
         if more && part == 0 {
             self.log.open.push(OpenTopic { topic: topic.clone(), event: Arc::clone(&event) });
         }
-        self.entry.batches.push(Batch { topic, event, part, more, span, deliveries, publication: None });
+        self.add_batch(Batch { topic, event, part, more, span, deliveries, said: None, publication: None });
+    }
+
+    fn add_batch(&mut self, batch: Batch) {
+        let reference = BatchRef { entry: self.number, batch: self.entry.batches.len() };
+        let Some(state) = self.log.topics.get_mut(batch.topic.as_str()) else { return };
+        self.log.fed += usize::from(state.batches.is_empty());
+        state.batches.push_back(reference);
+        self.entry.batches.push(batch);
     }
 
     /// A topic that the log did not know: the truncates that it keeps are that topic's too.
@@ -236,8 +267,7 @@ impl Appending<'_> {
     /// The transaction's last entry closes every topic that got a part of it.
     fn close_open_topics(&mut self) {
         for OpenTopic { topic, event } in std::mem::take(&mut self.log.open) {
-            let Some((_, state)) = self.log.topics.get(topic.as_str()) else { continue };
-            if state.batches.back().is_none_or(|reference| reference.entry != self.number) {
+            if self.latest_rows(&topic).is_none() {
                 self.open_batch(topic, event, self.entry.span.clone(), Vec::new());
             }
         }
@@ -247,13 +277,14 @@ impl Appending<'_> {
         if self.entry.last {
             self.close_open_topics();
         }
+        self.add_cursors();
         self.log.advance(self.entry.span.end);
         if self.entry.batches.is_empty() && self.log.truncates.len() == self.truncates {
-            return Appended { entry: None, holes: self.holes };
+            return Appended { entry: None, holes: self.holes, entered: self.entered };
         }
         self.entry.settle();
         self.log.push(self.entry);
-        Appended { entry: Some(self.number), holes: self.holes }
+        Appended { entry: Some(self.number), holes: self.holes, entered: self.entered }
     }
 }
 
@@ -277,6 +308,7 @@ pub(super) fn meet(log: &mut Log, tables: &Tables, topic: &Topic, routes: Vec<Ro
         past.close(latest.entry, tables.event(latest.route));
     }
     let state = past.state;
+    log.fed += usize::from(!state.batches.is_empty());
     log.topics.insert(topic.clone(), state);
 }
 
@@ -305,8 +337,10 @@ impl Past<'_> {
             more: !entry.last,
             span: entry.span.clone(),
             deliveries: delivery.into_iter().collect(),
+            said: None,
             publication: None,
         });
+        self.log.grow(number, BATCH_OVERHEAD + size_of::<Delivery>());
     }
 
     /// The last part that the transaction of entry `number` owes the topic, now or once it comes.

@@ -167,7 +167,9 @@ mod tests {
         #[test]
         fn comes_back_as_it_went(
             system_id: u64, timeline: u32, lsn: u64, ordinal: u64,
-            splice in prop::option::of((any::<u64>(), (1_u64 << 33)..(1 << 50), prop::collection::vec(1..1_u64 << 31, 0..9))),
+            splice in prop::option::of(
+                (any::<u64>(), (1_u64 << 33)..(1 << 50), prop::collection::vec(1..1_u64 << 31, 0..9)),
+            ),
         ) {
             let splice = splice.map(|(until, xmax, behind)| {
                 let visibility = Visibility::new(xmax, behind.into_iter().map(|behind| xmax - behind));

@@ -10,6 +10,7 @@ use crate::change::json::{MalformedValue, Shown, write_timestamp};
 use crate::change::{Change, OldRow, Operation, Relation, Row, TransactionHeader};
 use crate::routing::{RouteId, Topic};
 
+use super::said::Said;
 use super::shape::Shape;
 use super::table::Table;
 use super::topics::BatchRef;
@@ -18,7 +19,7 @@ use super::{Cursor, Position, Publication};
 /// What an entry costs when it is empty: itself, and its buffer's bookkeeping.
 const ENTRY_OVERHEAD: usize = size_of::<Entry>() + 64;
 /// What a batch costs beside its deliveries: itself, and its reference in the index.
-const BATCH_OVERHEAD: usize = size_of::<Batch>() + size_of::<BatchRef>();
+pub(super) const BATCH_OVERHEAD: usize = size_of::<Batch>() + size_of::<BatchRef>();
 
 /// A change that some topic gets.
 #[derive(Debug)]
@@ -48,8 +49,17 @@ pub(super) struct Batch {
     /// A reader at `start` lacks this message; at `end` it has it.
     pub(super) span: Range<Position>,
     pub(super) deliveries: Vec<Delivery>,
+    /// It has no deliveries, because it is this.
+    pub(super) said: Option<Box<Said>>,
     /// Kept when somebody catches up, since others are likely to.
-    pub(super) publication: Option<Arc<Publication>>,
+    pub(super) publication: Option<Kept>,
+}
+
+/// A batch's encoding, with the number by which [`super::encodings`] knows it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) publication: Arc<Publication>,
+    pub(super) age: u64,
 }
 
 impl Batch {
@@ -64,6 +74,7 @@ impl Batch {
             more: self.more,
             span: self.span.clone(),
             deliveries: self.deliveries.iter().filter(is_new).copied().collect(),
+            said: self.said.clone(),
             publication: None,
         }
     }
@@ -96,9 +107,12 @@ impl Entry {
         Self { header, changes: Vec::new(), batches: Vec::new(), span, last, arrived, size: ENTRY_OVERHEAD }
     }
 
-    /// Moves the rows into one buffer of the entry's own: a slice of the replication connection's read buffer would
-    /// hold all of that buffer, however little of it the log keeps.
+    /// Makes it as small as it can be, and counts what it takes. Rows move into one buffer of the entry's own: a slice
+    /// of the replication connection's read buffer would hold all of that buffer, however little of it the log keeps.
     pub(super) fn settle(&mut self) {
+        self.changes.shrink_to_fit();
+        self.batches.shrink_to_fit();
+        self.batches.iter_mut().for_each(|batch| batch.deliveries.shrink_to_fit());
         let rows = || self.changes.iter().flat_map(|logged| rows(&logged.change.operation));
         let total: usize = rows().map(Row::size).sum();
         let mut arena = BytesMut::with_capacity(total);
@@ -108,6 +122,12 @@ impl Entry {
             move_rows(&mut logged.change.operation, &mut arena);
         }
         let deliveries: usize = self.batches.iter().map(|batch| batch.deliveries.len()).sum();
+        self.size += self
+            .batches
+            .iter()
+            .filter_map(|batch| batch.said.as_ref())
+            .map(|said| size_of::<Said>() + said.size())
+            .sum::<usize>();
         self.size += total + self.changes.len() * size_of::<Logged>();
         self.size += self.batches.len() * BATCH_OVERHEAD + deliveries * size_of::<Delivery>();
     }

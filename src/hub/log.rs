@@ -4,14 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::change::{Lsn, Visibility};
 use crate::routing::{RouteId, Topic};
 
 use super::cursor::Lineage;
-use super::entry::{Entry, Malformed};
+use super::encodings::{Encodings, entries_max};
+use super::entry::{Batch, Entry, Kept, Malformed};
 use super::evicted::Evicted;
 use super::shape::Shape;
-use super::topics::{BatchRef, OpenTopic, TopicState, Topics};
+use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
 use super::{Cursor, Position, Publication, Splice};
 
 /// How much the log keeps; what is older can no longer be resumed from.
@@ -55,8 +58,12 @@ pub(super) struct Log {
     pub(super) reached: Lsn,
     /// What was in the log once.
     pub(super) evicted: Evicted,
+    /// Of the entries.
     size: usize,
+    encodings: Encodings,
     pub(super) topics: Topics,
+    /// How many of them have batches: they are there for the log's sake, with subscribers or without.
+    pub(super) fed: usize,
     pub(super) truncates: VecDeque<Truncate>,
     pub(super) holes: VecDeque<Hole>,
     /// Topics that are owed the last part of the transaction that is coming in.
@@ -78,12 +85,24 @@ impl Log {
             reached: start,
             evicted: Evicted::default(),
             size: 0,
+            encodings: Encodings::default(),
             topics: Topics::default(),
+            fed: 0,
             truncates: VecDeque::new(),
             holes: VecDeque::new(),
             open: Vec::new(),
             malformed: Vec::new(),
         }
+    }
+
+    /// Bytes of memory, about.
+    pub(super) const fn size(&self) -> usize {
+        self.transactions_size() + self.encodings.size()
+    }
+
+    /// The same of the transactions and their index.
+    const fn transactions_size(&self) -> usize {
+        self.size + self.fed * TOPIC_OVERHEAD
     }
 
     /// The number that the next entry gets.
@@ -110,9 +129,29 @@ impl Log {
         self.entries.push_back(entry);
     }
 
+    /// An entry that is in the log already has grown.
+    pub(super) fn grow(&mut self, number: u64, bytes: usize) {
+        if let Some(entry) = self.entry_mut(number) {
+            entry.size += bytes;
+            self.size += bytes;
+        }
+    }
+
     /// Nothing that commits before `position` is still to come.
     pub(super) fn advance(&mut self, position: Position) {
         self.head = self.head.max(position);
+    }
+
+    /// No reader passes it. A route's last hole is as good as all of them.
+    pub(super) fn add_hole(&mut self, hole: Hole) {
+        self.holes.retain(|known| known.route != hole.route);
+        self.holes.push_back(hole);
+    }
+
+    /// A hole after every position that anybody can have been given, and before every other.
+    pub(super) fn break_off(&mut self, route: RouteId) {
+        let at = Position { ordinal: self.head.ordinal.saturating_add(1), ..self.head };
+        self.add_hole(Hole { at, route });
     }
 
     fn place(&self, number: u64) -> Option<usize> {
@@ -121,15 +160,17 @@ impl Log {
 
     /// Lets go of what is too old or too much.
     pub(super) fn evict(&mut self, now: Duration) {
+        let memory = entries_max(&self.limits);
         while let Some(front) = self.entries.front() {
             let expired = now.saturating_sub(front.arrived) > self.limits.window;
             let held_back = self.reached.bytes_since(front.header.commit_lsn);
             let wal_spent = self.limits.wal > 0 && held_back > self.limits.wal;
-            if !expired && !wal_spent && self.size <= self.limits.memory {
-                return;
+            if !expired && !wal_spent && self.transactions_size() <= memory {
+                break;
             }
             self.evict_front();
         }
+        self.drop_encodings();
     }
 
     /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
@@ -147,10 +188,15 @@ impl Log {
         self.tail = entry.span.end;
         self.evicted.add(entry.header.xid);
         for batch in &entry.batches {
+            if let Some(kept) = &batch.publication {
+                self.encodings.forget(kept.age);
+            }
             if let Some(state) = self.topics.get_mut(batch.topic.as_str()) {
+                let was_fed = !state.batches.is_empty();
                 while state.batches.front().is_some_and(|reference| reference.entry <= self.first) {
                     state.batches.pop_front();
                 }
+                self.fed -= usize::from(was_fed && state.batches.is_empty());
             }
             self.topics.remove_if_idle(batch.topic.as_str());
         }
@@ -168,6 +214,14 @@ impl Log {
         let within = self.tail <= position && position <= self.head;
         let hole = self.holes.iter().any(|hole| hole.at > position && routes.contains(&hole.route));
         within && !hole
+    }
+
+    /// Whether a transaction that is in the log to its end has no such change: nobody was given that position.
+    pub(super) fn is_beyond(&self, position: Position) -> bool {
+        let until = self.entries.partition_point(|entry| entry.header.commit_lsn <= position.lsn);
+        let latest = until.checked_sub(1).and_then(|index| self.entries.get(index));
+        let same = latest.filter(|entry| entry.last && entry.header.commit_lsn == position.lsn);
+        same.is_some_and(|entry| position.ordinal > entry.span.end.ordinal)
     }
 
     /// Where someone who has the rows that a snapshot saw goes on: just before the first transaction that it did not
@@ -244,6 +298,9 @@ impl Log {
         splice: Option<&Arc<Splice>>,
     ) -> Option<Arc<Publication>> {
         let entry = self.entries.get(self.place(at.entry)?)?;
+        if let Some(said) = self.said(at, shape, splice) {
+            return Some(said);
+        }
         let rest = entry.batches.get(at.batch)?.after(after.ordinal, &entry.changes);
         let cursor = self.cursor(rest.span.end, splice);
         let payload = entry.encode(&rest, shape, &cursor, &mut self.malformed)?;
@@ -259,29 +316,62 @@ impl Log {
         splice: Option<&Arc<Splice>>,
         keep: Keep,
     ) -> Option<Arc<Publication>> {
+        if let Some(said) = self.said(at, shape, splice) {
+            return Some(said);
+        }
         let end = self.entry(at.entry)?.batches.get(at.batch)?.span.end;
         let cursor = self.cursor(end, splice);
         let place = self.place(at.entry)?;
-        let entry = self.entries.get_mut(place)?;
+        let entry = self.entries.get(place)?;
         let batch = entry.batches.get(at.batch)?;
-        if let Some(publication) = batch.publication.as_ref().filter(|it| it.is_for(shape.id, cursor.splice.as_ref())) {
+        let kept = batch.publication.as_ref().map(|kept| &kept.publication);
+        if let Some(publication) = kept.filter(|it| it.is_for(shape.id, cursor.splice.as_ref())) {
             return Some(Arc::clone(publication));
         }
-        let payload = entry.encode(batch, shape, &cursor, &mut self.malformed)?;
+        let mut payload = entry.encode(batch, shape, &cursor, &mut self.malformed)?;
+        if keep == Keep::InLog {
+            // Without the room to grow that it was encoded in.
+            payload = Bytes::copy_from_slice(&payload);
+        }
         let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
         let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
         let publication = Arc::new(publication.with_splice(cursor.splice));
         if keep == Keep::InLog {
-            let size = |publication: &Publication| publication.payload.len() + size_of::<Publication>();
-            let replaced = batch.publication.as_deref().map_or(0, size);
-            let size = size(&publication);
-            entry.size = entry.size + size - replaced;
-            if let Some(batch) = entry.batches.get_mut(at.batch) {
-                batch.publication = Some(Arc::clone(&publication));
-            }
-            self.size = self.size + size - replaced;
+            self.keep(at, &publication);
         }
         Some(publication)
+    }
+
+    /// A batch that shows no rows, as a message: every shape is sent it.
+    fn said(&self, at: BatchRef, shape: &Shape, splice: Option<&Arc<Splice>>) -> Option<Arc<Publication>> {
+        let batch = self.entry(at.entry)?.batches.get(at.batch)?;
+        let said = batch.said.as_ref()?;
+        Some(Arc::new(said.publication(batch, shape.id, self.cursor(batch.span.end, splice))))
+    }
+
+    /// Keeps a batch's encoding, in place of another shape's.
+    fn keep(&mut self, at: BatchRef, publication: &Arc<Publication>) {
+        let age = self.encodings.keep(at, publication);
+        let kept = Kept { publication: Arc::clone(publication), age };
+        let replaced = self.batch_mut(at).and_then(|batch| batch.publication.replace(kept));
+        if let Some(Kept { age, .. }) = replaced {
+            self.encodings.forget(age);
+        }
+        self.drop_encodings();
+    }
+
+    /// Encodings take what the entries leave, and never less than their share: reading makes the log no shorter.
+    fn drop_encodings(&mut self) {
+        let most = self.limits.memory - self.transactions_size().min(entries_max(&self.limits));
+        while let Some(at) = self.encodings.pop_over(most) {
+            if let Some(batch) = self.batch_mut(at) {
+                batch.publication = None;
+            }
+        }
+    }
+
+    fn batch_mut(&mut self, at: BatchRef) -> Option<&mut Batch> {
+        self.entry_mut(at.entry)?.batches.get_mut(at.batch)
     }
 
     /// A reader's cursor at a position: what a snapshot saw is told until the feed has passed it.

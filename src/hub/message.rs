@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::routing::Claims;
+use bytes::Bytes;
 
+use crate::change::Committed;
+use crate::routing::{ChannelSpec, Claims};
+
+use super::broadcast::{Broadcast, Saying};
+use super::channel::Introduction;
 use super::shape::View;
 use super::snapshot::{SnapshotFailure, SnapshotId};
 use super::{Position, Publication, ShapeId, Splice};
@@ -13,7 +18,7 @@ use super::{Position, Publication, ShapeId, Splice};
 pub struct ShardId(pub usize);
 
 /// A connection within its shard; never reused while an answer to it may be on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionKey {
     pub slot: usize,
     /// Tells a connection from an earlier one in the same slot.
@@ -21,7 +26,7 @@ pub struct ConnectionKey {
 }
 
 /// A join within its connection, as the shard numbers them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JoinToken {
     pub connection: ConnectionKey,
     pub join: u32,
@@ -49,6 +54,8 @@ pub struct Subscribe {
     pub cursor: Option<String>,
     /// Begin with the current rows, unless the cursor can be resumed from.
     pub snapshot: bool,
+    /// For topics with presence; none for who only listens.
+    pub introduction: Option<Introduction>,
 }
 
 /// A shard's request. Each is answered in order with what is published, over the same channel.
@@ -65,6 +72,14 @@ pub enum Command {
     Read { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, after: After },
     /// The current rows for a subscriber, whatever it was reading. Answered like a read.
     Fetch { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32 },
+    /// Told to everyone on the topic by [`ToShard::Broadcast`]; not answered.
+    Broadcast(Box<Saying>),
+    /// A subscriber says something else of itself where its topic has presence: the entries of a JSON object, without
+    /// the braces. Not answered.
+    UpdatePresence { shard: ShardId, join: JoinToken, meta: Bytes },
+    /// Where the feed is once it has passed a subscriber's own transaction, or now. Answered by [`ToShard::Position`] with
+    /// the same `number`, unless the shape is reset before.
+    Locate { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, write: Option<Committed> },
 }
 
 /// A join that was accepted: whatever commits from here on reaches the subscriber.
@@ -76,12 +91,16 @@ pub struct Subscribed {
     pub resumed: bool,
     /// What the subscriber reads before it is live.
     pub read_after: Option<After>,
+    /// Whether some route feeds the topic, so that there are rows to be read.
+    pub fed: bool,
+    /// What it may do on the topic beside listening.
+    pub channel: Option<Arc<ChannelSpec>>,
 }
 
 /// Why a join was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// No route feeds such a topic.
+    /// No route feeds such a topic, and no channel has it.
     UnmatchedTopic,
     /// A rule does not let these claims in.
     Unauthorized,
@@ -91,6 +110,10 @@ pub enum Refusal {
     ResyncRequired,
     /// The feed has not begun yet, so that nothing is known of the tables.
     NotReady,
+    /// Nobody can be present under this key; says why.
+    InvalidPresence(String),
+    /// The topic has as many members as its presence may have.
+    PresenceFull,
 }
 
 /// How far a read came.
@@ -111,6 +134,15 @@ pub enum ReadOutcome {
 pub enum ToShard {
     /// To every subscriber of the shape who is live.
     Publish(Arc<Publication>),
+    /// To every subscriber of its shapes, live or not.
+    Broadcast(Arc<Broadcast>),
+    /// The same, but to those only who have the topic's [`ToShard::PresenceState`].
+    PresenceDiff(Arc<Broadcast>),
+    /// To these subscribers alone: who is there. From here on they are told of changes.
+    PresenceState {
+        joins: Vec<JoinToken>,
+        state: Arc<Broadcast>,
+    },
     Subscribed {
         join: JoinToken,
         subscribed: Subscribed,
@@ -130,6 +162,15 @@ pub enum ToShard {
         number: u32,
         publications: Vec<Arc<Publication>>,
         outcome: ReadOutcome,
+    },
+    /// A subscriber who is live has everything up to this cursor, and nothing after it.
+    Position {
+        join: JoinToken,
+        number: u32,
+        /// A JSON string.
+        cursor: String,
+        /// So has this one, though it is not live.
+        complete: bool,
     },
     /// The shape's feed has a hole here: its subscribers must begin afresh.
     Reset {

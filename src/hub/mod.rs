@@ -7,15 +7,24 @@
 //! Live delivery is reading the log's tail, resuming is reading from a cursor, a slow client is a reader that has
 //! fallen behind, and one that begins with a snapshot reads its parts, then the log without what the snapshot saw
 //! ([`Splice`]): `reading` serves all but the first.
+//!
+//! What clients say to one another ([`Broadcast`], presence) goes the same way but is not in the log: [`Channels`].
 
 mod append;
+mod awaiting;
+mod broadcast;
+mod channel;
 mod cursor;
+mod encodings;
 mod entry;
 mod evicted;
 mod log;
 mod message;
+mod presence;
 mod publication;
+mod published;
 mod reading;
+mod said;
 mod shape;
 mod snapshot;
 mod splice;
@@ -26,13 +35,15 @@ pub mod task;
 mod tests;
 mod topics;
 
+pub use broadcast::{Broadcast, Content, Member, Saying};
+pub use channel::{Channels, Introduction};
 pub use cursor::{Cursor, ParseCursorError, Position};
 pub use entry::Malformed;
 pub use log::LogLimits;
 pub use message::{
     After, Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribe, Subscribed, ToShard,
 };
-pub use publication::{ENCODINGS, Publication};
+pub use publication::{ENCODINGS, Form, Publication};
 pub use shape::{ShapeId, View};
 pub use snapshot::{
     LEAD_PARTS, SnapshotCommand, SnapshotEvent, SnapshotFailure, SnapshotId, SnapshotPart, SnapshotRequest,

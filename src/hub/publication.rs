@@ -9,9 +9,25 @@ use crate::routing::Topic;
 use super::{Position, ShapeId, Splice};
 
 /// How many wire forms of a message there can be; `transport` numbers them.
-pub const ENCODINGS: usize = 2;
+pub const ENCODINGS: usize = 5;
 
-/// One message of one shape: its payload as JSON, and its wire forms as they are asked for.
+/// How a payload with a cursor begins: the text of a cursor needs no escapes.
+const CURSOR_MEMBER: &[u8] = br#"{"cursor":""#;
+/// What stands before the rows of a message. Nothing that comes earlier in it holds text of others.
+const UPDATES_MEMBER: &[u8] = br#""updates":["#;
+
+/// What a payload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// JSON that the hub has written: with a cursor, and `updates`.
+    Feed,
+    /// Somebody's JSON.
+    Json,
+    /// Somebody's bytes.
+    Binary,
+}
+
+/// One message of one shape: its payload, and its wire forms as they are asked for.
 #[derive(Debug)]
 pub struct Publication {
     pub shape: ShapeId,
@@ -22,6 +38,7 @@ pub struct Publication {
     /// A reader that lacks this message, and nothing before it, is here.
     pub before: Position,
     pub payload: Bytes,
+    pub form: Form,
     /// What its cursor holds of a snapshot.
     pub(super) splice: Option<Arc<Splice>>,
     encoded: [OnceLock<Bytes>; ENCODINGS],
@@ -36,7 +53,13 @@ impl Publication {
         payload: Bytes,
     ) -> Self {
         let encoded = std::array::from_fn(|_| OnceLock::new());
-        Self { shape, topic, event, position: span.end, before: span.start, payload, splice: None, encoded }
+        let (before, position, form) = (span.start, span.end, Form::Feed);
+        Self { shape, topic, event, position, before, payload, form, splice: None, encoded }
+    }
+
+    #[must_use]
+    pub(super) fn in_form(self, form: Form) -> Self {
+        Self { form, ..self }
     }
 
     #[must_use]
@@ -49,11 +72,59 @@ impl Publication {
         self.shape == shape && self.splice.as_ref() == splice
     }
 
+    /// The cursor that a client has with this message, as it stands in the payload: its first member, or none.
+    #[must_use]
+    pub fn cursor(&self) -> Option<&str> {
+        let own = Some(&self.payload).filter(|_| self.form == Form::Feed);
+        let rest = own?.strip_prefix(CURSOR_MEMBER)?;
+        let end = rest.iter().position(|byte| *byte == b'"')?;
+        str::from_utf8(rest.get(..end)?).ok()
+    }
+
+    /// The elements of the payload's `updates`, its last member, with commas between them.
+    #[must_use]
+    pub fn updates(&self) -> Bytes {
+        if self.form != Form::Feed {
+            return Bytes::new();
+        }
+        let begin = self.payload.windows(UPDATES_MEMBER.len()).position(|window| window == UPDATES_MEMBER);
+        let elements = begin.map(|begin| begin + UPDATES_MEMBER.len()..self.payload.len().saturating_sub(2));
+        elements.filter(|range| !range.is_empty()).map_or_else(Bytes::new, |range| self.payload.slice(range))
+    }
+
     /// The wire form with this number, made by `encode` when it is first asked for, whichever shard asks.
     pub fn encoded(&self, encoding: usize, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
         match self.encoded.get(encoding) {
             Some(form) => form.get_or_init(|| encode(self)).clone(),
             None => encode(self),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publication(payload: &'static [u8]) -> Publication {
+        let nowhere = Position::default()..Position::default();
+        let topic = Topic::parse("t").unwrap();
+        Publication::new(ShapeId(1), topic, "new_updates".into(), nowhere, Bytes::from_static(payload))
+    }
+
+    #[test]
+    fn a_payload_s_cursor_and_rows_are_found_in_it() {
+        for (payload, cursor, updates) in [
+            (&br#"{"cursor":"abc","xid":1,"updates":[{"op":"insert"},{}]}"#[..], Some("abc"), r#"{"op":"insert"},{}"#),
+            (br#"{"cursor":null,"snapshot":true,"part":0,"updates":[]}"#, None, ""),
+            (
+                br#"{"snapshot":true,"part":1,"more":true,"updates":[{"record":{"x":"\"updates\":["}}]}"#,
+                None,
+                r#"{"record":{"x":"\"updates\":["}}"#,
+            ),
+            (br#"{"cursor":"abc"}"#, Some("abc"), ""),
+        ] {
+            let publication = publication(payload);
+            assert_eq!((publication.cursor(), &publication.updates()[..]), (cursor, updates.as_bytes()));
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::change::{Lsn, Visibility};
 
+use super::awaiting::Awaiting;
 use super::log::Stretch;
 use super::message::{After, ReadOutcome, ToShard};
 use super::snapshot::{Answer, Reader, SnapshotCommand, SnapshotEvent, SnapshotId, SnapshotPart, Snapshots};
@@ -27,6 +28,8 @@ pub(super) struct Readers {
     pub(super) snapshots: Snapshots,
     /// They have the log up to its head, which has not passed their snapshot yet.
     splicing: Vec<Splicing>,
+    /// They have written, and wait for that.
+    pub(super) awaiting: Awaiting,
     /// When slow readers were looked for, since the process began.
     ticked: Duration,
 }
@@ -39,8 +42,14 @@ struct Splicing {
 }
 
 impl Readers {
+    /// What the snapshot of a reader gave that waits at the log's head for the feed to pass it.
+    pub(super) fn at_head(&self, reader: Reader) -> Option<&Arc<Splice>> {
+        self.splicing.iter().find(|splicing| splicing.question.reader == reader).map(|splicing| &splicing.splice)
+    }
+
     pub(super) fn drop_shape(&mut self, shape: ShapeId) {
         self.snapshots.drop_shape(shape);
+        self.awaiting.drop_shape(shape);
         self.splicing.retain(|splicing| splicing.question.shape != shape);
     }
 }

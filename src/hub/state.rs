@@ -10,6 +10,8 @@ use crate::change::{Acknowledgement, FeedEvent, Lsn, Relation, TransactionPart};
 use crate::routing::{PlanProblem, RouteId, RouteTable, Scratch, Topic};
 
 use super::append::{Tables, append, meet};
+use super::broadcast::Member;
+use super::channel::Channels;
 use super::cursor::Lineage;
 use super::entry::Malformed;
 use super::log::{Keep, Log};
@@ -23,7 +25,7 @@ use super::{
 };
 
 /// The event by which subscribers of a quiet topic are told how far the feed has come.
-const CURSOR_EVENT: &str = "cursor";
+pub(super) const CURSOR_EVENT: &str = "cursor";
 /// They are told after this fraction of the window: three of these events can be missed.
 const QUIET_FRACTION: u32 = 4;
 
@@ -41,7 +43,7 @@ pub struct HubLimits {
 #[derive(Debug)]
 pub struct Hub {
     pub(super) limits: HubLimits,
-    tables: Tables,
+    pub(super) tables: Tables,
     scratch: Scratch,
     /// None until the feed has begun, and again when it was lost.
     pub(super) log: Option<Log>,
@@ -54,10 +56,13 @@ pub struct Hub {
     /// How many the feed has told of.
     losses: u64,
     pub(super) readers: Readers,
+    pub(super) channels: Channels,
     /// Since the process began, as last told.
     now: Duration,
     /// Routes with changes that could not be routed.
     holes: BTreeSet<RouteId>,
+    /// Routes whose table the publication does not give.
+    pub(super) unfed: BTreeSet<RouteId>,
     outgoing: Vec<Vec<ToShard>>,
 }
 
@@ -75,10 +80,18 @@ impl Hub {
             caught_up: false,
             losses: 0,
             readers: Readers::default(),
+            channels: Channels::new(Arc::default(), 0, 0),
             now: Duration::ZERO,
             holes: BTreeSet::new(),
+            unfed: BTreeSet::new(),
             outgoing: vec![Vec::new(); shards],
         }
+    }
+
+    /// The hub with topics on which clients may do more than listen.
+    #[must_use]
+    pub fn with_channels(self, channels: Channels) -> Self {
+        Self { channels, ..self }
     }
 
     /// What may be acknowledged to Postgres: the log's tail, since the slot is the log's durable copy.
@@ -93,6 +106,12 @@ impl Hub {
         Acknowledgement { losses: self.losses, position: self.acknowledgeable() }
     }
 
+    /// About how many bytes of memory the log takes.
+    #[must_use]
+    pub fn log_size(&self) -> usize {
+        self.log.as_ref().map_or(0, Log::size)
+    }
+
     /// The log has passed the flush position that the server had when the feed began: clients can resume.
     #[must_use]
     pub const fn caught_up(&self) -> bool {
@@ -101,10 +120,16 @@ impl Hub {
 
     /// What the shards are to be told since the last call, in order for each shard.
     pub fn take_outgoing(&mut self) -> impl Iterator<Item = (ShardId, Vec<ToShard>)> {
+        self.tell_presences();
         let shards = self.outgoing.iter_mut().enumerate();
         shards
             .filter(|(_, messages)| !messages.is_empty())
             .map(|(shard, messages)| (ShardId(shard), std::mem::take(messages)))
+    }
+
+    /// Since the process began, as last told.
+    pub(super) const fn now(&self) -> Duration {
+        self.now
     }
 
     /// Routes that can't take every change of a table as it is now, for the operator.
@@ -130,6 +155,8 @@ impl Hub {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part),
+            FeedEvent::Broadcast(broadcast) => self.say_now(broadcast),
+            FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
                     log.advance(Position::before(lsn));
@@ -143,6 +170,7 @@ impl Hub {
             }
         }
         self.answer_waiting();
+        self.answer_writers();
         self.caught_up |= self.log.as_ref().is_some_and(|log| log.reached >= self.target);
     }
 
@@ -153,6 +181,7 @@ impl Hub {
             log.evict(now);
         }
         self.look_at_readers(now);
+        self.answer_writers();
         self.refresh_cursors();
     }
 
@@ -169,15 +198,21 @@ impl Hub {
             }
             Command::Unsubscribe { shard, join, shape } => {
                 self.forget_reader(Reader { shard, join });
+                self.readers.awaiting.leave(Reader { shard, join });
                 self.unsubscribe(shard, shape);
+                self.channels.leave(Member { shard, join });
             }
-            // No rule looks at claims yet.
-            Command::Recheck { .. } => {}
+            Command::Recheck { shard, join, claims, .. } => self.channels.identify(Member { shard, join }, &claims),
+            Command::Broadcast(saying) => self.say(*saying),
+            Command::UpdatePresence { shard, join, meta } => self.channels.update(Member { shard, join }, meta),
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);
             }
             Command::Fetch { shard, join, shape, number } => {
                 self.fetch(Question { reader: Reader { shard, join }, number, shape });
+            }
+            Command::Locate { shard, join, shape, number, write } => {
+                self.locate(Question { reader: Reader { shard, join }, number, shape }, write);
             }
         }
     }
@@ -206,17 +241,22 @@ impl Hub {
             debug_assert!(false, "replication says Connected before it sends parts");
             return;
         };
-        let end_lsn = part.end_lsn;
+        let (xid, end_lsn) = (part.header.xid, part.end_lsn);
         let appended = append(log, &mut self.tables, &mut self.scratch, part, self.now);
-        if let Some(entry) = appended.entry {
-            self.publish(entry);
+        for topic in &appended.entered {
+            self.reset_topic(topic);
         }
+        // First: a message of this entry has a cursor past the hole, from which whoever has seen it would be resumed.
         self.holes.extend(&appended.holes);
         for route in appended.holes {
             self.reset_topics_of(route);
         }
+        if let Some(entry) = appended.entry {
+            self.publish(entry);
+        }
         if let (Some(end), Some(log)) = (end_lsn, &mut self.log) {
             log.reached = log.reached.max(end);
+            self.readers.awaiting.ended(xid);
         }
         if let Some(log) = &mut self.log {
             log.evict(self.now);
@@ -262,22 +302,32 @@ impl Hub {
     }
 
     fn subscribe(&mut self, reader: Reader, request: Subscribe) -> Result<Subscribed, Refusal> {
-        let Subscribe { topic: name, view, cursor, snapshot, .. } = request;
+        let Subscribe { topic: name, claims, view, cursor, snapshot, introduction } = request;
         // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
         let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
         let topic = Topic::parse(&name).map_err(|_| Refusal::UnmatchedTopic)?;
         let known = log.topics.get(&name).map(|(_, state)| state.routes.clone());
-        let routes = known.clone().unwrap_or_else(|| self.tables.routes_for_topic(&name));
-        if routes.is_empty() {
-            return Err(Refusal::UnmatchedTopic);
+        // A topic that only a channel has may be fed by a table that has come since.
+        let known = known.filter(|routes| !routes.is_empty());
+        let routes = known.unwrap_or_else(|| self.tables.routes_for_topic(&name));
+        let fed = !routes.is_empty();
+        let grant = self.channels.grant(&topic, fed, &claims, introduction)?;
+        // Where no route feeds the topic there are no rows to begin with.
+        let snapshot = snapshot && fed;
+        // Changes of its table would not come, and nobody would know.
+        if routes.iter().any(|route| self.unfed.contains(route)) {
+            return Err(Refusal::NotReady);
         }
         self.tables.check_view(&routes, &view)?;
         let resume = cursor.map(|text| resumable(log, &routes, &text)).transpose();
         // The current rows are what a client needs whose cursor is too old.
         let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
-        if known.is_none() {
-            meet(log, &self.tables, &topic, routes);
+        match log.topics.get_mut(&name) {
+            Some(state) => state.routes = routes,
+            None => meet(log, &self.tables, &topic, routes),
         }
+        // The truncates that a new topic is given take room, too.
+        log.evict(self.now);
         let cursor = match &resume {
             Some(cursor) => Some(cursor.to_string()),
             None => (!snapshot).then(|| log.cursor(log.head, None).to_string()),
@@ -294,7 +344,13 @@ impl Hub {
         if let Some(shape) = self.shapes.get_mut(&shape) {
             shape.add(reader.shard);
         }
-        Ok(Subscribed { shape, cursor, resumed, read_after })
+        if let Some(log) = &mut self.log {
+            // What a topic that was met has of the log's truncates takes memory, too.
+            log.evict(self.now);
+        }
+        let channel = grant.channel.clone();
+        self.channels.enter(Member { shard: reader.shard, join: reader.join }, &topic, shape, grant);
+        Ok(Subscribed { shape, cursor, resumed, read_after, fed, channel })
     }
 
     fn begin_snapshot(&mut self, shape: ShapeId, reader: Reader) -> Result<After, Refusal> {
@@ -350,20 +406,27 @@ impl Hub {
             self.reset(id);
         }
         self.log = None;
+        self.readers.awaiting.lose();
         self.caught_up = false;
     }
 
-    fn reset_topics_of(&mut self, route: RouteId) {
+    pub(super) fn reset_topics_of(&mut self, route: RouteId) {
         let Some(log) = &self.log else { return };
-        let shapes = |topic: &Topic| log.topics.get(topic.as_str()).map(|(_, state)| state.shapes.clone());
-        for id in log.topics.of_route(route).filter_map(shapes).flatten().collect::<Vec<_>>() {
-            self.reset(id);
+        for topic in log.topics.of_route(route).cloned().collect::<Vec<_>>() {
+            self.reset_topic(&topic);
         }
+    }
+
+    fn reset_topic(&mut self, topic: &Topic) {
+        let state = self.log.as_ref().and_then(|log| log.topics.get(topic.as_str()));
+        let shapes = state.map(|(_, state)| state.shapes.clone()).unwrap_or_default();
+        shapes.into_iter().for_each(|id| self.reset(id));
     }
 
     fn reset(&mut self, id: ShapeId) {
         let Some(shape) = self.shapes.remove(&id) else { return };
         self.readers.drop_shape(id);
+        self.channels.reset(id);
         for shard in shape.shards() {
             if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
                 outgoing.push(ToShard::Reset { shape: id });
@@ -389,6 +452,7 @@ fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publi
 
 fn resumable(log: &Log, routes: &[RouteId], text: &str) -> Result<Cursor, Refusal> {
     let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
-    let valid = log.lineage.holds(&cursor) && log.can_resume(cursor.position, routes);
+    let is_ours = log.lineage.holds(&cursor) && !log.is_beyond(cursor.position);
+    let valid = is_ours && log.can_resume(cursor.position, routes);
     valid.then_some(cursor).ok_or(Refusal::ResyncRequired)
 }

@@ -64,7 +64,7 @@ impl HubTask {
 
     fn take(&mut self, events: Vec<FeedEvent>, now: Duration) {
         for event in events {
-            let connected = matches!(event, FeedEvent::Connected { .. });
+            let connected = matches!(event, FeedEvent::Connected { .. } | FeedEvent::Published { .. });
             if let FeedEvent::Lost { reason } = &event {
                 tracing::error!(reason, "the feed has lost its continuity: every subscriber is told to resync");
             }
@@ -79,6 +79,14 @@ impl HubTask {
         for (relation, problem) in self.hub.problems() {
             tracing::error!(%relation, %problem, "a route can't take this table's changes: its topics must resync");
         }
+        for (route, spec) in self.hub.unfed() {
+            let (route, table) = (u32::from(route.0) + 1, &spec.table);
+            tracing::error!(
+                route, %table,
+                "the publication does not give this route's table: its topics can't be joined until `walcast setup` \
+                 has been run"
+            );
+        }
     }
 
     fn report_malformed(&mut self) {
@@ -86,7 +94,10 @@ impl HubTask {
         if let Some(first) = malformed.first() {
             // One line for a batch: a type that was altered makes every row of it say the same.
             let (relation, value, values) = (&first.relation, &first.value, malformed.len());
-            tracing::warn!(%relation, %value, values, "values are left out: restart the gateway if their type was altered");
+            tracing::warn!(
+                %relation, %value, values,
+                "values are left out: restart the gateway if their type was altered"
+            );
         }
     }
 

@@ -15,6 +15,9 @@ use crate::routing::{Int8Format, Op, Ops, RouteSpec, RouteTable, TablePattern, T
 
 use super::*;
 
+mod awaiting;
+mod bounds;
+mod channels;
 mod splice;
 
 const SYSTEM: FeedSystem = FeedSystem { system_id: 7, timeline: 1 };
@@ -140,7 +143,13 @@ impl Bench {
             };
             let changes = operations.iter().map(change).collect();
             let end_lsn = (index + 1 == parts.len()).then(|| Lsn::new(self.lsn + 5));
-            self.feed(FeedEvent::Part(TransactionPart { header, changes, first: index == 0, end_lsn }));
+            self.feed(FeedEvent::Part(TransactionPart {
+                header,
+                changes,
+                announcements: Vec::new(),
+                first: index == 0,
+                end_lsn,
+            }));
         }
     }
 
@@ -242,6 +251,21 @@ fn joins_are_refused_with_their_reasons() {
 }
 
 #[test]
+fn a_position_past_the_end_of_a_transaction_is_nobodys() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    bench.commit(&[vec![insert(1)], vec![insert(2), insert(3)]]);
+    bench.commit(&[vec![insert(4)]]);
+    bench.feed(FeedEvent::Progress(Lsn::new(bench.lsn + 5)));
+    let resume = |bench: &mut Bench, lsn, ordinal| {
+        let position = Position { lsn: Lsn::new(lsn), ordinal };
+        bench.join("orders", Some(&Cursor { system: SYSTEM, position, splice: None }.to_string())).is_ok()
+    };
+    let accepted: Vec<u64> = (0..6).filter(|ordinal| resume(&mut bench, 110, *ordinal)).collect();
+    assert_eq!(accepted, [0, 1, 2, 3]);
+    assert!(resume(&mut bench, 120, 1) && !resume(&mut bench, 120, 2));
+}
+
+#[test]
 fn a_large_transaction_comes_in_parts_and_every_topic_of_it_gets_a_last_one() {
     let mut bench = Bench::new(vec![route("orders:{customer}", "new_updates")]).connected();
     for topic in ["orders:1", "orders:2", "orders:3"] {
@@ -318,41 +342,6 @@ fn those_who_catch_up_share_what_is_encoded_and_framed_once() {
 }
 
 #[test]
-fn what_is_evicted_can_not_be_resumed_from() {
-    let log = LogLimits { window: Duration::from_secs(60), memory: 1 << 20, wal: 1 << 30 };
-    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
-    let first = bench.join("orders", None).unwrap();
-    bench.commit(&[vec![insert(1)]]);
-    let second = bench.published()[0].position;
-    bench.now = log.window;
-    bench.commit(&[vec![insert(2)]]);
-    assert_eq!(bench.read(first.shape, Position::before(Lsn::new(100))).unwrap().len(), 2);
-    bench.now += Duration::from_millis(1);
-    bench.hub.tick(bench.now);
-    assert!(bench.read(first.shape, Position::before(Lsn::new(100))).is_none());
-    assert_eq!(bench.read(first.shape, second).unwrap().len(), 1);
-    assert_eq!(bench.join("orders", Some(&first.cursor)), Err(Refusal::ResyncRequired));
-}
-
-#[test]
-fn memory_is_bounded_whatever_comes() {
-    let limits = HubLimits {
-        log: LogLimits { window: Duration::from_secs(60), memory: 100_000, wal: 1 << 30 },
-        value: 1 << 20,
-        read: 1000,
-    };
-    let mut bench = Bench::with_limits(vec![route("orders:{customer}", "new_updates")], limits).connected();
-    let mut oldest = None;
-    for customer in 0..2000 {
-        bench.commit(&[vec![insert(customer), insert(customer + 1)]]);
-        oldest.get_or_insert(Position::before(Lsn::new(bench.lsn)));
-    }
-    let subscribed = bench.join("orders:1999", None).unwrap();
-    assert!(bench.read(subscribed.shape, oldest.unwrap()).is_none());
-    assert_eq!(bench.read(subscribed.shape, Position::before(Lsn::new(bench.lsn - 10))).unwrap().len(), 2);
-}
-
-#[test]
 fn a_change_that_can_not_be_routed_resets_its_routes_topics() {
     let mut bench = Bench::new(vec![route("note:{note}", "new_updates"), route("orders", "new_updates")]).connected();
     let note = bench.join("note:x", None).unwrap();
@@ -368,6 +357,16 @@ fn a_change_that_can_not_be_routed_resets_its_routes_topics() {
     assert!(bench.join("orders", Some(&orders.cursor)).is_ok());
     let anew = bench.join("note:x", None).unwrap();
     assert!(bench.join("note:x", Some(&anew.cursor)).is_ok());
+}
+
+#[test]
+fn nothing_past_a_hole_is_sent_to_who_was_before_it() {
+    let mut bench = Bench::new(vec![route("note:{note}", "new_updates")]).connected();
+    let before = bench.join("note:x", None).unwrap();
+    bench.commit(&[vec![Operation::Update { old: None, new: row(1, None) }, insert(2)]]);
+    // A message's cursor would stand for the hole, too, and be resumed from.
+    let told = bench.told();
+    assert!(matches!(told.as_slice(), [ToShard::Reset { shape }] if *shape == before.shape), "{told:?}");
 }
 
 #[test]
@@ -441,58 +440,6 @@ fn caught_up_waits_for_the_flush_position_seen_at_connect() {
     bench.feed(FeedEvent::Progress(Lsn::new(200)));
     assert!(bench.hub.caught_up());
     assert_eq!(bench.hub.acknowledgeable(), Lsn::new(200));
-}
-
-#[test]
-fn the_tail_is_what_may_be_acknowledged() {
-    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
-    bench.feed(FeedEvent::Progress(Lsn::new(105)));
-    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(105), "nothing is kept");
-    bench.commit(&[vec![insert(1)]]);
-    bench.commit(&[vec![insert(2)], vec![insert(3)]]);
-    bench.feed(FeedEvent::Progress(Lsn::new(500)));
-    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(110), "the first transaction's commit");
-    bench.now = Duration::from_secs(61);
-    bench.hub.tick(bench.now);
-    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(500));
-}
-
-#[test]
-fn an_open_transaction_is_not_acknowledged() {
-    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
-    let header = TransactionHeader { xid: 1, commit_lsn: Lsn::new(200), commit_timestamp: PgTimestamp::from_micros(0) };
-    let change = Change { relation: Arc::clone(&bench.relation), operation: insert(1), ordinal: 1 };
-    bench.feed(FeedEvent::Part(TransactionPart { header, changes: vec![change], first: true, end_lsn: None }));
-    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(100));
-    bench.now = Duration::from_secs(61);
-    bench.hub.tick(bench.now);
-    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(100), "evicted, but not over");
-}
-
-#[test]
-fn wal_over_the_budget_moves_the_tail_up() {
-    let log = LogLimits { window: Duration::from_secs(60), memory: 1 << 20, wal: 1000 };
-    let limits = HubLimits { log, value: 1 << 20, read: 100 };
-    let mut bench = Bench::with_limits(vec![route("orders", "new_updates")], limits).connected();
-    let joined = bench.join("orders", None).unwrap();
-    bench.commit(&[vec![insert(1)]]);
-    bench.commit(&[vec![insert(2)]]);
-    bench.feed(FeedEvent::Progress(Lsn::new(1110)));
-    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(110));
-    bench.feed(FeedEvent::Progress(Lsn::new(1111)));
-    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(120));
-    assert_eq!(bench.join("orders", Some(&joined.cursor)), Err(Refusal::ResyncRequired));
-}
-
-#[test]
-fn without_wal_the_head_is_acknowledged() {
-    let log = LogLimits { window: Duration::from_secs(60), memory: 1 << 20, wal: 0 };
-    let limits = HubLimits { log, value: 1 << 20, read: 100 };
-    let mut bench = Bench::with_limits(vec![route("orders", "new_updates")], limits).connected();
-    let joined = bench.join("orders", None).unwrap();
-    bench.commit(&[vec![insert(1)]]);
-    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(115));
-    assert!(bench.join("orders", Some(&joined.cursor)).is_ok(), "while the process lives");
 }
 
 #[test]
@@ -603,7 +550,10 @@ proptest! {
             prop::collection::vec(prop::collection::vec(operations(), 1..4), 1..4), 1..12),
     ) {
         let routes = || vec![route("orders:{customer}", "new_updates"),
-                             RouteSpec { ops: [Op::Insert, Op::Update, Op::Truncate].into_iter().collect(), ..route("orders", "new_updates") },
+                             RouteSpec {
+                                 ops: [Op::Insert, Op::Update, Op::Truncate].into_iter().collect(),
+                                 ..route("orders", "new_updates")
+                             },
                              RouteSpec { ops: [Op::Delete].into_iter().collect(), ..route("orders", "second") }];
         let topics = ["orders", "orders:0", "orders:1", "orders:2", "orders:3"];
         let mut bench = Bench::new(routes()).connected();

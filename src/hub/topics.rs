@@ -15,6 +15,10 @@ pub(super) struct BatchRef {
     pub(super) batch: usize,
 }
 
+/// What a topic costs beside its batches: its name, its state in a map that is half empty, and the room for its first
+/// batches.
+pub(super) const TOPIC_OVERHEAD: usize = 2 * size_of::<(Topic, TopicState)>() + 4 * size_of::<BatchRef>();
+
 #[derive(Debug, Default)]
 pub(super) struct TopicState {
     /// The routes that feed it, in config order.
@@ -64,6 +68,17 @@ impl Topics {
 
     pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut TopicState> {
         self.by_name.get_mut(name)
+    }
+
+    /// A route has brought the topic something: it feeds it, even if its table was not known when the topic was met;
+    /// whether that is so.
+    pub(super) fn feed(&mut self, name: &str, route: RouteId) -> bool {
+        let Some(state) = self.by_name.get_mut(name) else { return false };
+        let place = state.routes.binary_search(&route);
+        if let Err(place) = place {
+            state.routes.insert(place, route);
+        }
+        place.is_err()
     }
 
     pub(super) fn insert(&mut self, topic: Topic, state: TopicState) {

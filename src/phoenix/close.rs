@@ -29,7 +29,7 @@ pub enum CloseReason {
     /// Replies and broadcasts have filled the connection's outbox: the client reads too slowly. 1013 ("try again
     /// later") because coming back is right, and because it tells this apart from every case above.
     Slow,
-    /// The client sends messages for topics whose joins are in work faster than those are answered. 1013, as for
+    /// The client sends messages that wait for joins in work, or tokens, faster than those are answered. 1013, as for
     /// [`CloseReason::Slow`]: a client that comes back joins afresh.
     Flood,
     /// A fault of the server's own, logged there.
@@ -73,7 +73,7 @@ impl CloseReason {
             Self::InvalidMessage => "message can't be decoded with the serializer of this connection",
             Self::Drain => "server restarts",
             Self::Slow => "client reads too slowly",
-            Self::Flood => "too many messages for topics that are still being joined",
+            Self::Flood => "too many messages that wait for a join or a token",
             Self::Internal => "internal error",
         }
     }
@@ -129,6 +129,10 @@ pub enum Refusal {
     Unauthorized,
     /// The identity's token is no longer valid.
     TokenExpired,
+    /// A new token that is not valid; the identity stays what it was.
+    InvalidToken,
+    /// No key to check a new token with could be had; the identity stays what it was.
+    KeysUnavailable,
     /// The join's filter can't be understood; the message says where.
     InvalidFilter { message: String },
     /// The cursor can't be resumed: join again without it and load the rows anew.
@@ -141,6 +145,16 @@ pub enum Refusal {
     SnapshotFailed,
     /// Clients may not send this event on this topic.
     EventNotAllowed,
+    /// The connection has broadcast more than it may for now; what was refused was not sent to anyone.
+    RateLimited,
+    /// The broadcast is longer than it may be.
+    PayloadTooLarge,
+    /// A broadcast's payload is a JSON object, or binary.
+    InvalidPayload,
+    /// Nobody can be present so; the message says why.
+    InvalidPresence { message: String },
+    /// The topic has as many members as its presence may have.
+    PresenceFull,
 }
 
 impl Refusal {
@@ -153,12 +167,19 @@ impl Refusal {
             Self::JoinCrashed => "join crashed",
             Self::Unauthorized => "unauthorized",
             Self::TokenExpired => "token_expired",
+            Self::InvalidToken => "invalid_token",
+            Self::KeysUnavailable => "keys_unavailable",
             Self::InvalidFilter { .. } => "invalid_filter",
             Self::ResyncRequired => "resync_required",
             Self::NotReady => "not_ready",
             Self::SnapshotTooLarge => "snapshot_too_large",
             Self::SnapshotFailed => "snapshot_failed",
             Self::EventNotAllowed => "event not allowed",
+            Self::RateLimited => "rate_limited",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::InvalidPayload => "invalid_payload",
+            Self::InvalidPresence { .. } => "invalid_presence",
+            Self::PresenceFull => "presence_full",
         }
     }
 
@@ -167,15 +188,24 @@ impl Refusal {
     #[must_use]
     pub const fn retry(&self) -> bool {
         match self {
-            Self::JoinCrashed | Self::NotReady | Self::SnapshotFailed => true,
+            Self::JoinCrashed
+            | Self::KeysUnavailable
+            | Self::NotReady
+            | Self::SnapshotFailed
+            | Self::RateLimited
+            | Self::PresenceFull => true,
             Self::UnmatchedTopic
             | Self::TooManyChannels
             | Self::Unauthorized
             | Self::TokenExpired
+            | Self::InvalidToken
             | Self::InvalidFilter { .. }
             | Self::ResyncRequired
             | Self::SnapshotTooLarge
-            | Self::EventNotAllowed => false,
+            | Self::EventNotAllowed
+            | Self::PayloadTooLarge
+            | Self::InvalidPayload
+            | Self::InvalidPresence { .. } => false,
         }
     }
 
@@ -184,7 +214,7 @@ impl Refusal {
     pub fn response(&self) -> Body {
         let mut json = br#"{"reason":"#.to_vec();
         push_string(self.reason(), &mut json);
-        if let Self::InvalidFilter { message } = self {
+        if let Self::InvalidFilter { message } | Self::InvalidPresence { message } = self {
             json.extend_from_slice(br#","message":"#);
             push_string(message, &mut json);
         }

@@ -76,6 +76,16 @@ impl Params {
         }
     }
 
+    /// Without the last one of this name, so that an earlier one counts: the npm client appends its long-poll session's
+    /// `token` to the parameters that it was given.
+    #[must_use]
+    pub fn without_last(mut self, name: &str) -> Self {
+        if let Some(index) = self.0.iter().rposition(|(own, _)| own == name) {
+            self.0.remove(index);
+        }
+        self
+    }
+
     /// Every name or path with its value, in the order of the query.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
@@ -126,6 +136,14 @@ fn decode(text: &str, offset: usize) -> Result<String, QueryError> {
         });
     }
     String::from_utf8(decoded).map_err(|_| QueryError::InvalidUtf8 { offset })
+}
+
+/// Decodes a piece of a URL's path, where `+` is itself.
+///
+/// # Errors
+/// A bad escape, or text that is not UTF-8.
+pub fn decode_path(path: &str) -> Result<String, QueryError> {
+    decode(&path.replace('+', "%2B"), 0)
 }
 
 /// What the header `sec-websocket-protocol` says.
@@ -206,7 +224,15 @@ mod tests {
         assert_eq!(params.text("token"), Some("a+b cä"));
         assert_eq!((params.text("flag"), params.text(""), params.text("e")), (Some(""), Some("x"), Some("=")));
         assert_eq!(Params::parse("").unwrap(), Params::default());
-        assert_eq!(Params::parse("a=1&a=2").unwrap().text("a"), Some("2"));
+        let twice = Params::parse("a=1&b=3&a=2").unwrap();
+        assert_eq!(twice.text("a"), Some("2"));
+        assert_eq!(twice.without_last("a").without_last("c").text("a"), Some("1"));
+    }
+
+    #[test]
+    fn decodes_paths() {
+        assert_eq!(decode_path("orders:a+b%20c%2F%C3%A4").as_deref(), Ok("orders:a+b c/ä"));
+        assert!(decode_path("orders:%f").is_err());
     }
 
     #[test]

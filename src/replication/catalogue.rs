@@ -50,7 +50,7 @@ pub async fn published_relations(client: &Client, publication: &str) -> Result<V
 }
 
 /// As `server_version_num`, such as 150018.
-async fn server_version(client: &Client) -> Result<i32, WireError> {
+pub(super) async fn server_version(client: &Client) -> Result<i32, WireError> {
     let sql = "select current_setting('server_version_num')::pg_catalog.int4";
     Ok(client.query_one(sql, &[]).await?.try_get(0)?)
 }

@@ -13,9 +13,11 @@
 //! without a [`FeedEvent::Lost`]. Knows nothing of topics and clients.
 
 mod backoff;
+mod changes;
 mod continuity;
 mod failure;
 mod intake;
+mod lookout;
 mod outbox;
 mod prerequisites;
 mod session;
@@ -28,9 +30,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 pub use backoff::{Backoff, FIRST_BOUND, FLOOR, LAST_BOUND};
+pub use changes::Observation;
 pub use continuity::{Discontinuity, Position, resume};
 pub use failure::Failure;
 pub use intake::{Connected, Delivered, Intake, IntakeError};
+pub use lookout::LOOK_INTERVAL;
 pub use outbox::{OUTBOX_BYTES, OUTBOX_EVENTS};
 pub use prerequisites::Prerequisite;
 pub use session::{FINISH_LIMIT, SHUTDOWN_BOUNDARY, TYPE_LOOKUP_LIMIT};

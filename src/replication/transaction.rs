@@ -17,7 +17,7 @@ mod tests;
 use std::sync::Arc;
 
 use crate::change::catalogue::TypeDefinition;
-use crate::change::{Lsn, Oid, Operation, Relation, RelationId, TransactionPart};
+use crate::change::{BROADCAST_PREFIX, Lsn, Oid, Operation, Relation, RelationId, TransactionPart};
 use crate::replication::pgoutput::{Begin, Commit, LogicalMessage, Message, Truncate};
 
 use open::OpenTransaction;
@@ -59,7 +59,7 @@ pub enum Assembled {
     /// next message.
     NeedsTypes(Vec<Oid>),
     /// From `pg_logical_emit_message`, ahead of its transaction's changes if it is transactional. It has no ordinal:
-    /// after a reconnect it can come a second time.
+    /// after a reconnect it can come a second time. Transactional broadcasts have one, and come in their part.
     Message(LogicalMessage),
 }
 
@@ -210,10 +210,18 @@ impl Assembler {
     }
 
     fn logical(&mut self, name: &'static str, message: LogicalMessage) -> Result<Assembled, AssembleError> {
-        if message.transactional && self.open_mut(name)?.is_handed_on() {
-            return Ok(Assembled::Nothing);
+        if !message.transactional {
+            return Ok(Assembled::Message(message));
         }
-        Ok(Assembled::Message(message))
+        let limits = self.limits;
+        let open = self.open_mut(name)?;
+        if *message.prefix != *BROADCAST_PREFIX {
+            return Ok(if open.is_handed_on() { Assembled::Nothing } else { Assembled::Message(message) });
+        }
+        let reached = open.position();
+        let part = open.cut_if_full(limits);
+        open.announce(&message.content);
+        Ok(self.hand_on(reached, part))
     }
 
     fn open_mut(&mut self, message: &'static str) -> Result<&mut OpenTransaction, AssembleError> {

@@ -6,7 +6,7 @@
 //!
 //! - **Table patterns.** `schema.table`, exactly as the catalogue spells both (nothing is folded to lower case). `*`
 //!   stands for any run of characters, `?` for one; neither crosses the dot. Inside double quotes every character,
-//!   dots and globs included, stands for itself, and `""` is a quote.
+//!   dots and globs included, stands for itself, and `""` is a quote. No glob takes a table of schema `walcast`.
 //! - **Precedence.** There is none to learn: every route whose pattern matches takes the change. Several may feed one
 //!   topic; a change reaches a topic at most once, by the first route in config order that brings it there.
 //! - **Topics.** A template is literal text and `{column}`s. A column stands for `value::text`: a boolean is `true`, a
@@ -25,24 +25,39 @@
 //!   text.
 //! - **Ambiguity.** With several columns, a topic that can be split in more than one canonical way belongs to no route
 //!   (`{a}:{b}` of two texts, joined as `x:y:z`): the rows behind it may belong to different people.
+//! - **Channels.** The first `[[channel]]` whose pattern matches a topic says what clients may do there, whether routes
+//!   feed it or not; a topic that only a channel matches can be joined too. In their patterns `*` stands for any
+//!   characters and `{name}` for some without a colon ([`TopicPattern`]).
 #![deny(clippy::indexing_slicing)]
 
 mod canonical;
+mod channel;
 mod claims;
 mod ops;
 mod pattern;
 mod plan;
+mod predicate;
 mod table;
 mod target;
 mod template;
 mod topic;
+mod topic_pattern;
+mod write;
 
 pub use crate::change::json::{Int8Format, Shown};
+pub use channel::{ChannelSpec, ChannelTable, MAX_CHANNELS};
 pub use claims::Claims;
 pub use ops::{Op, Ops, UnknownOp};
 pub use pattern::{PatternError, PatternErrorKind, TablePattern};
 pub use plan::{Plan, PlanProblem, Selection, Step};
+pub use predicate::{
+    EvaluationError, Explanation, Expression, ExpressionError, ExpressionErrorKind, Filter, FilterError, Keys,
+    MAX_CONDITIONS, MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_FILTER_LENGTH, MAX_IN_VALUES, MAX_NODES, Predicate, Scope,
+    Truth, Values, Verdict,
+};
 pub use table::{MAX_ROUTES, RouteId, RouteSpec, RouteTable, TooManyRoutes};
 pub use target::{Scratch, Target};
 pub use template::{MAX_COLUMNS, Piece, Template, TemplateError, TemplateErrorKind};
 pub use topic::{MAX_TOPIC_LENGTH, Topic, TopicError};
+pub use topic_pattern::{TopicPattern, TopicPatternError, TopicPatternErrorKind};
+pub use write::{Conflict, WritableRoute, WritePolicy};

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Where walcast keeps what it remembers: what came of clients' writes is nobody else's business.
+const OWN_SCHEMA: &str = "walcast";
+
 /// `schema.table` with the globs `*` and `?`; the module's rules say what quotes do.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TablePattern {
@@ -52,16 +55,23 @@ impl TablePattern {
         Ok(Self { source: source.into(), schema, table })
     }
 
-    /// Both names as the catalogue spells them.
+    /// Both names as the catalogue spells them. Globs leave walcast's own tables alone.
     #[must_use]
     pub fn matches(&self, schema: &str, table: &str) -> bool {
-        self.schema.matches(schema) && self.table.matches(table)
+        let is_own = schema == OWN_SCHEMA && !self.is_exact();
+        !is_own && self.schema.matches(schema) && self.table.matches(table)
     }
 
     /// No globs: at most one table matches.
     #[must_use]
     pub fn is_exact(&self) -> bool {
         self.schema.is_exact() && self.table.is_exact()
+    }
+
+    /// The names of the one table that can match, as schema and table; `None` where there are globs.
+    #[must_use]
+    pub fn names(&self) -> Option<(String, String)> {
+        Some((self.schema.name()?, self.table.name()?))
     }
 
     /// As it was written.
@@ -97,6 +107,14 @@ enum Token {
 }
 
 impl Glob {
+    fn name(&self) -> Option<String> {
+        let character = |token: &Token| match token {
+            Token::Character(character) => Some(*character),
+            Token::AnyOne | Token::AnyRun => None,
+        };
+        self.0.iter().map(character).collect()
+    }
+
     fn is_exact(&self) -> bool {
         self.0.iter().all(|token| matches!(token, Token::Character(_)))
     }

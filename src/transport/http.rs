@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -17,55 +19,122 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 
-use crate::phoenix::Serializer;
+use crate::auth::Gate;
 use crate::phoenix::connect::{Params, SUBPROTOCOL, Subprotocols};
 
+use super::limits::Limits;
 use super::listener::{Entrance, Permit};
-use super::shard::{Accepted, Shell, adopt};
-use super::websocket;
+use super::long_poll::{self, Peers};
+use super::shard::{Accepted, Newcomer, Shell, Stream, adopt};
+use super::{topics, websocket};
 
 /// Where Phoenix clients connect: the socket's mount path and the transport's name.
-const WEBSOCKET_PATH: &str = "/socket/websocket";
+const WEBSOCKET_PATH: [&str; 2] = ["socket", "websocket"];
 
-/// What is served beside the WebSocket, by entrance.
+/// What HTTP holds of a request's head, and of an answer that its client is slow to take. A token fits.
+const HTTP_BUFFER: usize = 64 * 1024;
+
+/// Who is let in, and what is served beside the WebSocket, by entrance.
 #[derive(Clone)]
 pub struct Routers {
+    pub gate: Gate,
     pub public: Router,
     pub admin: Router,
 }
 
-/// Serves one connection until it ends or is upgraded.
-pub(super) async fn serve(accepted: Accepted, shell: Rc<RefCell<Shell>>, routers: Routers, head_timeout: Duration) {
-    let stream = match TcpStream::from_std(accepted.stream) {
-        Ok(stream) => stream,
-        Err(error) => return tracing::warn!(%error, "a client's socket could not be registered"),
-    };
-    let router = match accepted.entrance {
-        Entrance::Public => routers.public,
-        Entrance::Admin => routers.admin,
-    };
-    let router = TowerToHyperService::new(router);
-    // Goes to the upgraded connection, and else ends with this one.
-    let permit = Rc::new(RefCell::new(Some(accepted.permit)));
-    let service = service_fn(|request: Request<Incoming>| {
-        let (router, shell, permit) = (router.clone(), Rc::clone(&shell), Rc::clone(&permit));
-        async move {
-            if request.uri().path() == WEBSOCKET_PATH {
-                return Ok::<_, Infallible>(upgrade(request, &shell, &permit));
+/// What answers a connection's requests.
+pub(super) struct Server {
+    pub(super) shell: Rc<RefCell<Shell>>,
+    pub(super) routers: Routers,
+    pub(super) peers: Peers,
+    pub(super) limits: Limits,
+}
+
+impl Server {
+    /// Serves one connection until it ends or is upgraded.
+    pub(super) async fn serve(self, accepted: Accepted) {
+        let stream = match TcpStream::from_std(accepted.stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "a client's socket could not be registered"),
+        };
+        let router = match accepted.entrance {
+            Entrance::Public => &self.routers.public,
+            Entrance::Admin => &self.routers.admin,
+        };
+        let router = TowerToHyperService::new(router.clone());
+        // Goes to the upgraded connection, and else ends with this one.
+        let permit = Rc::new(RefCell::new(Some(accepted.permit)));
+        let limits = self.limits;
+        let server = Rc::new(self);
+        let service = service_fn(|request: Request<Incoming>| {
+            let (server, router, permit) = (Rc::clone(&server), router.clone(), Rc::clone(&permit));
+            async move {
+                let response = match request.uri().path() {
+                    path if is_websocket(path) => upgrade(request, &server.routers.gate, &server.shell, &permit).await,
+                    long_poll::PATH => long_poll::serve(request, &server).await,
+                    path if path.starts_with(topics::PREFIX) => return Ok(topics::serve(request, &server).await),
+                    _ => router.call(request).await?,
+                };
+                Ok::<_, Infallible>(response.map(Reply::Whole))
             }
-            router.call(request).await
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(limits.handshake).max_buf_size(HTTP_BUFFER);
+        if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
+            tracing::debug!(%error, "an HTTP connection ended early");
         }
-    });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(head_timeout);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
-        tracing::debug!(%error, "an HTTP connection ended early");
     }
 }
 
+/// The body of an answer.
+pub(super) enum Reply {
+    Whole(Body),
+    Stream(Stream),
+}
+
+impl From<Body> for Reply {
+    fn from(body: Body) -> Self {
+        Self::Whole(body)
+    }
+}
+
+impl hyper::body::Body for Reply {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(context),
+            Self::Stream(stream) => {
+                Pin::new(stream).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(axum::Error::new)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_end_stream(),
+            Self::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// As in Phoenix, empty segments are none: clients that were given `/socket/` ask for `/socket//websocket`.
+fn is_websocket(path: &str) -> bool {
+    path.split('/').filter(|segment| !segment.is_empty()).eq(WEBSOCKET_PATH)
+}
+
 /// The answer to a handshake; the socket is adopted once it is out.
-fn upgrade(
+async fn upgrade(
     mut request: Request<Incoming>,
+    gate: &Gate,
     shell: &Rc<RefCell<Shell>>,
     permit: &Rc<RefCell<Option<Permit>>>,
 ) -> Response<Body> {
@@ -73,7 +142,8 @@ fn upgrade(
         return text(StatusCode::BAD_REQUEST, "a WebSocket begins with GET");
     }
     let params = Params::parse(request.uri().query().unwrap_or_default());
-    let Some(serializer) = params.ok().and_then(|params| params.serializer().ok()) else {
+    let negotiated = params.ok().and_then(|params| params.serializer().ok().map(|serializer| (serializer, params)));
+    let Some((serializer, params)) = negotiated else {
         return empty(StatusCode::FORBIDDEN);
     };
     let headers = match websocket::accept(request.headers()) {
@@ -87,10 +157,15 @@ fn upgrade(
     if subprotocols.others && !subprotocols.phoenix {
         return empty(StatusCode::FORBIDDEN);
     }
+    let identity = match gate.admit(request.headers(), &params).await {
+        Ok(identity) => identity,
+        Err(denied) => return empty(denied.upgrade_status()),
+    };
     let Some(permit) = permit.borrow_mut().take() else {
         return empty(StatusCode::BAD_REQUEST);
     };
-    tokio::task::spawn_local(hand_over(hyper::upgrade::on(&mut request), Rc::clone(shell), serializer, permit));
+    let newcomer = Newcomer { serializer, identity, permit };
+    tokio::task::spawn_local(hand_over(hyper::upgrade::on(&mut request), Rc::clone(shell), newcomer));
     let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
     *response.headers_mut() = headers;
     if subprotocols.phoenix {
@@ -105,13 +180,13 @@ fn subprotocol_header(request: &Request<Incoming>) -> String {
     values.filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",")
 }
 
-async fn hand_over(upgrade: OnUpgrade, shell: Rc<RefCell<Shell>>, serializer: Serializer, permit: Permit) {
+async fn hand_over(upgrade: OnUpgrade, shell: Rc<RefCell<Shell>>, newcomer: Newcomer) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "a client was gone before its upgrade"),
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(Parts { io, read_buf, .. }) => adopt(&shell, io.into_inner(), serializer, &read_buf, permit),
+        Ok(Parts { io, read_buf, .. }) => adopt(&shell, io.into_inner(), newcomer, &read_buf),
         Err(_) => tracing::error!("an upgraded connection was not over TCP"),
     }
 }
@@ -127,4 +202,19 @@ fn text(status: StatusCode, body: &str) -> Response<Body> {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_its_segments() {
+        for path in ["/socket/websocket", "/socket/websocket/", "/socket//websocket", "//socket/websocket//"] {
+            assert!(is_websocket(path), "{path}");
+        }
+        for path in ["/", "/socket", "/socket/", "/socketwebsocket", "/socket/websocket/x", "/socket/websockets"] {
+            assert!(!is_websocket(path), "{path}");
+        }
+    }
 }

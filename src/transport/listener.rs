@@ -33,6 +33,12 @@ pub struct Count(Arc<AtomicUsize>);
 pub struct Permit(Arc<AtomicUsize>);
 
 impl Count {
+    /// One more, unless there are as many as may be.
+    pub(super) fn permit_within(&self, limit: usize) -> Option<Permit> {
+        let permit = self.permit();
+        (self.get() <= limit).then_some(permit)
+    }
+
     fn permit(&self) -> Permit {
         self.0.fetch_add(1, Ordering::Relaxed);
         Permit(Arc::clone(&self.0))

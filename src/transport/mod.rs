@@ -7,10 +7,15 @@
 mod http;
 mod limits;
 mod listener;
+mod long_poll;
 mod shard;
+mod topics;
 mod websocket;
+mod wire;
 
 pub use http::Routers;
-pub use limits::Limits;
+pub use limits::{ChannelLimits, Limits};
 pub use listener::{Count, Entrance, Permit, accept, bind};
+pub use long_poll::{Peers, SessionRequest};
 pub use shard::{Accepted, Control, Outbox, ShardChannels, ShardThread, State as ShardState};
+pub use wire::Wire;

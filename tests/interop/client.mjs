@@ -1,15 +1,17 @@
 // What the scripts share: the official client as the test wants it, and a way to tell the test what was seen.
 //
 // WALCAST_SOCKET: the endpoint, ws://…/socket. WALCAST_CLIENT: `phoenix` (the newest 1.8) or `phoenix-1-7`.
-// WALCAST_VSN: the serializer's version.
+// WALCAST_VSN: the serializer's version. WALCAST_TRANSPORT: `websocket`, or `longpoll` by Node's fetch.
 
 import WebSocket from "ws";
 
-const DEADLINE_MS = 25_000;
+/** For a script that is not told otherwise. */
+const DEADLINE_MS = Number(process.env.WALCAST_DEADLINE_MS ?? 25_000);
 
 export const endpoint = process.env.WALCAST_SOCKET;
 export const vsn = process.env.WALCAST_VSN ?? "2.0.0";
-const { Socket } = await import(process.env.WALCAST_CLIENT ?? "phoenix");
+export const longPolls = process.env.WALCAST_TRANSPORT === "longpoll";
+const { LongPoll, Socket } = await import(process.env.WALCAST_CLIENT ?? "phoenix");
 
 setTimeout(() => {
   console.error(`not finished within ${DEADLINE_MS} ms; the last thing said was: ${lastSaid}`);
@@ -44,7 +46,7 @@ const objectFrames = {
 /** A connecting socket, impatient enough for a test. */
 export function connect(options = {}) {
   const socket = new Socket(endpoint, {
-    transport: WebSocket,
+    transport: longPolls ? LongPoll : WebSocket,
     reconnectAfterMs: () => 100,
     rejoinAfterMs: () => 100,
     ...(vsn === "1.0.0" ? objectFrames : {}),

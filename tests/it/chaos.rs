@@ -5,6 +5,7 @@
 //! faults' choices (not their timing).
 
 mod client;
+mod official;
 mod proxy;
 mod replica;
 mod writer;
@@ -23,20 +24,25 @@ use walcast::hub::Cursor;
 
 use super::support::database::Database;
 use super::support::eventually;
-use super::support::gateway::Gateway;
+use super::support::gateway::{Gateway, signal};
+use super::support::phoenix;
 use client::Client;
+use official::Official;
 use proxy::Proxy;
 use writer::{SCHEMA, Work};
 
 const WRITERS: i32 = 3;
 /// Transactions between two faults.
-const BETWEEN: u64 = 60;
+const BETWEEN: u64 = 40;
+
+/// Up to this long a run fits the log's default memory: it writes some megabytes a second.
+const FITS_DEFAULT_MEMORY: u64 = 10;
 
 /// Outbox and parts as small as they may be, so that clients fall behind and transactions come in parts.
 const CONFIG: &str = r#"
 [replay]
 window = "1h"
-memory = "4GiB"  # what clients are kept for by the window must not be let go for its size
+{memory}
 
 [limits]
 outbox = "64KiB"
@@ -54,6 +60,10 @@ topic = "everything"
 [[route]]
 table = "public.accounts"
 topic = "owner:{owner}"
+
+[[route]]
+table = "public.pin"
+topic = "pin"
 "#;
 
 #[derive(Debug, Clone, Copy)]
@@ -63,15 +73,21 @@ enum Fault {
     RestartPostgres(StopMode),
     CutClients,
     StopClient,
+    /// SIGSTOP, and SIGCONT later.
+    StopProcess,
+    /// Clients that have lost everything begin afresh: one with the gateway's snapshot, one with its own query.
+    Forget,
 }
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 8] = [
     Fault::KillGateway,
     Fault::TerminateWalsender,
     Fault::RestartPostgres(StopMode::Fast),
     Fault::RestartPostgres(StopMode::Immediate),
     Fault::CutClients,
     Fault::StopClient,
+    Fault::StopProcess,
+    Fault::Forget,
 ];
 
 struct Scene {
@@ -79,6 +95,8 @@ struct Scene {
     gateway: Gateway,
     proxy: Proxy,
     clients: Vec<Client>,
+    /// The official client, in a process of its own.
+    official: Official,
     work: Arc<Work>,
     writers: Vec<JoinHandle<i32>>,
     running: JoinSet<()>,
@@ -86,25 +104,33 @@ struct Scene {
 }
 
 impl Scene {
-    async fn start(seed: u64) -> Self {
+    async fn start(seed: u64, seconds: u64) -> Self {
         let database = Database::start().await;
         database.execute(SCHEMA).await;
-        let gateway = Gateway::start(&database.url(), CONFIG).await;
+        // What clients are kept for by the window must not be let go for its size.
+        let memory = if seconds <= FITS_DEFAULT_MEMORY { "" } else { "memory = \"4GiB\"" };
+        let gateway = Gateway::start(&database.url(), &CONFIG.replace("{memory}", memory)).await;
+        // What is older than the log's first transaction is acknowledged: with this one every cursor is younger.
+        let mut pin = phoenix::Client::joined(&gateway, "pin").await;
+        database.execute("insert into pin values (1)").await;
+        pin.next_updates().await;
         let proxy = Proxy::start(gateway.port()).await;
+        let official = Official::start(proxy.port, seconds).await;
         let mut scene = Self {
             database,
             gateway,
             proxy,
             clients: Vec::new(),
+            official,
             work: Arc::default(),
             writers: Vec::new(),
             running: JoinSet::new(),
             random: fastrand::Rng::with_seed(seed),
         };
-        scene.join("feed", &["everything"], None);
-        scene.join("stopped", &["everything", "owner:1"], None);
-        scene.join("owners", &["owner:0", "owner:1", "owner:2", "owner:3"], None);
-        scene.join("one owner", &["owner:2"], None);
+        scene.join("feed", &["everything"], None, false);
+        scene.join("stopped", &["everything", "owner:1"], None, true);
+        scene.join("owners", &["owner:0", "owner:1", "owner:2", "owner:3"], None, false);
+        scene.join("one owner", &["owner:2"], None, true);
         // Before the first row: whatever a client has, it was sent.
         eventually("all joins", async || {
             let joined = |client: &Client| client.state.lock().unwrap().joined;
@@ -118,8 +144,8 @@ impl Scene {
         scene
     }
 
-    fn join(&mut self, name: &str, topics: &[&str], cursor: Option<&str>) {
-        let client = Client::new(name, self.proxy.port, &self.database.url(), topics);
+    fn join(&mut self, name: &str, topics: &[&str], cursor: Option<&str>, snapshot: bool) {
+        let client = Client::new(name, self.proxy.port, &self.database.url(), topics, snapshot);
         cursor.into_iter().for_each(|cursor| client.begin_at(cursor));
         self.running.spawn(client.clone().run());
         self.clients.push(client);
@@ -160,6 +186,16 @@ impl Scene {
                 self.commits(BETWEEN * 3).await;
                 self.clients[1].stopped.send_replace(false);
             }
+            Fault::StopProcess => {
+                signal(self.official.script.process_id(), "STOP").await;
+                self.commits(BETWEEN * 3).await;
+                signal(self.official.script.process_id(), "CONT").await;
+            }
+            Fault::Forget => {
+                let kept = self.random.usize(..2);
+                self.clients[kept].forget();
+                self.clients[kept ^ 3].forget();
+            }
         }
         if self.random.bool() {
             self.commits(BETWEEN).await;
@@ -177,6 +213,10 @@ impl Scene {
         for client in &self.clients {
             self.equal(client).await;
         }
+        // The window reaches back to the beginning, and the slot is its durable copy.
+        assert_eq!(self.resyncs(), 0, "clients were told to resync\n{}", self.gateway.log());
+        let reader = self.database.connect().await;
+        self.official.equal(replica::oracle("everything", &reader).await).await;
         transactions
     }
 
@@ -195,6 +235,13 @@ impl Scene {
                 tokio::time::sleep(super::support::POLL).await;
             }
         }
+    }
+
+    /// How often clients began with rows of either kind.
+    fn beginnings(&self) -> u64 {
+        let beginnings =
+            |client: &Client| client.state.lock().unwrap().topics.values().map(|it| it.beginnings).sum::<u64>();
+        self.clients.iter().map(beginnings).sum()
     }
 
     fn resyncs(&self) -> u64 {
@@ -234,7 +281,7 @@ async fn nothing_is_lost_and_nothing_comes_twice() {
     let seed = env::var("WALCAST_CHAOS_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     let seconds = env::var("WALCAST_CHAOS_SECONDS").map_or(5, |seconds| seconds.parse().unwrap());
     println!("WALCAST_CHAOS_SEED={seed}");
-    let mut scene = Scene::start(seed).await;
+    let mut scene = Scene::start(seed, seconds).await;
     let begun = Instant::now();
     let origin = scene.clients[0].state.lock().unwrap().topics["everything"].cursor.clone().unwrap();
     let first = eventually("a first transaction", async || {
@@ -257,8 +304,11 @@ async fn nothing_is_lost_and_nothing_comes_twice() {
     let transactions = scene.settle().await;
     let connections: u64 = scene.clients.iter().map(|it| it.state.lock().unwrap().connections).sum();
     println!(
-        "{transactions} transactions, {faults} faults, {connections} connections, {} resyncs in {:?}",
+        "{transactions} transactions, {faults} faults, {connections} connections, {} beginnings, {} resyncs, {} MiB of \
+         WAL in {:?}",
+        scene.beginnings(),
         scene.resyncs(),
+        scene.database.value::<i64>("select (pg_current_wal_lsn() - '0/0') ::bigint >> 20").await,
         begun.elapsed()
     );
     assert!(!acknowledgement.is_finished(), "{:?}", acknowledgement.await);
@@ -266,7 +316,7 @@ async fn nothing_is_lost_and_nothing_comes_twice() {
     // The window reaches back to the beginning, and the slot is its durable copy.
     assert_eq!(scene.resyncs(), 0, "clients were told to resync\n{}", scene.gateway.log());
     scene.clients.clear();
-    scene.join("late", &["everything", "owner:0", "owner:1", "owner:2", "owner:3"], Some(&origin));
+    scene.join("late", &["everything", "owner:0", "owner:1", "owner:2", "owner:3"], Some(&origin), false);
     scene.equal(&scene.clients[0]).await;
     assert_eq!(scene.resyncs(), 0, "the oldest cursor was refused");
 }

@@ -52,6 +52,16 @@ async fn rows_change_before_ones_eyes() {
 }
 
 #[tokio::test]
+async fn two_people_chat_side_by_side() {
+    let demo = Demo::start().await;
+    let picture = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-page.png");
+    let variables = [("WALCAST_PAGE", demo.page.as_str()), ("WALCAST_SCREENSHOT", picture.to_str().unwrap())];
+    Script::start("chat_page.mjs", &variables).succeed().await;
+    assert!(picture.is_file());
+    demo.stop("INT").await;
+}
+
+#[tokio::test]
 async fn nothing_is_left_behind_after_sigterm() {
     Demo::start().await.stop("TERM").await;
 }

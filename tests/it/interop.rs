@@ -5,8 +5,15 @@ use crate::support::database::Database;
 use crate::support::gateway::Gateway;
 use crate::support::node::Script;
 
-/// The newest 1.8, a 1.7, and the newest with the serializer that older clients speak.
-const CLIENTS: [(&str, &str); 3] = [("phoenix", "2.0.0"), ("phoenix-1-7", "2.0.0"), ("phoenix", "1.0.0")];
+/// The newest 1.8, a 1.7, and the newest with the serializer that older clients speak; and the newest without WebSockets.
+/// (1.7 polls in browsers only, where `browsers_that_get_no_websocket_through_poll` has it; and whoever polls with this
+/// client speaks 2.0.0.)
+const CLIENTS: [(&str, &str, &str); 4] = [
+    ("phoenix", "2.0.0", "websocket"),
+    ("phoenix-1-7", "2.0.0", "websocket"),
+    ("phoenix", "1.0.0", "websocket"),
+    ("phoenix", "2.0.0", "longpoll"),
+];
 
 const ARTICLES: &str = "create table articles (id int primary key, title text not null, body text)";
 
@@ -28,9 +35,10 @@ async fn start() -> (Database, Gateway) {
     (database, gateway)
 }
 
-fn script(name: &str, gateway: &Gateway, (client, vsn): (&str, &str)) -> Script {
+fn script(name: &str, gateway: &Gateway, (client, vsn, transport): (&str, &str, &str)) -> Script {
     let socket = gateway.socket_url();
-    Script::start(name, &[("WALCAST_SOCKET", &socket), ("WALCAST_CLIENT", client), ("WALCAST_VSN", vsn)])
+    let variables = [("WALCAST_CLIENT", client), ("WALCAST_VSN", vsn), ("WALCAST_TRANSPORT", transport)];
+    Script::start(name, &[&[("WALCAST_SOCKET", socket.as_str())], &variables[..]].concat())
 }
 
 #[tokio::test]
@@ -151,11 +159,36 @@ async fn write_pairs(client: tokio_postgres::Client, writer: i32) {
 #[tokio::test]
 async fn a_token_may_come_as_a_subprotocol() {
     let (_database, gateway) = start().await;
-    script("token.mjs", &gateway, ("phoenix", "2.0.0")).succeed().await;
+    script("token.mjs", &gateway, ("phoenix", "2.0.0", "websocket")).succeed().await;
 }
 
 #[tokio::test]
 async fn frames_are_as_phoenix_sends_them() {
     let (_database, gateway) = start().await;
-    script("frames.mjs", &gateway, ("phoenix", "2.0.0")).succeed().await;
+    script("frames.mjs", &gateway, ("phoenix", "2.0.0", "websocket")).succeed().await;
+}
+
+#[tokio::test]
+async fn browsers_that_get_no_websocket_through_poll() {
+    let (database, gateway) = start().await;
+    for client in ["phoenix", "phoenix-1-7"] {
+        for mode in ["longpoll", "fallback"] {
+            let socket = gateway.socket_url();
+            // The page is of another origin than the gateway that it talks to.
+            let page = format!("http://127.0.0.1:{}/healthz", gateway.admin_port());
+            let variables = [
+                ("WALCAST_SOCKET", socket.as_str()),
+                ("WALCAST_PAGE", &page),
+                ("WALCAST_CLIENT", client),
+                ("WALCAST_MODE", mode),
+            ];
+            let mut script = Script::start("page_long_poll.mjs", &variables);
+            script.until("joined").await;
+            database.execute("insert into articles values (1, 'one'); insert into articles values (2, 'two')").await;
+            script.until("1,2").await;
+            database.execute("delete from articles").await;
+            script.until("deleted").await;
+            script.succeed().await;
+        }
+    }
 }

@@ -1,16 +1,25 @@
 //! The one integration binary: the library and the real binary against a real Postgres that each test starts itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod auth;
+mod channels;
 mod chaos;
 mod check;
 mod demo_page;
 mod interop;
 mod live;
 mod pgoutput;
+mod predicates;
+mod readme;
 mod replication;
 mod routing;
+mod said;
+mod schema;
 mod setup;
 mod snapshot;
+mod start;
 mod support;
+mod sync;
 mod tail;
+mod transports;
 mod values;

@@ -2,6 +2,7 @@
 //! happens when the server, the slot or the reader does not do its part.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on fails where it stands")]
 
+mod broadcast;
 mod connect;
 mod feed;
 mod outage;

@@ -183,7 +183,7 @@ async fn optional_kinds(client: &Client) -> Vec<Kind> {
 }
 
 /// As the replication connection does: round by round until every part of every type is known.
-async fn load_relation(client: &Client, table: &str) -> Arc<Relation> {
+pub(crate) async fn load_relation(client: &Client, table: &str) -> Arc<Relation> {
     let sql = "select attname::text, atttypid from pg_attribute
                 where attrelid = $1::text::regclass and attnum > 0 and not attisdropped order by attnum";
     let columns: Vec<(String, Oid)> =
@@ -261,13 +261,13 @@ async fn culprit(client: &Client, kinds: &[Kind], values: &[String]) -> Option<S
     None
 }
 
-fn seeded() -> Rng {
+pub(crate) fn seeded() -> Rng {
     let seed = std::env::var("WALCAST_TEST_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("WALCAST_TEST_SEED={seed}");
     Rng::with_seed(seed)
 }
 
-async fn connect(cluster: &Cluster) -> Client {
+pub(crate) async fn connect(cluster: &Cluster) -> Client {
     let (client, connection) = tokio_postgres::connect(&cluster.url(), NoTls).await.unwrap();
     tokio::spawn(connection);
     for (name, value) in SESSION_SETTINGS {

@@ -6,16 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use walcast::auth::Identity;
 use walcast::change::{Acknowledgement, FeedEvent, Lsn};
 use walcast::hub::{Command, ConnectionKey, Hub, HubLimits, JoinToken, LogLimits, ShardId, Subscribe, ToShard};
 use walcast::phoenix::Serializer;
-use walcast::replication::progress::StandbyStatus;
-use walcast::replication::source::{Connected, Intake, IntakeError};
+use walcast::replication::source::{Connected, Intake};
 use walcast::replication::transaction::PartLimits;
+use walcast::replication::wire::ReplicationMessage;
 use walcast::routing::{Int8Format, Ops, RouteSpec, RouteTable, TablePattern, Template};
-use walcast::transport::{Limits, ShardState};
+use walcast::transport::{ChannelLimits, Limits, ShardState};
 
-use crate::postgres::{HowFar, Postgres, Sent, Walsender};
+use crate::postgres::Postgres;
+use crate::snapshots::Snapshots;
+use crate::walsender::{HowFar, Walsender};
+use crate::wire::Wire;
 
 /// As many batches between replication and hub as in the real gateway.
 const FEED_QUEUE: usize = 8;
@@ -44,13 +48,22 @@ impl Settings {
 
     fn limits(&self) -> Limits {
         Limits {
+            writes: 4,
             frame: 10_000,
             outbox: self.outbox,
             topics_per_connection: 100,
             topic: 255,
             idle: Duration::from_secs(60),
             handshake: Duration::from_secs(10),
+            poll: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(15),
             connections: 100,
+            channels: ChannelLimits {
+                broadcast: 10_000,
+                broadcasts_per_second: 100,
+                broadcast_burst: 100,
+                presence_meta: 1_000,
+            },
         }
     }
 }
@@ -77,9 +90,7 @@ fn routes() -> Arc<RouteTable> {
 /// A replication connection.
 pub(crate) struct Replication {
     walsender: Walsender,
-    wire: VecDeque<Sent>,
-    /// Status updates on their way to Postgres.
-    statuses: VecDeque<StandbyStatus>,
+    wire: Wire,
 }
 
 pub(crate) struct Gateway {
@@ -93,6 +104,7 @@ pub(crate) struct Gateway {
     /// The hub's tail, as the source last saw it and as it is.
     acknowledged: (Acknowledgement, Acknowledgement),
     pub(crate) replication: Option<Replication>,
+    pub(crate) snapshots: Snapshots,
     /// Losses that the hub has yet to hear of: until then it knows nothing of the new feed.
     losing: usize,
 }
@@ -111,6 +123,7 @@ impl Gateway {
             to_shards: vec![VecDeque::new(); shards],
             acknowledged: Default::default(),
             replication: None,
+            snapshots: Snapshots::default(),
             losing: 0,
         }
     }
@@ -140,7 +153,7 @@ impl Gateway {
             status_interval: Duration::from_secs(1),
         });
         let walsender = Walsender::start(postgres, start.as_u64());
-        self.replication = Some(Replication { walsender, wire: VecDeque::new(), statuses: VecDeque::new() });
+        self.replication = Some(Replication { walsender, wire: Wire::new() });
     }
 
     fn lose(&mut self, reason: &str) {
@@ -151,33 +164,29 @@ impl Gateway {
 
     /// The walsender puts up to so many messages on the wire; whether there were any.
     pub(crate) fn walsender_sends(&mut self, postgres: &Postgres, count: usize) -> bool {
-        let Some(Replication { walsender, wire, .. }) = &mut self.replication else { return false };
-        let before = wire.len();
-        wire.extend((0..count).map_while(|_| walsender.next(postgres)));
-        wire.len() > before
+        let Some(Replication { walsender, wire }) = &mut self.replication else { return false };
+        (0..count).map_while(|_| walsender.next(postgres)).map(|sent| wire.send(&sent)).count() > 0
     }
 
     pub(crate) fn walsender_keeps_alive(&mut self, postgres: &Postgres, how_far: HowFar, random: &mut Rng) {
-        if let Some(Replication { walsender, wire, .. }) = &mut self.replication {
-            wire.push_back(walsender.keepalive(postgres, how_far, random));
+        if let Some(Replication { walsender, wire }) = &mut self.replication {
+            wire.send(&walsender.keepalive(postgres, how_far, random));
         }
     }
 
-    /// The intake takes up to so many messages off the wire.
-    pub(crate) fn receive(&mut self, count: usize) -> Result<bool, IntakeError> {
-        let mut received = false;
-        for _ in 0..count {
-            let Some(replication) = &mut self.replication else { break };
-            if !self.intake.has_room() {
-                break;
-            }
-            match replication.wire.pop_front() {
-                Some(Sent::Data { wal_end, data }) => {
-                    let wanted = self.intake.message(Lsn::new(wal_end), data)?;
+    /// So many bytes more come off the wire, and the intake takes the messages that are whole.
+    pub(crate) fn receive(&mut self, bytes: usize) -> Result<bool, String> {
+        let Some(Replication { wire, .. }) = &mut self.replication else { return Ok(false) };
+        let mut received = wire.arrive(bytes);
+        while self.intake.has_room() {
+            let message = wire.next().map_err(|error| error.to_string())?;
+            match message {
+                Some(ReplicationMessage::XLogData { wal_end, data, .. }) => {
+                    let wanted = self.intake.message(wal_end, data).map_err(|error| error.to_string())?;
                     assert!(wanted.is_empty(), "all types are built in");
                 }
-                Some(Sent::Keepalive { wal_end, reply_requested }) => {
-                    self.intake.keepalive(Lsn::new(wal_end), reply_requested);
+                Some(ReplicationMessage::Keepalive { wal_end, reply_requested }) => {
+                    self.intake.keepalive(wal_end, reply_requested);
                 }
                 None => break,
             }
@@ -206,14 +215,15 @@ impl Gateway {
         }
         if self.intake.next_status(now) == Some(Duration::ZERO)
             && let Some(replication) = &mut self.replication
+            && let Some(status) = self.intake.status(now)
         {
-            replication.statuses.extend(self.intake.status(now));
+            replication.wire.send_status(status).expect("the wire takes everything");
         }
     }
 
-    /// A status update arrives at Postgres.
-    pub(crate) fn status_arrives(&mut self) -> Option<StandbyStatus> {
-        self.replication.as_mut()?.statuses.pop_front()
+    /// A status update arrives at Postgres: its flush position.
+    pub(crate) fn status_arrives(&mut self) -> Option<Lsn> {
+        self.replication.as_ref()?.wire.take_status()
     }
 
     /// The hub takes a batch of the feed.
@@ -237,7 +247,16 @@ impl Gateway {
         count > 0
     }
 
+    /// The hub takes what those say who read the rows for snapshots.
+    pub(crate) fn hub_hears_of_rows(&mut self) -> bool {
+        let Some(event) = self.snapshots.next_event() else { return false };
+        self.hub.snapshot(event);
+        self.pass_on();
+        true
+    }
+
     fn pass_on(&mut self) {
+        self.snapshots.order(self.hub.take_snapshot_commands());
         for (shard, messages) in self.hub.take_outgoing() {
             if let Some(queue) = self.to_shards.get_mut(shard.0) {
                 queue.push_back(messages);
@@ -270,7 +289,7 @@ impl Gateway {
     }
 
     pub(crate) fn open(&mut self, shard: usize, serializer: Serializer, now: Duration) -> usize {
-        self.shards[shard].open(serializer, now)
+        self.shards[shard].open(serializer, Identity::default(), now)
     }
 
     /// A socket takes up to so many bytes.

@@ -1,20 +1,24 @@
-//! A model of Postgres: tables, a write-ahead log of committed transactions, one slot, and a walsender.
+//! A model of Postgres: tables, a write-ahead log of committed transactions, one slot, and what a snapshot sees.
+//!
+//! A transaction's changes happen when it commits. Its id may be much older than that, and it may become visible to
+//! snapshots much later, when others that committed after it are seen already: until then it keeps its locks.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use fastrand::Rng;
 use serde_json::Value as Json;
-use walcast::change::{Ancestor, FeedSystem, Lsn};
+use walcast::change::{Ancestor, FeedSystem, Lsn, Visibility};
 use walcast::replication::wire::SystemIdentity;
 
-use crate::pgoutput;
-use crate::table::{Change, Column, FEED, Identity, Old, Replica, Row, TEXT, TOPICS, Table, Value, apply};
+use crate::table::{Change, Column, Identity, Old, Replica, Row, TEXT, TOPICS, Table, Value};
+use crate::transactions::{Effects, Transactions};
 
 /// A committed transaction.
 #[derive(Debug, Clone)]
 pub(crate) struct Transaction {
-    pub(crate) xid: u32,
+    /// No other has it, not even one that has its ids on another timeline.
+    number: u64,
+    pub(crate) xid: u64,
     pub(crate) commit_lsn: u64,
     pub(crate) end_lsn: u64,
     pub(crate) changes: Vec<Change>,
@@ -27,8 +31,14 @@ pub(crate) struct Item {
     pub(crate) at: (u64, u64),
     pub(crate) event: &'static str,
     pub(crate) json: Json,
-    /// The transaction, even where another one has its LSN on another timeline.
     pub(crate) xid: u32,
+    /// The transaction's, even where another one has its LSN and its id on another timeline.
+    pub(crate) transaction: u64,
+}
+
+/// What the write-ahead log has of an id.
+pub(crate) const fn low(xid: u64) -> u32 {
+    (xid & 0xFFFF_FFFF) as u32
 }
 
 #[derive(Debug)]
@@ -44,6 +54,14 @@ pub(crate) fn items_until(items: &[Item], at: (u64, u64)) -> usize {
 /// A primary key's text, and the row.
 type Rows = BTreeMap<String, Row>;
 
+/// What a snapshot of the database holds.
+#[derive(Debug)]
+pub(crate) struct Moment {
+    pub(crate) tables: Vec<Table>,
+    pub(crate) rows: Vec<Rows>,
+    pub(crate) visibility: Visibility,
+}
+
 #[derive(Debug)]
 pub(crate) struct Postgres {
     pub(crate) system: FeedSystem,
@@ -54,7 +72,13 @@ pub(crate) struct Postgres {
     pub(crate) slot: Option<Slot>,
     pub(crate) tables: Vec<Table>,
     rows: Vec<Rows>,
-    xid: u32,
+    transactions: Transactions,
+    /// What the transaction that is committing has done.
+    current: Effects,
+    /// How many are reading each table.
+    readers: Vec<usize>,
+    /// How many transactions there were.
+    committed: u64,
     /// How many there were.
     timelines: u32,
     /// By timeline and topic, in the order of commits: what a timeline abandoned was sent all the same.
@@ -74,8 +98,11 @@ impl Postgres {
             log: Vec::new(),
             slot: Some(Slot { confirmed_flush: lsn }),
             rows: vec![Rows::new(); tables.len()],
+            readers: vec![0; tables.len()],
             tables,
-            xid: random.u32(..),
+            transactions: Transactions::new(random),
+            current: Effects::default(),
+            committed: 0,
             items: TOPICS.iter().map(|topic| ((1, *topic), Vec::new())).collect(),
             past: Vec::new(),
             timelines: 1,
@@ -94,21 +121,40 @@ impl Postgres {
 
     /// Commits a random transaction of up to so many changes; its position.
     pub(crate) fn commit(&mut self, most: usize, random: &mut Rng) -> u64 {
-        // The xid was assigned when the transaction began, which says nothing of when it commits.
-        self.xid = self.xid.wrapping_add(random.u32(1..5));
-        let count = random.usize(0..=most);
+        self.current = Effects::default();
+        self.current.xid = self.transactions.take(random);
         let mut changes = Vec::new();
-        for _ in 0..count {
+        for _ in 0..random.usize(0..=most) {
             changes.extend(self.change(random));
             self.lsn += random.u64(1..20);
         }
         let commit_lsn = self.lsn;
         self.lsn += random.u64(1..30);
-        let transaction = Transaction { xid: self.xid, commit_lsn, end_lsn: self.lsn, changes };
+        let mut effects = std::mem::take(&mut self.current);
+        effects.commit_lsn = commit_lsn;
+        self.committed += 1;
+        let (number, xid) = (self.committed, effects.xid);
+        let transaction = Transaction { number, xid, commit_lsn, end_lsn: self.lsn, changes };
+        self.transactions.commit(effects, random.u8(0..4) > 0);
         self.record(&transaction);
         self.log.push(transaction);
         self.past.push((self.tables.clone(), self.rows.clone()));
         commit_lsn
+    }
+
+    /// A transaction gets its id; it may commit later.
+    pub(crate) fn begin(&mut self, random: &mut Rng) {
+        self.transactions.begin(random);
+    }
+
+    /// A transaction that committed is seen at last.
+    pub(crate) fn show_one(&mut self, random: &mut Rng) {
+        self.transactions.show_one(random);
+    }
+
+    /// All are seen that committed before this.
+    pub(crate) fn show_until(&mut self, lsn: u64) {
+        self.transactions.show_until(lsn);
     }
 
     fn record(&mut self, transaction: &Transaction) {
@@ -119,7 +165,8 @@ impl Postgres {
                 let topic = TOPICS.iter().find(|topic| **topic == update.topic);
                 let key = topic.map(|topic| (self.system.timeline, *topic));
                 let Some(items) = key.and_then(|key| self.items.get_mut(&key)) else { continue };
-                items.push(Item { at, event: update.event, json: update.json, xid: transaction.xid });
+                let (xid, transaction) = (low(transaction.xid), transaction.number);
+                items.push(Item { at, event: update.event, json: update.json, xid, transaction });
             }
             ordinal += change.ordinals();
         }
@@ -127,10 +174,13 @@ impl Postgres {
 
     fn change(&mut self, random: &mut Rng) -> Option<Change> {
         if random.u8(..) < 6 {
-            return Some(self.truncate(random));
+            return self.truncate(random);
         }
         let index = random.usize(..self.tables.len());
         let key = self.random_key(index, random);
+        if self.transactions.locks(index, &key) {
+            return None;
+        }
         match (self.rows[index].contains_key(&key), random.u8(0..4)) {
             (false, _) => Some(self.insert(index, key, random)),
             (true, 0) => Some(self.delete(index, &key)),
@@ -165,6 +215,7 @@ impl Postgres {
 
     fn insert(&mut self, index: usize, key: String, random: &mut Rng) -> Change {
         let new = self.random_row(index, &key, random);
+        self.current.change(index, &key, None);
         self.rows[index].insert(key, new.clone());
         Change::Insert { table: self.tables[index].clone(), new }
     }
@@ -172,6 +223,7 @@ impl Postgres {
     fn delete(&mut self, index: usize, key: &str) -> Change {
         let table = self.tables[index].clone();
         let row = self.rows[index].remove(key).unwrap();
+        self.current.change(index, key, Some(&row));
         let old = old(&table, row);
         Change::Delete { table, old }
     }
@@ -179,10 +231,13 @@ impl Postgres {
     fn update(&mut self, index: usize, key: &str, random: &mut Rng) -> Option<Change> {
         let table = self.tables[index].clone();
         let new_key = if random.u8(0..4) == 0 { self.random_key(index, random) } else { key.to_owned() };
-        if new_key != key && self.rows[index].contains_key(&new_key) {
+        let is_free = |key: &str| !self.rows[index].contains_key(key) && !self.transactions.locks(index, key);
+        if new_key != key && !is_free(&new_key) {
             return None;
         }
         let before = self.rows[index].remove(key).unwrap();
+        self.current.change(index, key, Some(&before));
+        self.current.change(index, &new_key, None);
         let mut after = self.random_row(index, &new_key, random);
         let mut sent = after.clone();
         // A value out of line that the update does not touch is not written again.
@@ -196,16 +251,28 @@ impl Postgres {
         Some(Change::Update { table, old, new: sent })
     }
 
-    fn truncate(&mut self, random: &mut Rng) -> Change {
-        let chosen: Vec<usize> = (0..self.tables.len()).filter(|_| random.bool()).collect();
-        let chosen = if chosen.is_empty() { vec![0] } else { chosen };
-        chosen.iter().for_each(|index| self.rows[*index].clear());
-        Change::Truncate { tables: chosen.iter().map(|index| self.tables[*index].clone()).collect() }
+    fn truncate(&mut self, random: &mut Rng) -> Option<Change> {
+        let chosen: Vec<usize> =
+            (0..self.tables.len()).filter(|index| random.bool() && self.can_be_locked(*index)).collect();
+        for index in &chosen {
+            self.rows[*index].clear();
+            self.current.truncate(*index);
+        }
+        let tables: Vec<Table> = chosen.iter().map(|index| self.tables[*index].clone()).collect();
+        (!tables.is_empty()).then_some(Change::Truncate { tables })
+    }
+
+    /// Nobody reads the table or has changed it, without an end to that yet.
+    fn can_be_locked(&self, table: usize) -> bool {
+        self.readers[table] == 0 && !self.transactions.touches(table)
     }
 
     /// `alter table … add column`.
     pub(crate) fn add_column(&mut self, random: &mut Rng) {
         let index = random.usize(..self.tables.len());
+        if !self.can_be_locked(index) {
+            return;
+        }
         let name = format!("added{}", self.tables[index].columns.len());
         self.tables[index].columns.push(Column { name, key: false, type_oid: TEXT });
         self.rows[index].values_mut().for_each(|row| row.push(Value::Null));
@@ -216,7 +283,7 @@ impl Postgres {
     pub(crate) fn rows_of(&self, topic: &str) -> Replica {
         let mut replica = Replica::new();
         for (table, rows) in self.tables.iter().zip(&self.rows) {
-            for row in rows.values().filter(|row| topic == FEED || table.own_topic(row).as_deref() == Some(topic)) {
+            for row in rows.values().filter(|row| table.feeds(topic, row)) {
                 let json = table.json(row);
                 let key = json[table.columns[0].name.as_str()].to_string();
                 let object = json.as_object().unwrap().clone();
@@ -227,16 +294,31 @@ impl Postgres {
         replica
     }
 
+    /// Begins a transaction that reads these tables, which stay as they are until [`Postgres::stop_reading`]; none
+    /// while one of them is locked.
+    pub(crate) fn begin_reading(&mut self, tables: &[usize]) -> Option<Moment> {
+        if tables.iter().any(|table| self.transactions.truncates(*table)) {
+            return None;
+        }
+        tables.iter().for_each(|table| self.readers[*table] += 1);
+        let rows = self.transactions.visible(&self.rows);
+        Some(Moment { tables: self.tables.clone(), rows, visibility: self.transactions.visibility() })
+    }
+
+    pub(crate) fn stop_reading(&mut self, tables: &[usize]) {
+        tables.iter().for_each(|table| self.readers[*table] = self.readers[*table].saturating_sub(1));
+    }
+
+    /// Whether everything that committed on that timeline before this is part of the present one.
+    pub(crate) fn has(&self, timeline: u32, until: u64) -> bool {
+        let mut ancestors = self.ancestry.iter();
+        timeline == self.system.timeline
+            || ancestors.any(|ancestor| ancestor.timeline == timeline && until <= ancestor.end.as_u64())
+    }
+
     /// What a timeline sends on a topic.
     pub(crate) fn items(&self, timeline: u32, topic: &'static str) -> &[Item] {
         self.items.get(&(timeline, topic)).map_or(&[], Vec::as_slice)
-    }
-
-    /// The topic's rows after so many of its items.
-    pub(crate) fn replica_at(items: &[Item]) -> Replica {
-        let mut replica = Replica::new();
-        items.iter().for_each(|item| apply(&mut replica, &item.json));
-        replica
     }
 
     /// A failover, or a restore, with so many of the last transactions abandoned; the slot has come along.
@@ -269,6 +351,9 @@ impl Postgres {
             self.items.insert((self.system.timeline, topic), items);
         }
         self.lsn = branch;
+        let last = self.log.iter().map(|transaction| transaction.xid).max();
+        self.transactions.recover(last.filter(|_| abandoned > 0), random);
+        self.readers.fill(0);
         if let Some(slot) = &mut self.slot {
             slot.confirmed_flush = slot.confirmed_flush.min(branch);
         }
@@ -292,105 +377,4 @@ fn old(table: &Table, row: Row) -> Old {
     }
     let key_only = |(column, value): (&Column, Value)| if column.key { value } else { Value::Null };
     Old::Key(table.columns.iter().zip(row).map(key_only).collect())
-}
-
-/// What a walsender sends.
-#[derive(Debug, Clone)]
-pub(crate) enum Sent {
-    Data { wal_end: u64, data: Bytes },
-    Keepalive { wal_end: u64, reply_requested: bool },
-}
-
-/// How far a walsender has read when it says how far it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HowFar {
-    AsItHappens,
-    All,
-}
-
-/// A walsender of one connection.
-#[derive(Debug)]
-pub(crate) struct Walsender {
-    /// The next transaction's place in the log.
-    next: usize,
-    /// What is left of the transaction that is being sent.
-    pending: VecDeque<Sent>,
-    /// Everything that committed before this has been sent.
-    sent: u64,
-    /// Tables as this session has described them.
-    described: BTreeMap<u32, usize>,
-}
-
-impl Walsender {
-    /// `START_REPLICATION`: a start before the slot's position is moved there without a word.
-    pub(crate) fn start(postgres: &Postgres, start: u64) -> Self {
-        let start = start.max(postgres.slot.as_ref().unwrap().confirmed_flush);
-        let next = postgres.log.partition_point(|transaction| transaction.commit_lsn < start);
-        Self { next, pending: VecDeque::new(), sent: start, described: BTreeMap::new() }
-    }
-
-    /// The next message; `None` where all is sent.
-    pub(crate) fn next(&mut self, postgres: &Postgres) -> Option<Sent> {
-        if self.pending.is_empty()
-            && let Some(transaction) = postgres.log.get(self.next)
-        {
-            self.next += 1;
-            self.decode(transaction);
-        }
-        let sent = self.pending.pop_front()?;
-        if let (Sent::Data { wal_end, .. }, true) = (&sent, self.pending.is_empty()) {
-            self.sent = self.sent.max(*wal_end);
-        }
-        Some(sent)
-    }
-
-    /// In the middle of a transaction the walsender has read up to its commit record.
-    pub(crate) fn keepalive(&mut self, postgres: &Postgres, how_far: HowFar, random: &mut Rng) -> Sent {
-        let until = match (self.pending.is_empty(), postgres.log.get(self.next)) {
-            (false, _) => self.sent,
-            (true, Some(next)) => next.commit_lsn,
-            (true, None) => postgres.lsn,
-        };
-        if until > self.sent {
-            self.sent = match how_far {
-                HowFar::AsItHappens => random.u64(self.sent..=until),
-                HowFar::All => until,
-            };
-        }
-        Sent::Keepalive { wal_end: self.sent, reply_requested: random.u8(0..3) == 0 }
-    }
-
-    fn decode(&mut self, transaction: &Transaction) {
-        let Transaction { xid, commit_lsn, end_lsn, changes } = transaction;
-        let mut messages = vec![pgoutput::begin(*commit_lsn, *xid)];
-        for change in changes {
-            self.describe(change, &mut messages);
-            messages.push(match change {
-                Change::Insert { table, new } => pgoutput::insert(table.oid, new),
-                Change::Update { table, old, new } => pgoutput::update(table.oid, old.as_ref(), new),
-                Change::Delete { table, old } => pgoutput::delete(table.oid, old),
-                Change::Truncate { tables } => {
-                    pgoutput::truncate(&tables.iter().map(|table| table.oid).collect::<Vec<_>>())
-                }
-            });
-        }
-        let data = messages.into_iter().map(|data| Sent::Data { wal_end: *commit_lsn, data });
-        self.pending.extend(data);
-        self.pending.push_back(Sent::Data { wal_end: *end_lsn, data: pgoutput::commit(*commit_lsn, *end_lsn) });
-    }
-
-    /// A relation is described before its first change in a session, and when it was altered.
-    fn describe(&mut self, change: &Change, messages: &mut Vec<Bytes>) {
-        let tables = match change {
-            Change::Insert { table, .. } | Change::Update { table, .. } | Change::Delete { table, .. } => {
-                std::slice::from_ref(table)
-            }
-            Change::Truncate { tables } => tables,
-        };
-        for table in tables {
-            if self.described.insert(table.oid, table.columns.len()) != Some(table.columns.len()) {
-                messages.push(pgoutput::relation(table));
-            }
-        }
-    }
 }

@@ -119,6 +119,11 @@ impl Table {
         }
     }
 
+    /// Whether a row belongs to a topic.
+    pub(crate) fn feeds(&self, topic: &str, row: &[Value]) -> bool {
+        topic == FEED || self.own_topic(row).as_deref() == Some(topic)
+    }
+
     /// The topics, besides the one that all tables feed, that a row belongs to.
     pub(crate) fn own_topic(&self, row: &[Value]) -> Option<String> {
         let value = |name| match &row[self.column(name)?] {
@@ -146,6 +151,15 @@ pub(crate) enum Change {
 pub(crate) const FEED: &str = "feed";
 /// What the topics for single rows can be.
 pub(crate) const TOPICS: [&str; 6] = [FEED, "orders:1", "orders:2", "orders:3", "tags:a", "tags:b"];
+
+/// The tables that feed a topic, by their place among all.
+pub(crate) fn tables_of(topic: &str) -> Vec<usize> {
+    match topic.split(':').next() {
+        Some("orders") => vec![1],
+        Some("tags") => vec![2],
+        _ => vec![0, 1, 2],
+    }
+}
 
 /// What a topic is sent of a change.
 #[derive(Debug, Clone, PartialEq)]
@@ -185,7 +199,7 @@ impl Change {
     }
 }
 
-fn event(table: &Table, topic: &str) -> &'static str {
+pub(crate) fn event(table: &Table, topic: &str) -> &'static str {
     if table.name == "tags" && topic == FEED { "tags_changed" } else { "new_updates" }
 }
 

@@ -7,15 +7,19 @@ use fastrand::Rng;
 use walcast::change::Lsn;
 use walcast::phoenix::Serializer;
 
-use crate::client::{Client, Link, State};
+use crate::channel::{State, position};
+use crate::client::{Client, Link};
 use crate::gateway::{Gateway, Settings};
-use crate::postgres::{HowFar, Postgres};
+use crate::postgres::Postgres;
 use crate::table::TOPICS;
+use crate::walsender::HowFar;
 
 /// Steps between two quiet points, at most.
 const STEPS: usize = 150;
 /// Turns that a quiet point may take: each moves everything that can move.
 const TURNS: usize = 4_000;
+/// Turns that what has committed is not seen for, at least.
+const TURNS_UNSEEN: usize = 50;
 /// What a message costs at most here: transactions and values are small.
 const MESSAGE_MAX: usize = 16_000;
 
@@ -29,6 +33,7 @@ pub(crate) struct Seen {
     pub(crate) losses: u64,
     pub(crate) failovers: u64,
     pub(crate) client_drops: u64,
+    pub(crate) snapshots: u64,
     pub(crate) resyncs: u64,
     /// Stands for everything that happened, in order.
     pub(crate) fingerprint: u64,
@@ -60,7 +65,7 @@ impl World {
         let clients = (0..random.usize(1..5)).map(|_| {
             let serializer = if random.u8(0..4) == 0 { Serializer::V1 } else { Serializer::V2 };
             let topics: Vec<&str> = TOPICS.into_iter().filter(|_| random.bool()).collect();
-            Client::new(serializer, if topics.is_empty() { &TOPICS[..1] } else { &topics })
+            Client::new(serializer, if topics.is_empty() { &TOPICS[..1] } else { &topics }, &mut random)
         });
         let clients = clients.collect();
         let big = random.usize(2..40);
@@ -89,11 +94,12 @@ impl World {
             self.settle()?;
         }
         self.seen.transactions = self.postgres.log.len() as u64;
-        let channels = || self.clients.iter().flat_map(|client| &client.channels);
-        self.seen.resyncs = channels().map(|channel| channel.resyncs).sum();
-        self.seen.updates = channels().map(|channel| channel.seen as u64).sum();
+        let counts = || self.clients.iter().flat_map(|client| &client.channels).map(|channel| channel.counts);
+        self.seen.resyncs = counts().map(|counts| counts.resyncs).sum();
+        self.seen.updates = counts().map(|counts| counts.updates).sum();
+        self.seen.snapshots = counts().map(|counts| counts.snapshots).sum();
         // A topic can be quiet for so long that the slot has gone on: then its cursor is from before what the slot has.
-        let given_up: u64 = channels().map(|channel| channel.given_up).sum();
+        let given_up: u64 = counts().map(|counts| counts.given_up).sum();
         if self.roomy && self.seen.resyncs > given_up {
             return Err(format!("{} resyncs, though everything was kept", self.seen.resyncs));
         }
@@ -116,8 +122,10 @@ impl World {
 
     fn step(&mut self) -> Checked {
         match self.random.u8(..) {
-            0..45 => self.commit(),
-            45..52 => self.postgres.write_elsewhere(&mut self.random),
+            0..38 => self.commit(),
+            38..41 => self.postgres.begin(&mut self.random),
+            41..48 => self.postgres.show_one(&mut self.random),
+            48..52 => self.postgres.write_elsewhere(&mut self.random),
             52..55 => self.postgres.add_column(&mut self.random),
             55..62 => self.gateway.walsender_keeps_alive(&self.postgres, HowFar::AsItHappens, &mut self.random),
             62..180 => self.gateway_step()?,
@@ -128,7 +136,8 @@ impl World {
             189..193 => self.time_passes(),
             _ => self.client_step()?,
         }
-        self.check_bounds()
+        self.check_bounds()?;
+        self.check_memory()
     }
 
     fn commit(&mut self) {
@@ -139,15 +148,19 @@ impl World {
 
     fn gateway_step(&mut self) -> Checked {
         let (count, shard) = (self.random.usize(1..20), self.random.usize(..self.gateway.shards.len()));
-        match self.random.u8(0..9) {
+        match self.random.u8(0..13) {
             0 | 1 => drop(self.gateway.walsender_sends(&self.postgres, count)),
-            2 => self.receive(count)?,
+            2 => self.receive(count * count * 5)?,
             3 => drop(self.gateway.deliver()),
             4 => drop(self.gateway.hub_feeds(self.now)),
             5 => drop(self.gateway.hub_commands(count)),
             6 => drop(self.gateway.shard_takes(shard, self.now)),
             7 => drop(self.gateway.shard_asks(shard, count)),
-            _ => self.acknowledge()?,
+            8 => self.acknowledge()?,
+            9 => drop(self.gateway.snapshots.take_orders(count, &mut self.postgres)),
+            10 => drop(self.gateway.snapshots.begin(&mut self.postgres, &mut self.random)),
+            11 => self.read_rows(),
+            _ => drop(self.gateway.hub_hears_of_rows()),
         }
         if self.gateway.replication.is_none() && self.random.bool() {
             self.connect();
@@ -155,8 +168,13 @@ impl World {
         Ok(())
     }
 
-    fn receive(&mut self, count: usize) -> Checked {
-        self.gateway.receive(count).map(drop).map_err(|error| format!("the stream was not understood: {error}"))
+    fn read_rows(&mut self) {
+        let fails = self.random.u8(0..32) == 0;
+        self.gateway.snapshots.send(fails, &mut self.postgres, &mut self.random);
+    }
+
+    fn receive(&mut self, bytes: usize) -> Checked {
+        self.gateway.receive(bytes).map(drop).map_err(|error| format!("the stream was not understood: {error}"))
     }
 
     fn connect(&mut self) {
@@ -175,9 +193,17 @@ impl World {
     fn crash(&mut self) {
         self.note(|| "the gateway crashes".to_owned());
         self.seen.crashes += 1;
+        self.gateway.snapshots.gateway_gone(&mut self.postgres);
+        self.begin_log();
         self.gateway = Gateway::new(self.gateway.settings);
         self.clients.iter_mut().for_each(Client::disconnected);
         self.dead.clear();
+    }
+
+    /// The log begins anew, and nobody knows what was in it before: whatever committed then is seen by now.
+    fn begin_log(&mut self) {
+        let confirmed = self.postgres.slot.as_ref().map_or(self.postgres.lsn, |slot| slot.confirmed_flush);
+        self.postgres.show_until(confirmed);
     }
 
     /// The slot is dropped, and sooner or later made again.
@@ -193,6 +219,8 @@ impl World {
             self.gateway.connect(&self.postgres);
         }
         self.commit();
+        // As Postgres makes one: with everything seen that committed before it.
+        self.begin_log();
         self.postgres.recreate_slot();
     }
 
@@ -200,6 +228,7 @@ impl World {
     fn fail_over(&mut self) {
         let abandoned = if self.roomy || self.random.bool() { 0 } else { self.random.usize(1..5) };
         self.drop_replication();
+        self.gateway.snapshots.database_gone();
         self.postgres.fail_over(abandoned, &mut self.random);
         self.seen.failovers += 1;
         self.note(|| format!("a failover, with {abandoned} transactions abandoned"));
@@ -224,11 +253,11 @@ impl World {
     /// Status updates reach Postgres. Whatever the hub would resume from must stay within what the slot sends.
     fn acknowledge(&mut self) -> Checked {
         self.gateway.acknowledge(self.now);
-        while let Some(status) = self.gateway.status_arrives() {
+        while let Some(flush) = self.gateway.status_arrives() {
             let before = self.postgres.slot.as_ref().map_or(0, |slot| slot.confirmed_flush);
-            self.postgres.acknowledge(status.flush.as_u64());
-            if status.flush > Lsn::new(before) {
-                self.note(|| format!("acknowledged {}", status.flush.as_u64()));
+            self.postgres.acknowledge(flush.as_u64());
+            if flush > Lsn::new(before) {
+                self.note(|| format!("acknowledged {}", flush.as_u64()));
                 self.check_promise()?;
             }
         }
@@ -244,9 +273,9 @@ impl World {
         let confirmed = slot.confirmed_flush;
         for channel in self.clients.iter().flat_map(|client| &client.channels) {
             let Some(cursor) = &channel.cursor else { continue };
-            let next = self.postgres.items(self.postgres.system.timeline, channel.topic).get(channel.seen);
+            let next = channel.owed(&self.postgres);
             if next.is_some_and(|item| item.at.0 < confirmed) && self.gateway.accepts(channel.topic, cursor) {
-                let at = crate::client::position(cursor)?;
+                let at = position(cursor)?;
                 return Err(format!("{confirmed} is acknowledged, and {} resumes after {at:?}", channel.topic));
             }
         }
@@ -265,6 +294,7 @@ impl World {
             0 | 1 => self.drop_client(index),
             2..4 => self.clients[index].leave(channel),
             4 => self.clients[index].heartbeat(),
+            42 | 43 => self.clients[index].fetch(channel),
             5 => self.clients[index].join(channel),
             6..16 => self.rejoin(index),
             16..38 => {
@@ -355,6 +385,12 @@ impl World {
         Ok(())
     }
 
+    /// The log is within its bounds, whatever was done to it.
+    fn check_memory(&self) -> Checked {
+        let (size, most) = (self.gateway.hub.log_size(), self.gateway.settings.hub.log.memory);
+        if size > most { Err(format!("the log takes {size} bytes; at most {most} may be")) } else { Ok(()) }
+    }
+
     /// Everything moves until nothing can; then every client has every row.
     fn settle(&mut self) -> Checked {
         self.note(|| "quiet".to_owned());
@@ -363,7 +399,10 @@ impl World {
             for index in 0..self.clients.len() {
                 moved |= self.settle_client(index)?;
             }
-            if !moved && turn > 2 {
+            // A snapshot waits for its slowest reader, until that one is known to be gone.
+            if !moved && let Some((shard, slot)) = self.dead.pop() {
+                self.gateway.shards[shard].ended(slot);
+            } else if !moved && turn > 2 {
                 return self.check_complete();
             }
         }
@@ -391,8 +430,28 @@ impl World {
             }
             moved |= self.gateway.shard_asks(shard, all);
         }
+        moved |= self.settle_snapshots();
+        if turn % TURNS_UNSEEN == TURNS_UNSEEN - 1 {
+            // A snapshot can't be continued from a log that has let go of what it does not see.
+            self.postgres.show_one(&mut self.random);
+        }
         self.acknowledge()?;
         Ok(moved)
+    }
+
+    fn settle_snapshots(&mut self) -> bool {
+        let snapshots = &mut self.gateway.snapshots;
+        let mut moved = snapshots.take_orders(usize::MAX, &mut self.postgres);
+        moved |= snapshots.begin(&mut self.postgres, &mut self.random);
+        if !moved && snapshots.is_kept_waiting() {
+            self.postgres.show_one(&mut self.random);
+            return true;
+        }
+        moved |= snapshots.send(false, &mut self.postgres, &mut self.random);
+        while self.gateway.hub_hears_of_rows() {
+            moved = true;
+        }
+        moved
     }
 
     fn settle_client(&mut self, index: usize) -> Result<bool, String> {

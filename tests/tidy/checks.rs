@@ -5,7 +5,17 @@ use crate::source::{SourceFile, block_after, line_at, paths, words};
 /// What is handed bytes and time, and does nothing by itself.
 const PURE: [&str; 6] =
     ["src/change", "src/routing", "src/phoenix", "src/hub", "src/replication/pgoutput", "src/replication/transaction"];
-const PURE_FILES: [&str; 2] = ["src/replication/progress.rs", "src/hub.rs"];
+const PURE_FILES: [&str; 9] = [
+    "src/replication/progress.rs",
+    "src/hub.rs",
+    "src/auth/jwt.rs",
+    "src/auth/keys.rs",
+    "src/auth/jwks.rs",
+    "src/auth/identity.rs",
+    "src/auth/credential.rs",
+    "src/auth/location.rs",
+    "src/auth/origin.rs",
+];
 /// The one task that owns the hub's state.
 const IMPURE_WITHIN: [&str; 2] = ["src/hub/task.rs", "src/hub/task/"];
 
@@ -31,12 +41,12 @@ const ACQUAINTANCES: &[(&str, &[&str])] = &[
     ("replication", &["change"]),
     ("telemetry", &["replication", "shutdown"]),
     ("hub", &["routing", "change"]),
-    ("auth", &["telemetry", "routing"]),
+    ("auth", &["phoenix", "routing"]),
     ("snapshot", &["routing", "change", "replication", "hub"]),
     ("sync", &["routing", "change", "replication"]),
     ("cluster", &["hub", "telemetry", "shutdown"]),
     ("transport", &["phoenix", "hub", "auth", "sync", "snapshot", "telemetry", "shutdown"]),
-    ("config", &["routing", "change", "replication"]),
+    ("config", &["routing", "change", "replication", "auth"]),
     ("app", &["transport", "hub", "replication", "cluster", "config", "auth", "snapshot", "sync", "telemetry"]),
     ("demo", &["app", "config", "cli"]),
     ("cli", &["app", "config", "demo"]),

@@ -71,7 +71,8 @@ pub enum DefinitionShape {
         fields: Vec<(String, Oid)>,
     },
     Hstore,
-    /// Enums, ranges, multiranges, and every base type: written as text.
+    Enum,
+    /// Ranges, multiranges, and every base type: written as text.
     Text,
     /// The same, but `row_to_json` calls a cast function of it.
     JsonCast,
@@ -84,7 +85,9 @@ impl TypeDefinition {
             DefinitionShape::Domain { base } => (Some(*base), &[]),
             DefinitionShape::Array { element, .. } => (Some(*element), &[]),
             DefinitionShape::Composite { fields } => (None, fields),
-            DefinitionShape::Hstore | DefinitionShape::Text | DefinitionShape::JsonCast => (None, &[]),
+            DefinitionShape::Hstore | DefinitionShape::Enum | DefinitionShape::Text | DefinitionShape::JsonCast => {
+                (None, &[])
+            }
         };
         one.into_iter().chain(fields.iter().map(|(_, oid)| *oid))
     }
@@ -104,6 +107,7 @@ impl From<CatalogueRow> for TypeDefinition {
             _ if row.has_json_cast && row.name == "hstore" => DefinitionShape::Hstore,
             // Casts of built-in types are not looked at.
             _ if row.has_json_cast && is_user_type => DefinitionShape::JsonCast,
+            "e" => DefinitionShape::Enum,
             _ => DefinitionShape::Text,
         };
         Self { oid: row.oid, name: row.name, shape }

@@ -95,6 +95,7 @@ impl Resolver<'_> {
             }
             DefinitionShape::Composite { fields } => self.build_fields(fields),
             DefinitionShape::Hstore => (TypeKind::Hstore, Scope::Anywhere),
+            DefinitionShape::Enum => (TypeKind::Enum, Scope::Anywhere),
             DefinitionShape::Text => (TypeKind::Text, Scope::Anywhere),
             DefinitionShape::JsonCast => (TypeKind::Inexact(Inexact::JsonCast), Scope::Anywhere),
         };

@@ -71,7 +71,7 @@ pub(super) fn write(out: &mut Vec<u8>, kind: &TypeKind, text: &[u8], context: Co
         TypeKind::Array { element, delimiter } => write_array(out, element, *delimiter, text, context.deeper()?)?,
         TypeKind::Vector { element } => write_vector(out, element, text, context.deeper()?)?,
         TypeKind::Composite { fields } => write_composite(out, fields, text, context.deeper()?)?,
-        TypeKind::Date | TypeKind::Text | TypeKind::Inexact(_) => write_quoted(out, text),
+        TypeKind::Date | TypeKind::Enum | TypeKind::Text | TypeKind::Inexact(_) => write_quoted(out, text),
     }
     Ok(())
 }

@@ -1,12 +1,10 @@
 //! Which SQL turns the server as it is into what the configuration needs. Pure: no connection, no output.
 
 use crate::config::Config;
-use crate::config::catalogue::{PublicationFacts, ServerFacts, Table, quote_identifier};
+use crate::config::catalogue::{PublicationFacts, SCHEMA_COMMENT, ServerFacts, Table, quote_identifier};
 use crate::routing::{Op, Ops};
 
 const SETUP_SQL: &str = include_str!("../../../sql/setup.sql");
-/// The comment on schema `walcast` after `sql/setup.sql`; another one means that an older revision was run.
-const SCHEMA_COMMENT: &str = "walcast, revision 1: live updates from the write-ahead log";
 /// How long a lock is waited for: an open transaction of an app usually ends within seconds.
 pub(super) const LOCK_TIMEOUT_SECONDS: u32 = 60;
 

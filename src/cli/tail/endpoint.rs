@@ -33,6 +33,11 @@ pub(super) fn of_url(url: &str) -> String {
     format!("{base}?{}", others.chain([VERSION]).collect::<Vec<_>>().join("&"))
 }
 
+/// An endpoint as it may be shown: a token may stand in the query.
+pub(super) fn shown(url: &str) -> &str {
+    url.split('?').next().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +66,10 @@ mod tests {
         ] {
             assert_eq!(of_url(url), endpoint);
         }
+    }
+
+    #[test]
+    fn what_may_be_a_token_is_not_shown() {
+        assert_eq!(shown(&of_url("wss://host/socket?token=hunter2")), "wss://host/socket/websocket");
     }
 }

@@ -77,7 +77,7 @@ fn in_parentheses(text: Option<&str>) -> String {
 fn advice(reason: &str) -> &'static str {
     let is = |refusal: &Refusal| refusal.reason() == reason;
     if is(&Refusal::UnmatchedTopic) {
-        "compare it with the `topic` of the config's [[route]]s (a value in it must be in canonical form)"
+        "compare it with the `topic` of the config's [[route]]s and [[channel]]s (a value in it must be in canonical form)"
     } else if is(&Refusal::Unauthorized) || is(&Refusal::TokenExpired) {
         "give a valid token in the url, as in --url 'ws://…/socket/websocket?token=…'"
     } else {

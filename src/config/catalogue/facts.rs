@@ -1,7 +1,11 @@
 //! What there is to know about a server, as plain data.
 
+use super::writes::WriteFacts;
 use crate::config::Config;
 use crate::routing::TablePattern;
+
+/// The comment on schema `walcast` after `sql/setup.sql`; another one means that another revision was run.
+pub const SCHEMA_COMMENT: &str = "walcast, revision 4: live updates from the write-ahead log";
 
 /// A server, seen from the database and the role that the configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +29,7 @@ pub struct ServerFacts {
     pub schema_comment: Option<Option<String>>,
     /// Every relation with rows outside of the system's schemas, by schema and name.
     pub tables: Vec<Table>,
+    pub writes: WriteFacts,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,6 +162,8 @@ pub struct Column {
     pub type_name: String,
     /// Its type, or one that it is made of, has a cast to `json` by a function, and is not `hstore`.
     pub json_cast: bool,
+    /// `generated always as (…)`.
+    pub generated: bool,
 }
 
 /// The replica identity of one table.

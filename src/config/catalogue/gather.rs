@@ -8,6 +8,7 @@ use super::facts::{
     Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, ServerFacts, SlotFacts,
     Table, WalStatus, quote_identifier,
 };
+use super::writes;
 use crate::change::Oid;
 use crate::config::Config;
 
@@ -54,12 +55,18 @@ pub async fn gather(client: &Client, config: &Config) -> Result<ServerFacts, Gat
         slot: slot(client, config).await?,
         publication: publication(client, config).await?,
         tables: tables(client, config, settings.get("version")).await?,
+        writes: writes::gather(client, config).await?,
     })
 }
 
-type Parameters<'p> = &'p [&'p (dyn tokio_postgres::types::ToSql + Sync)];
+pub(super) type Parameters<'p> = &'p [&'p (dyn tokio_postgres::types::ToSql + Sync)];
 
-async fn all(client: &Client, what: &'static str, sql: &str, with: Parameters<'_>) -> Result<Vec<Row>, GatherError> {
+pub(super) async fn all(
+    client: &Client,
+    what: &'static str,
+    sql: &str,
+    with: Parameters<'_>,
+) -> Result<Vec<Row>, GatherError> {
     client.query(sql, with).await.map_err(|source| GatherError { what, source })
 }
 
@@ -136,6 +143,7 @@ async fn tables(client: &Client, config: &Config, version: i32) -> Result<Vec<Ta
         name: row.get("name"),
         type_name: row.get("type_name"),
         json_cast: row.get("json_cast"),
+        generated: row.get("generated"),
     });
     let mut identities = grouped(all(client, "the replica identities", IDENTITIES, &[&judged]).await?, identity);
     for (oid, table) in &mut tables {
@@ -206,6 +214,7 @@ const COLUMNS: &str = "\
           or p.typrelid <> 0 and t.oid in (select atttypid from pg_attribute
                                            where attrelid = p.typrelid and attnum > 0 and not attisdropped))
     select a.attrelid as oid, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type_name,
+           a.attgenerated <> '' as generated,
            exists (select from parts p join pg_type t on t.oid = p.oid join pg_cast k on k.castsource = t.oid
                    where p.whole = a.atttypid and k.casttarget = 'json'::regtype and k.castmethod = 'f'
                      and t.typname <> 'hstore' and t.oid >= 16384) as json_cast

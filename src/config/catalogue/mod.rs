@@ -11,13 +11,15 @@ mod server;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod writes;
 
 pub use facts::{
-    Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, ServerFacts, SlotFacts,
-    Table, WalStatus, quote_identifier,
+    Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, SCHEMA_COMMENT,
+    ServerFacts, SlotFacts, Table, WalStatus, quote_identifier,
 };
 pub use gather::{GatherError, gather};
 pub(crate) use tables::refused_updates;
+pub use writes::{WritableColumn, WritableTable, WriteFacts, Writer};
 
 use super::Config;
 use super::diagnostic::{Finding, sort};
@@ -30,6 +32,7 @@ pub fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
     for route in &config.routes {
         findings.extend(tables::judge(facts, config, route));
     }
+    findings.extend(writes::judge(facts, config));
     let publishes = facts.publication.as_ref().is_none_or(|publication| publication.update || publication.delete);
     if publishes {
         findings.extend(refused_updates(facts, config));

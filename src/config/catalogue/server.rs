@@ -1,6 +1,6 @@
 //! Settings, role and slot.
 
-use super::facts::{RoleFacts, ServerFacts, SlotFacts, WalStatus};
+use super::facts::{RoleFacts, SCHEMA_COMMENT, ServerFacts, SlotFacts, WalStatus};
 use crate::config::code::Code;
 use crate::config::diagnostic::{Finding, Span};
 use crate::config::{Config, display_size};
@@ -19,6 +19,7 @@ pub(super) fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
     findings.extend(role(&facts.role, url));
     findings.extend(wal_keep(facts, config));
     findings.extend(room(facts));
+    findings.extend(schema(facts));
     match &facts.slot {
         Some(existing) => findings.extend(slot(existing, &facts.database, config)),
         None => findings.push(slot_missing(config)),
@@ -118,6 +119,16 @@ fn room(facts: &ServerFacts) -> Vec<Finding> {
         );
     }
     findings
+}
+
+/// A schema that is not there is nobody's mistake: it is needed for what SQL asks of walcast.
+fn schema(facts: &ServerFacts) -> Option<Finding> {
+    let comment = facts.schema_comment.as_ref()?;
+    (comment.as_deref() != Some(SCHEMA_COMMENT)).then(|| {
+        Finding::warning(Code::SchemaOutdated, "the schema `walcast` is of another revision than this walcast")
+            .note("its functions may be missing, or write what this walcast can't read")
+            .help("run `walcast setup`, which replaces what is in it")
+    })
 }
 
 fn slot_missing(config: &Config) -> Finding {

@@ -21,6 +21,7 @@ pub(super) fn judge(facts: &ServerFacts, config: &Config, route: &Route) -> Vec<
         findings.extend(columns(table, config, route));
         findings.extend(weak_identity(table, route));
         findings.extend(ignored_casts(table, route));
+        findings.extend(generated_column(table, route));
     }
     findings
 }
@@ -202,6 +203,22 @@ fn ignored_casts(table: &Table, route: &Route) -> Option<Finding> {
             .label(route.spans.table.clone(), format!("its type is `{}`", column.type_name))
             .note("the type has a cast to json of its own, which `row_to_json` uses and the write-ahead log can't")
             .help("leave the column out of `columns`, or let clients read its text"),
+    )
+}
+
+/// Whoever asks for all columns is told which of them never come. One that the route names is an error.
+fn generated_column(table: &Table, route: &Route) -> Option<Finding> {
+    let published = table.published.as_ref().filter(|_| route.spec.columns.is_none())?;
+    let is_missing = |name: &str| !published.columns.iter().any(|column| column == name);
+    let column = table.columns.iter().find(|column| column.generated && is_missing(&column.name))?;
+    let message = format!("generated column `{}` of `{}` is not sent", column.name, table.qualified());
+    Some(
+        Finding::warning(Code::GeneratedColumn, message)
+            .label(route.spans.table.clone(), "takes every column")
+            .note("before Postgres 18 generated columns are never published, after that where the publication says so")
+            .help(
+                "list the other columns in `columns`, let a trigger fill an ordinary column, or let clients compute it",
+            ),
     )
 }
 

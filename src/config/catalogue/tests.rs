@@ -50,12 +50,33 @@ fn sound() -> ServerFacts {
         }),
         schema_comment: None,
         tables: vec![orders()],
+        writes: WriteFacts { mutations: true, tables: vec![writable_orders()] },
     }
 }
 
+fn writable_orders() -> WritableTable {
+    let column =
+        |(name, base): (&str, u32)| WritableColumn { name: name.to_owned(), key: name == "id", generated: false, base };
+    let privileges = ["select", "insert", "update", "delete"].map(str::to_owned).into();
+    WritableTable {
+        schema: "public".to_owned(),
+        name: "orders".to_owned(),
+        columns: [("id", 23), ("customer_id", 23), ("status", 25), ("total", 1700)].map(column).into(),
+        writer: Some(Writer { role: "web".to_owned(), takeable: true, privileges }),
+    }
+}
+
+/// Lets clients write by the route of [`CONFIG`].
+const WRITE: &str = "[route.write]\ncolumns = [\"total\"]\nrole = \"web\"\n";
+
 fn orders() -> Table {
     let columns = ["id", "customer_id", "status", "total"];
-    let column = |name: &&str| Column { name: (*name).to_owned(), type_name: "integer".to_owned(), json_cast: false };
+    let column = |name: &&str| Column {
+        name: (*name).to_owned(),
+        type_name: "integer".to_owned(),
+        json_cast: false,
+        generated: false,
+    };
     Table {
         schema: "public".to_owned(),
         name: "orders".to_owned(),
@@ -73,6 +94,7 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
     let slot = facts.slot.as_mut().unwrap();
     let publication = facts.publication.as_mut().unwrap();
     let table = &mut facts.tables[0];
+    let writable = &mut facts.writes.tables[0];
     let key_only = IdentityColumns::Some(vec!["id".to_owned()]);
     match code {
         Code::ServerVersion => facts.version = 130_012,
@@ -108,8 +130,30 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
             *text = text.replace("{customer_id}", "all");
             table.identities[0].columns = IdentityColumns::Some(Vec::new());
         }
+        Code::SchemaOutdated => facts.schema_comment = Some(Some("walcast, revision 1".to_owned())),
+        Code::GeneratedColumn => {
+            *text = text.replace("columns = [\"id\", \"total\"]\n", "");
+            table.columns[3].generated = true;
+            table.published = Some(Published { columns: ["id", "customer_id", "status"].map(str::to_owned).into() });
+        }
         Code::CastIgnored => {
             (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());
+        }
+        Code::MutationsMissing => (facts.writes.mutations, *text) = (false, format!("{CONFIG}{WRITE}")),
+        Code::WriteNoKey => (writable.columns[0].key, *text) = (false, format!("{CONFIG}{WRITE}")),
+        Code::WriteGenerated => (writable.columns[3].generated, *text) = (true, format!("{CONFIG}{WRITE}")),
+        Code::WriteConflictType => {
+            *text = CONFIG.replace("columns = [\"id\", \"total\"]\n", "") + WRITE;
+            text.push_str("conflict = \"row\"\nversion = \"status\"\n");
+        }
+        Code::WriteRoleMissing => {
+            writable.writer = Some(Writer { role: "web".to_owned(), takeable: false, privileges: Vec::new() });
+            *text = format!("{CONFIG}{WRITE}");
+        }
+        Code::WritePrivilege => {
+            let privileges = vec!["select".to_owned(), "update".to_owned()];
+            writable.writer = Some(Writer { role: "web".to_owned(), takeable: true, privileges });
+            *text = format!("{CONFIG}{WRITE}");
         }
         other => panic!("{other} is not about the server"),
     }
@@ -137,6 +181,21 @@ fn every_code_of_the_server_is_found_and_says_how_to_mend_it() {
         assert!(findings.iter().any(|finding| finding.code == *code), "{code} is not found:\n{text}");
         check_snapshot(&fixtures("live").join(format!("{code}.stderr")), &text);
     }
+}
+
+#[test]
+fn a_table_that_clients_may_write_is_left_alone_where_all_is_right() {
+    let config = config(&format!("{CONFIG}{WRITE}"));
+    let findings = judge(&sound(), &config);
+    assert!(findings.is_empty(), "{}", shown(&findings, &config));
+}
+
+#[test]
+fn columns_that_clients_may_write_must_exist() {
+    let text = format!("{CONFIG}{WRITE}").replace("columns = [\"id\", \"total\"]\n", "");
+    let config = config(&text.replace("[\"total\"]", "[\"totl\"]\nconflict = \"row\""));
+    let codes: Vec<Code> = judge(&sound(), &config).iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, [Code::ColumnMissing, Code::ColumnMissing]);
 }
 
 #[test]

@@ -203,7 +203,13 @@ impl World {
         };
         let change = Change { relation: Arc::clone(&self.bench.relation), operation, ordinal: 1 };
         let end_lsn = Some(Lsn::new(lsn + 5));
-        self.bench.feed(FeedEvent::Part(TransactionPart { header, changes: vec![change], first: true, end_lsn }));
+        self.bench.feed(FeedEvent::Part(TransactionPart {
+            header,
+            changes: vec![change],
+            announcements: Vec::new(),
+            first: true,
+            end_lsn,
+        }));
     }
 
     fn query(&mut self, nth: usize) {

@@ -9,13 +9,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::changes::Changes;
+
+use super::changes::Observation;
 use super::continuity::{self, Discontinuity, Position};
 use super::outbox::{self, Outbox};
 use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
-use crate::change::{Acknowledgement, Ancestor, FeedEvent, Lsn, Oid, Relation, TransactionPart};
-use crate::replication::pgoutput::{self, DecodeError};
+use crate::change::{
+    Acknowledgement, Ancestor, BROADCAST_PREFIX, Broadcast, BroadcastError, FeedEvent, Lsn, Oid, Relation,
+    TransactionPart,
+};
+use crate::replication::pgoutput::{self, DecodeError, LogicalMessage};
 use crate::replication::progress::{Progress, StandbyStatus};
+use crate::replication::publication::Look;
 use crate::replication::transaction::{AssembleError, Assembled, Assembler, PartLimits};
 use crate::replication::wire::SystemIdentity;
 
@@ -56,12 +63,27 @@ pub struct Intake {
     position: Option<Position>,
     /// How many were told.
     losses: u64,
+    /// The server's flush position when it was last connected to.
+    flush: Lsn,
+    /// Messages under our prefix that could not be read since the last look, and why the last one could not.
+    unreadable: Option<(u64, BroadcastError)>,
+    /// What the publication gives, and what of its changes is yet to be told.
+    changes: Changes,
 }
 
 impl Intake {
     #[must_use]
     pub fn new(limits: PartLimits) -> Self {
-        Self { outbox: Outbox::default(), assembler: Assembler::new(limits), progress: None, position: None, losses: 0 }
+        Self {
+            outbox: Outbox::default(),
+            assembler: Assembler::new(limits),
+            progress: None,
+            position: None,
+            losses: 0,
+            flush: Lsn::ZERO,
+            unreadable: None,
+            changes: Changes::default(),
+        }
     }
 
     /// Where the feed is, once it has begun.
@@ -91,6 +113,7 @@ impl Intake {
     pub fn connected(&mut self, connected: Connected) {
         let Connected { system, ancestry, start, flush, confirmed_flush, relations, status_interval } = connected;
         self.position = Some(Position { system, end: start });
+        self.flush = flush;
         self.outbox.push(FeedEvent::Connected { system, ancestry, start, flush, relations });
         match &mut self.progress {
             Some(progress) => progress.reconnected(status_interval),
@@ -129,7 +152,20 @@ impl Intake {
         if let Some(position) = self.position.as_mut().filter(|position| !in_transaction && position.end < wal_end) {
             position.end = wal_end;
             self.outbox.push(FeedEvent::Progress(wal_end));
+            self.tell_changes();
         }
+    }
+
+    /// What the publication gives, as it was last looked at.
+    #[must_use]
+    pub const fn look(&self) -> Option<&Look> {
+        self.changes.look()
+    }
+
+    /// The publication was looked at. What the feed lacks is told when it has come as far as the catalogue was then.
+    pub fn looked(&mut self, observation: Observation) {
+        self.changes.looked(observation);
+        self.tell_changes();
     }
 
     /// The hub does without everything up to here.
@@ -179,6 +215,7 @@ impl Intake {
         }
         self.progress = None;
         self.losses += 1;
+        self.changes = Changes::default();
         self.assembler.restart(None);
         self.outbox.push(FeedEvent::Lost { reason: reason.to_owned() });
         true
@@ -200,20 +237,60 @@ impl Intake {
         match assembled {
             Assembled::Part(part) => self.hand_on(part),
             Assembled::NeedsTypes(oids) => return oids,
-            // A logical message has no place in the feed; that WAL was written is what a heartbeat is for.
+            Assembled::Message(message) if !message.transactional && *message.prefix == *BROADCAST_PREFIX => {
+                self.say(&message);
+            }
+            // Others have no place in the feed; that WAL was written is what a heartbeat is for.
             Assembled::Message(_) | Assembled::Nothing => {}
         }
         Vec::new()
     }
 
+    /// A broadcast outside of transactions is for those who listen now: not for those of an hour ago, whom a slot that
+    /// sends its window again would tell once more.
+    fn say(&mut self, message: &LogicalMessage) {
+        let reached = self.position.map_or(self.flush, |position| position.end.max(self.flush));
+        if message.lsn <= reached {
+            return;
+        }
+        match Broadcast::decode(&message.content) {
+            Ok(broadcast) => self.outbox.push(FeedEvent::Broadcast(broadcast)),
+            Err(error) => self.note_unreadable(error),
+        }
+        // It was decoded when everything before it had been sent.
+        self.keepalive(message.lsn, false);
+    }
+
+    /// How many messages under our prefix could not be read since the last call, and why the last one could not.
+    pub fn take_unreadable(&mut self) -> Option<(u64, BroadcastError)> {
+        self.unreadable.take()
+    }
+
+    fn note_unreadable(&mut self, error: BroadcastError) {
+        let (count, _) = self.unreadable.unwrap_or((0, error));
+        self.unreadable = Some((count + 1, error));
+    }
+
     fn hand_on(&mut self, part: TransactionPart) {
         match (part.end_lsn, &mut self.position) {
             // Of unpublished tables only (before Postgres 15), or of messages: there is nothing in it to be kept.
-            (Some(end), _) if part.first && part.changes.is_empty() => return self.keepalive(end, false),
+            (Some(end), _) if part.first && part.last_ordinal().is_none() => return self.keepalive(end, false),
             (Some(end), Some(position)) => position.end = position.end.max(end),
             _ => {}
         }
+        self.changes.note_truncates(&part);
+        let unreadable = part.announcements.iter().filter_map(|announcement| announcement.broadcast.as_ref().err());
+        unreadable.for_each(|error| self.note_unreadable(*error));
         self.outbox.push(FeedEvent::Part(part));
+        self.tell_changes();
+    }
+
+    /// A position inside of a transaction is none that has been reached.
+    fn tell_changes(&mut self) {
+        let Some(position) = self.position else { return };
+        while let Some(event) = self.changes.due(position.end) {
+            self.outbox.push(event);
+        }
     }
 }
 

@@ -50,13 +50,17 @@ pub(super) fn last_end(batch: &[FeedEvent]) -> Option<Lsn> {
     let same_wal = batch.iter().rev().take_while(|event| !matches!(event, FeedEvent::Lost { .. }));
     same_wal.into_iter().find_map(|event| match event {
         FeedEvent::Part(part) => part.end_lsn,
-        FeedEvent::Progress(_) | FeedEvent::Connected { .. } | FeedEvent::Lost { .. } => None,
+        FeedEvent::Progress(_)
+        | FeedEvent::Broadcast(_)
+        | FeedEvent::Published { .. }
+        | FeedEvent::Connected { .. }
+        | FeedEvent::Lost { .. } => None,
     })
 }
 
 /// Whether a batch brings anything that was not known before it.
 pub(super) fn is_new(batch: &[FeedEvent]) -> bool {
-    batch.iter().any(|event| matches!(event, FeedEvent::Part(_) | FeedEvent::Progress(_)))
+    batch.iter().any(|event| matches!(event, FeedEvent::Part(_) | FeedEvent::Broadcast(_) | FeedEvent::Progress(_)))
 }
 
 #[cfg(test)]
@@ -92,7 +96,13 @@ mod tests {
     fn what_a_batch_completes_is_the_end_of_a_transaction() {
         let header = TransactionHeader { xid: 1, commit_lsn: Lsn::new(2), commit_timestamp: PgTimestamp::default() };
         let part = |end_lsn: Option<Lsn>| {
-            FeedEvent::Part(TransactionPart { header, changes: Vec::new(), first: end_lsn.is_some(), end_lsn })
+            FeedEvent::Part(TransactionPart {
+                header,
+                changes: Vec::new(),
+                announcements: Vec::new(),
+                first: end_lsn.is_some(),
+                end_lsn,
+            })
         };
         let batch = [part(Some(Lsn::new(3))), part(None), FeedEvent::Progress(Lsn::new(9))];
         assert_eq!(last_end(&batch), Some(Lsn::new(3)));

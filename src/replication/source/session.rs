@@ -5,17 +5,22 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
 
+use super::changes::Observation;
 use super::continuity;
 use super::intake::Connected;
+use super::lookout::{self, Subject};
 use super::prerequisites;
-use super::{Failure, Source, SourceState, deliver};
+use super::{Failure, Source, SourceSettings, SourceState, deliver};
 use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
-use crate::change::{Acknowledgement, Ancestor, Lsn, Oid, PgTimestamp};
+use crate::change::{Acknowledgement, Ancestor, Lsn, Oid, PgTimestamp, TableHole};
 use crate::replication::catalogue;
+use crate::replication::publication::{Look, Suspicion};
 use crate::replication::wire::{
     ConnectionConfig, ReplicationClient, ReplicationMessage, ReplicationStream, StartReplication, StatusUpdate,
     SystemIdentity, WireError, connect_sql,
@@ -49,7 +54,9 @@ impl Source {
         let server = replication.identify_system().await?;
         let ancestry = ancestry(&mut replication, server.timeline).await?;
         let start = self.resume(server, ready.confirmed_flush, &ancestry);
-        let relations = catalogue::published_relations(&sql, &publication).await?;
+        let subject = self.subject();
+        let observation = lookout::first(&sql, &subject, self.intake.look()).await?;
+        let relations = observation.look.relations();
         let tables = relations.len();
         let command = StartReplication { slot: &slot, start, publications: std::slice::from_ref(&publication) };
         let stream = replication.start_replication(&command).await?;
@@ -70,7 +77,22 @@ impl Source {
             "streaming"
         );
         self.state.send_replace(SourceState::CatchingUp);
-        Ok(Streaming { source: self, stream, flush: server.flush, answered: None })
+        let lookout = Lookout::start(subject, observation.look.clone());
+        self.look(observation);
+        Ok(Streaming { source: self, stream, lookout, flush: server.flush, answered: None })
+    }
+
+    fn subject(&self) -> Subject {
+        let SourceSettings { connection, slot, publication, .. } = &self.settings;
+        Subject { connection: connection.clone(), slot: slot.clone(), publication: publication.clone() }
+    }
+
+    /// Says what was noticed, and hands it on when its time has come.
+    fn look(&mut self, observation: Observation) {
+        for Suspicion { hole: TableHole { schema, name, reason }, .. } in &observation.suspicions {
+            tracing::warn!(%schema, table = %name, reason, "a published table was altered: what no change tells of it is a hole");
+        }
+        self.intake.looked(observation);
     }
 
     /// Where to stream from: behind what was handed on, or where the slot is when that can't be continued.
@@ -93,10 +115,26 @@ fn status_interval(own: Duration, wal_sender_timeout_millis: u64) -> Duration {
     }
 }
 
+/// The task that looks at the publication; it ends with this.
+struct Lookout {
+    observations: mpsc::Receiver<Observation>,
+    _task: JoinSet<()>,
+}
+
+impl Lookout {
+    fn start(subject: Subject, last: Look) -> Self {
+        let (sender, observations) = mpsc::channel(1);
+        let mut task = JoinSet::new();
+        task.spawn(lookout::run(subject, last, sender));
+        Self { observations, _task: task }
+    }
+}
+
 /// A connection that streams, and what it streams for.
 struct Streaming<'a> {
     source: &'a mut Source,
     stream: ReplicationStream,
+    lookout: Lookout,
     /// The server's WAL flush position when the connection was made.
     flush: Lsn,
     /// The last keepalive that asked for a reply and got one.
@@ -109,6 +147,7 @@ enum Step {
     StatusDue,
     Acknowledged(Acknowledgement),
     Delivered(Option<super::Delivered>),
+    Looked(Observation),
     Received(Result<ReplicationMessage, WireError>),
 }
 
@@ -130,6 +169,7 @@ impl Streaming<'_> {
                 Step::StatusDue => self.send_status().await?,
                 Step::Acknowledged(acknowledgement) => self.source.intake.acknowledgeable(acknowledgement),
                 Step::Delivered(batch) => self.delivered(batch.ok_or(Failure::FeedClosed)?),
+                Step::Looked(observation) => self.source.look(observation),
                 Step::Received(message) => self.receive(message?).await?,
             }
         }
@@ -154,6 +194,7 @@ impl Streaming<'_> {
             Ok(()) = acknowledged.changed() => Step::Acknowledged(*acknowledged.borrow_and_update()),
             delivered = deliver(events, intake), if !is_empty => Step::Delivered(delivered),
             () = events.closed(), if is_empty => Step::Delivered(None),
+            Some(observation) = self.lookout.observations.recv() => Step::Looked(observation),
             message = self.stream.next(), if has_room && wants_more => Step::Received(message),
         }
     }
@@ -191,6 +232,9 @@ impl Streaming<'_> {
         while !wanted.is_empty() {
             let definitions = self.look_up(&wanted).await?;
             wanted = self.source.intake.define_types(definitions)?;
+        }
+        if let Some((messages, reason)) = self.source.intake.take_unreadable() {
+            tracing::warn!(messages, %reason, "messages by pg_logical_emit_message are no broadcasts, and nobody gets them");
         }
         Ok(())
     }

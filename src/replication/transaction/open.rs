@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::PartLimits;
-use crate::change::{Change, Lsn, Operation, Relation, TransactionHeader, TransactionPart};
+use crate::change::{Announcement, Broadcast, Change, Lsn, Operation, Relation, TransactionHeader, TransactionPart};
 use crate::replication::pgoutput::Begin;
 
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub(super) struct OpenTransaction {
     handed_on: Option<u64>,
     first: bool,
     changes: Vec<Change>,
+    announcements: Vec<Announcement>,
 }
 
 impl OpenTransaction {
@@ -34,7 +35,16 @@ impl OpenTransaction {
         };
         // A position with an ordinal is at the end of a part; 0 is that of an empty transaction.
         let first = handed_on.is_none_or(|ordinal| ordinal == 0);
-        Self { header, ordinal: 0, part_changes: 0, part_bytes: 0, handed_on, first, changes: Vec::new() }
+        Self {
+            header,
+            ordinal: 0,
+            part_changes: 0,
+            part_bytes: 0,
+            handed_on,
+            first,
+            changes: Vec::new(),
+            announcements: Vec::new(),
+        }
     }
 
     pub(super) const fn commit_lsn(&self) -> Lsn {
@@ -59,7 +69,7 @@ impl OpenTransaction {
             return None;
         }
         (self.part_changes, self.part_bytes) = (0, 0);
-        (!self.changes.is_empty()).then(|| self.part(None))
+        (!self.changes.is_empty() || !self.announcements.is_empty()).then(|| self.part(None))
     }
 
     pub(super) fn push(&mut self, relation: Arc<Relation>, operation: Operation) {
@@ -71,6 +81,15 @@ impl OpenTransaction {
         }
     }
 
+    pub(super) fn announce(&mut self, content: &[u8]) {
+        self.ordinal += 1;
+        self.part_changes += 1;
+        self.part_bytes += content.len();
+        if !self.is_handed_on() {
+            self.announcements.push(Announcement { ordinal: self.ordinal, broadcast: Broadcast::decode(content) });
+        }
+    }
+
     /// The last part, without changes only if the transaction has none; `None` if all of it was handed on before.
     pub(super) fn finish(mut self, end_lsn: Lsn) -> Option<TransactionPart> {
         (!self.is_handed_on()).then(|| self.part(Some(end_lsn)))
@@ -78,7 +97,8 @@ impl OpenTransaction {
 
     fn part(&mut self, end_lsn: Option<Lsn>) -> TransactionPart {
         let first = std::mem::replace(&mut self.first, false);
-        TransactionPart { header: self.header, changes: std::mem::take(&mut self.changes), first, end_lsn }
+        let (changes, announcements) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.announcements));
+        TransactionPart { header: self.header, changes, announcements, first, end_lsn }
     }
 }
 

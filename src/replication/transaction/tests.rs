@@ -63,6 +63,13 @@ fn logical(transactional: bool) -> LogicalMessage {
     LogicalMessage { transactional, lsn: Lsn::new(3), prefix: "p".into(), content: Bytes::new() }
 }
 
+/// What `walcast.broadcast` writes, or nearly: it counts, whether it can be read or not.
+fn broadcast(payload: &str) -> Message {
+    let content = [&[1, 1, 0, 0, 0, 1, b't', 0, 0, 0, 1, b'e'], payload.as_bytes()].concat();
+    let content = if payload.len() > 9 { Bytes::new() } else { content.into() };
+    Message::Logical(LogicalMessage { prefix: BROADCAST_PREFIX.into(), content, ..logical(true) })
+}
+
 fn limits(changes: usize, bytes: usize) -> PartLimits {
     PartLimits { changes, bytes }
 }
@@ -370,6 +377,7 @@ fn a_step() -> impl Strategy<Value = (Message, u64)> {
         }),
         1 => (0..5_u64).prop_map(|count| (truncate(&vec![1; usize::try_from(count).unwrap()]), count)),
         1 => Just((relation(1, &[INT4, TEXT]), 0)),
+        1 => value().prop_map(|text| (broadcast(&text), 1)),
         1 => any::<bool>().prop_map(|transactional| (Message::Logical(logical(transactional)), 0)),
     ]
 }
@@ -405,11 +413,23 @@ fn row_bytes(changes: &[Change]) -> usize {
 fn is_within(part: &TransactionPart, limits: PartLimits) -> bool {
     let rows = part.changes.iter().filter(|change| change.operation != Operation::Truncate).count();
     let before_last = part.changes.split_last().map_or(0, |(_, before)| row_bytes(before));
-    rows <= limits.changes.max(1) && before_last < limits.bytes
+    rows + part.announcements.len() <= limits.changes.max(1) && before_last < limits.bytes
 }
 
+/// The bytes of a broadcast that can't be read are nobody's any more, but counted.
 fn is_full(part: &TransactionPart, limits: PartLimits) -> bool {
-    part.changes.len() >= limits.changes || row_bytes(&part.changes) >= limits.bytes
+    let count = part.changes.len() + part.announcements.len();
+    count >= limits.changes || row_bytes(&part.changes) + 21 * part.announcements.len() >= limits.bytes
+}
+
+fn ordinals<'a>(parts: impl Iterator<Item = &'a TransactionPart>) -> Vec<u64> {
+    let of_part = |part: &TransactionPart| {
+        let announced = part.announcements.iter().map(|announcement| announcement.ordinal);
+        let mut ordinals: Vec<u64> = part.changes.iter().map(|change| change.ordinal).chain(announced).collect();
+        ordinals.sort_unstable();
+        ordinals
+    };
+    parts.flat_map(of_part).collect()
 }
 
 proptest! {
@@ -419,13 +439,13 @@ proptest! {
         for sent in &history {
             let own: Vec<_> = parts.iter().filter(|part| part.header.commit_lsn == Lsn::new(sent.lsn)).collect();
             let changes = || own.iter().flat_map(|part| &part.changes);
-            prop_assert!(changes().map(|change| change.ordinal).eq(1..=sent.changes));
+            prop_assert!(ordinals(own.iter().copied()).into_iter().eq(1..=sent.changes));
             prop_assert!(changes().map(|change| change.operation.clone()).eq(sent.operations()));
             let (last, others) = own.split_last().unwrap();
             prop_assert!(own.iter().enumerate().all(|(index, part)| part.first == (index == 0)));
-            prop_assert!(others.iter().all(|part| part.end_lsn.is_none() && !part.changes.is_empty()));
+            prop_assert!(others.iter().all(|part| part.end_lsn.is_none() && part.last_ordinal().is_some()));
             prop_assert_eq!(last.end_lsn, Some(Lsn::new(sent.lsn + 1)));
-            prop_assert!(!last.changes.is_empty() || sent.changes == 0);
+            prop_assert!(last.last_ordinal().is_some() || sent.changes == 0);
             prop_assert!(own.iter().all(|part| is_within(part, limits)));
             prop_assert!(others.iter().all(|part| is_full(part, limits)));
         }
@@ -460,10 +480,12 @@ proptest! {
         let is_after = |part: &TransactionPart, change: &Change| (part.header.commit_lsn, change.ordinal) > after;
         let mut whole = parts(&mut Assembler::new(limits), all(&history));
         whole.retain_mut(|part| {
-            let (first, last) = (part.first, part.changes.last().map_or(0, |change| change.ordinal));
+            let (first, last) = (part.first, part.last_ordinal().unwrap_or(0));
             part.first = first && (part.header.commit_lsn != after.0 || after.1 == 0);
             let changes = std::mem::take(&mut part.changes);
             part.changes = changes.into_iter().filter(|change| is_after(part, change)).collect();
+            let lsn = part.header.commit_lsn;
+            part.announcements.retain(|announcement| (lsn, announcement.ordinal) > after);
             (part.header.commit_lsn, last) > after
         });
 

@@ -53,6 +53,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ReplicationStream<S> {
         Self { framed }
     }
 
+    /// Over a connection on which the server streams already.
+    pub fn over(io: S) -> Self {
+        Self::new(Framed::new(io))
+    }
+
     /// Waits for the next message. Cancelled, nothing is lost.
     ///
     /// # Errors
@@ -189,7 +194,7 @@ mod tests {
     #[tokio::test]
     async fn a_cancelled_read_loses_nothing() {
         let (mut server, client) = tokio::io::duplex(1 << 16);
-        let mut stream = ReplicationStream::new(Framed::new(client));
+        let mut stream = ReplicationStream::over(client);
         let frame = keepalive(7);
         for byte in &frame[..frame.len() - 1] {
             server.write_all(&[*byte]).await.unwrap();
@@ -204,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn one_read_brings_many_messages() {
         let (mut server, client) = tokio::io::duplex(1 << 16);
-        let mut stream = ReplicationStream::new(Framed::new(client));
+        let mut stream = ReplicationStream::over(client);
         server.write_all(&[keepalive(1), keepalive(2), keepalive(3)].concat()).await.unwrap();
         stream.next().await.unwrap();
         assert!(stream.next_buffered().unwrap().is_some());
@@ -215,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn a_status_update_has_the_layout_of_the_protocol() {
         let (mut server, client) = tokio::io::duplex(1 << 16);
-        let mut stream = ReplicationStream::new(Framed::new(client));
+        let mut stream = ReplicationStream::over(client);
         let status = StatusUpdate { write: Lsn::new(3), flush: Lsn::new(1), apply: Lsn::new(2) };
         stream.send_status(status, PgTimestamp::from_micros(9)).await.unwrap();
         let mut sent = [0; 39];

@@ -304,8 +304,9 @@ proptest! {
         let mut expected: Vec<String> = after
             .iter()
             .map(|(topic, route)| format!("{route} {}{topic}", if before.contains_key(topic) { "" } else { "+" }))
-            .chain(before.iter().filter(|(topic, _)| !after.contains_key(*topic)).map(|(t, route)| format!("{route} -{t}")))
             .collect();
+        let left = before.iter().filter(|(topic, _)| !after.contains_key(*topic));
+        expected.extend(left.map(|(topic, route)| format!("{route} -{topic}")));
         actual.sort();
         expected.sort();
         prop_assert_eq!(actual, expected);

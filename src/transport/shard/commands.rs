@@ -16,25 +16,34 @@ pub(super) struct Commands {
     reads: VecDeque<Command>,
     /// The numbers of those reads that the hub has not answered.
     reading: HashSet<u32>,
+    /// What clients' payloads take of what waits.
+    bytes: usize,
 }
 
 impl Commands {
     pub(super) fn push(&mut self, command: Command) {
+        self.bytes += payload(&command);
         match command {
             Command::Read { after: After::Log(_), .. } => self.reads.push_back(command),
             other => self.others.push_back(other),
         }
     }
 
+    pub(super) fn extend(&mut self, commands: Vec<Command>) {
+        commands.into_iter().for_each(|command| self.push(command));
+    }
+
     /// The next one that the hub may have now.
     pub(super) fn next(&mut self) -> Option<Command> {
-        self.others.pop_front().or_else(|| {
-            let read = (self.reading.len() < READS_AT_ONCE).then(|| self.reads.pop_front()).flatten();
-            if let Some(Command::Read { number, .. }) = &read {
-                self.reading.insert(*number);
-            }
-            read
-        })
+        if let Some(command) = self.others.pop_front() {
+            self.bytes = self.bytes.saturating_sub(payload(&command));
+            return Some(command);
+        }
+        let read = (self.reading.len() < READS_AT_ONCE).then(|| self.reads.pop_front()).flatten();
+        if let Some(Command::Read { number, .. }) = &read {
+            self.reading.insert(*number);
+        }
+        read
     }
 
     /// How many the hub may have now.
@@ -42,9 +51,22 @@ impl Commands {
         self.others.len() + self.reads.len().min(READS_AT_ONCE.saturating_sub(self.reading.len()))
     }
 
+    /// What clients' payloads take of what waits.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The hub has answered a read.
     pub(super) fn read_answered(&mut self, number: u32) {
         self.reading.remove(&number);
+    }
+}
+
+fn payload(command: &Command) -> usize {
+    match command {
+        Command::Broadcast(saying) => saying.content.len(),
+        Command::UpdatePresence { meta, .. } => meta.len(),
+        _ => 0,
     }
 }
 
@@ -61,6 +83,17 @@ mod tests {
 
     fn read_after(number: u32, after: After) -> Command {
         Command::Read { shard: ShardId(0), join: SOMEBODY, shape: ShapeId(1), number, after }
+    }
+
+    #[test]
+    fn what_payloads_take_is_known() {
+        let mut commands = Commands::default();
+        let meta = bytes::Bytes::from_static(b"abc");
+        commands.push(Command::UpdatePresence { shard: ShardId(0), join: SOMEBODY, meta });
+        commands.push(read(1));
+        assert_eq!(commands.bytes(), 3);
+        while commands.next().is_some() {}
+        assert_eq!(commands.bytes(), 0);
     }
 
     #[test]

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use crate::hub::ShapeId;
-use crate::phoenix::{Serializer, Session};
-use crate::routing::Claims;
+use crate::auth::Identity;
+use crate::hub::{ConnectionKey, ShapeId};
+use crate::phoenix::Session;
 use crate::transport::websocket::MessageReader;
+use crate::transport::wire::Wire;
 
+use super::channel::Channels;
 use super::outbox::Outbox;
+use super::state::ShownTokens;
 
 /// A joined topic's place in the fan-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,29 +36,43 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) generation: u32,
-    pub(super) serializer: Serializer,
-    /// Of the identity that it showed.
-    pub(super) claims: Claims,
+    pub(super) wire: Wire,
+    /// Whom it has shown to be.
+    pub(super) identity: Identity,
+    /// That is over, and nothing is served until it shows a new token.
+    pub(super) expired: bool,
+    /// The last join that the hub was asked for, and the last of those that were asked for as somebody else.
+    pub(super) last_join: Option<u32>,
+    pub(super) outdated_join: Option<u32>,
+    /// Tokens that it has shown since, and that are being verified; mostly none.
+    pub(super) tokens: Option<Box<ShownTokens>>,
     pub(super) session: Session,
     pub(super) reader: MessageReader,
     pub(super) outbox: Outbox,
     pub(super) subscriptions: Vec<Subscription>,
+    pub(super) channels: Channels,
     /// How many of them are not live.
     pub(super) behind: usize,
     /// Listed among the shard's connections that have something to send.
     pub(super) dirty: bool,
     pub(super) phase: Phase,
-    /// When the client last sent anything, since the process began.
+    /// When the client last sent anything, or took anything of a stream, since the process began.
     pub(super) heard: Duration,
 }
 
 impl Connection {
+    /// Its name in the shard, where it has this slot.
+    pub(super) const fn key(&self, slot: usize) -> ConnectionKey {
+        ConnectionKey { slot, generation: self.generation }
+    }
+
     pub(super) fn subscription(&self, join: u32) -> Option<Subscription> {
         self.subscriptions.iter().find(|subscription| subscription.join == join).copied()
     }
 
     pub(super) fn remove_subscription(&mut self, join: u32) -> Option<Subscription> {
         let index = self.subscriptions.iter().position(|subscription| subscription.join == join)?;
+        self.channels.left(join);
         Some(self.subscriptions.swap_remove(index))
     }
 

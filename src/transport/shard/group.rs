@@ -12,6 +12,8 @@ pub(super) struct Member {
     /// The join's number within its connection.
     pub(super) join: u32,
     pub(super) feed: Feed,
+    /// It was told who is on the topic, and wants to hear who comes and goes.
+    pub(super) knows_presence: bool,
 }
 
 /// Where a subscription reads.

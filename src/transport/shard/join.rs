@@ -3,9 +3,12 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::hub::{self, SnapshotFailure, Subscribed, View};
+use crate::auth::{Credential, Denied, TokenError};
+use crate::hub::{self, Introduction, SnapshotFailure, Subscribed, View};
 use crate::phoenix::{Body, Payload, Refusal};
 use crate::routing::Ops;
+
+use super::introduction;
 
 /// What a client may say when it joins; all of it is optional.
 #[derive(Debug, Default, Deserialize)]
@@ -20,6 +23,8 @@ struct Params<'a> {
     ops: Option<&'a RawValue>,
     #[serde(default)]
     snapshot: Option<serde_json::Value>,
+    #[serde(borrow, default)]
+    presence: Option<&'a RawValue>,
 }
 
 /// What a client asks for when it joins.
@@ -29,13 +34,15 @@ pub(super) struct Request {
     pub(super) view: View,
     /// Begin with the current rows, unless the cursor can be resumed from.
     pub(super) snapshot: bool,
+    /// How it is seen where the topic has presence.
+    pub(super) introduction: Introduction,
 }
 
-/// Reads a join's payload. Whatever is no object has no params.
+/// Reads a join's payload. Whatever is no object has no params. `meta_max` is `limits.presence_meta`.
 ///
 /// # Errors
 /// A param that would have to be ignored: that would send what was not asked for, or leave out what was.
-pub(super) fn request(payload: &str) -> Result<Request, Refusal> {
+pub(super) fn request(payload: &str, meta_max: usize) -> Result<Request, Refusal> {
     // Only an object: a list would be taken for a struct's fields in their order.
     let object = payload.trim_start().starts_with('{').then_some(payload);
     let params: Params<'_> = object.and_then(|object| serde_json::from_str(object).ok()).unwrap_or_default();
@@ -46,7 +53,32 @@ pub(super) fn request(payload: &str) -> Result<Request, Refusal> {
     let view = View { columns: params.columns.map(columns).transpose()?, ops: ops(params.ops)? };
     // A cursor that is no string is none that we gave out: the hub refuses it as such.
     let cursor = params.cursor.map(|raw| serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned()));
-    Ok(Request { cursor, view, snapshot })
+    let introduction = introduction::read(params.presence, meta_max)?;
+    Ok(Request { cursor, view, snapshot, introduction })
+}
+
+/// The token that a join brings along, in place of the one that the connection has shown before. What is there and no
+/// text is a token that no key has signed.
+pub(super) fn token(payload: &str) -> Option<Credential> {
+    #[derive(Deserialize)]
+    struct Params {
+        access_token: Option<serde_json::Value>,
+    }
+    let object = payload.trim_start().starts_with('{').then_some(payload);
+    let Params { access_token } = object.and_then(|object| serde_json::from_str(object).ok())?;
+    match access_token? {
+        serde_json::Value::String(token) => Some(Credential::new(token)),
+        _ => Some(Credential::new(String::new())),
+    }
+}
+
+/// What a client is told of a token that is not taken.
+pub(super) const fn denial(denied: Denied) -> Refusal {
+    match denied {
+        Denied::Token(TokenError::Expired) => Refusal::TokenExpired,
+        Denied::NoKeys => Refusal::KeysUnavailable,
+        Denied::Token(_) | Denied::Missing | Denied::Origin => Refusal::InvalidToken,
+    }
 }
 
 /// Reads the payload of `fetch_updates`: nothing, or what a join may say. The rows are shown as the join asked for.
@@ -115,6 +147,8 @@ pub(super) fn refusal(refusal: &hub::Refusal) -> Refusal {
         hub::Refusal::Unauthorized => Refusal::Unauthorized,
         hub::Refusal::ResyncRequired => Refusal::ResyncRequired,
         hub::Refusal::NotReady => Refusal::NotReady,
+        hub::Refusal::InvalidPresence(message) => Refusal::InvalidPresence { message: message.clone() },
+        hub::Refusal::PresenceFull => Refusal::PresenceFull,
     }
 }
 
@@ -122,6 +156,10 @@ pub(super) fn refusal(refusal: &hub::Refusal) -> Refusal {
 mod tests {
     use super::*;
     use crate::routing::Op;
+
+    fn request(payload: &str) -> Result<Request, Refusal> {
+        super::request(payload, 100)
+    }
 
     #[test]
     fn reads_the_cursor() {

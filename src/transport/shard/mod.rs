@@ -1,17 +1,25 @@
 //! One thread's share of the connections.
 
+mod channel;
 mod commands;
 mod connection;
 mod group;
+mod introduction;
 mod join;
 mod outbox;
+mod requests;
+mod sessions;
 mod shell;
 mod state;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod writes;
+mod writing;
 
 pub use outbox::Outbox;
-pub(in crate::transport) use shell::{Shell, adopt};
+pub(in crate::transport) use shell::{Newcomer, Shell, adopt};
 pub use state::State;
+pub(in crate::transport) use stream::{NoStream, Stream, open as open_stream};
 pub use thread::{Accepted, Control, ShardChannels, ShardThread};

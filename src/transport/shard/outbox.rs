@@ -18,7 +18,11 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// An empty frame is none.
     pub(super) fn push(&mut self, frame: Bytes) {
+        if frame.is_empty() {
+            return;
+        }
         self.bytes += frame.len();
         self.frames.push_back(frame);
     }
@@ -56,6 +60,18 @@ impl Outbox {
         if self.frames.capacity() > IDLE_CAPACITY {
             self.frames = VecDeque::new();
         }
+    }
+
+    /// Takes the first frame out.
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        let frame = self.frames.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(frame.len());
+        Some(frame)
+    }
+
+    /// All that waits, in order.
+    pub(super) fn frames(&self) -> impl ExactSizeIterator<Item = &Bytes> {
+        self.frames.iter()
     }
 
     /// Drops what the socket has not begun to take: a frame that is half sent must end.

@@ -1,6 +1,7 @@
 //! A shard's sockets: what is read goes to the state, what the state says goes out.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,11 +14,16 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::hub::{Command, ToShard};
+use crate::auth::{Denied, Gate, Identity, wall_clock};
+use crate::hub::{Command, ConnectionKey, ShardId, ToShard};
 use crate::phoenix::Serializer;
-use crate::transport::listener::Permit;
+use crate::sync::{Answer, Request};
+use crate::transport::limits::Limits;
+use crate::transport::listener::{Count, Permit};
 
+use super::sessions::Session;
 use super::state::State;
+use super::stream::StreamEnd;
 
 /// One buffer for all of the shard's reads: an idle connection has none.
 const READ_BUFFER: usize = 64 * 1024;
@@ -27,20 +33,37 @@ const READS_A_TURN: usize = 4;
 const FRAMES_A_WRITE: usize = 64;
 /// Commands that may wait for the hub before connections are no longer read from.
 const COMMANDS_MAX: usize = 4096;
+/// The same for the bytes of broadcasts among them.
+const COMMAND_BYTES_MAX: usize = 4 << 20;
 
 /// The state with its sockets. Shared by the shard's tasks, all on one thread; never borrowed across an await.
 pub(in crate::transport) struct Shell {
     pub(super) state: State,
+    pub(super) id: ShardId,
+    pub(super) limits: Limits,
+    gate: Gate,
     /// By the state's slots.
     sockets: Vec<Option<Socket>>,
-    next_serial: u64,
+    /// Clients that have no socket of their own, by slot.
+    pub(super) guests: HashMap<usize, Guest>,
+    /// Of the process' connections; sessions are among them.
+    count: Count,
+    /// The server stops: nobody comes in any more.
+    pub(super) draining: bool,
+    pub(super) next_serial: u64,
     buffer: Box<[u8]>,
     dirty: Vec<usize>,
     /// Connections that are not read from until the hub has taken commands.
     parked: Vec<Waker>,
     /// Tells the shard's main task that there are commands.
-    commands: Rc<Notify>,
+    pub(super) commands: Rc<Notify>,
     started: Instant,
+}
+
+/// A client that comes by plain HTTP.
+pub(super) enum Guest {
+    Session(Box<Session>),
+    Stream(StreamEnd),
 }
 
 struct Socket {
@@ -54,10 +77,16 @@ struct Socket {
 }
 
 impl Shell {
-    pub(super) fn new(state: State, commands: Rc<Notify>) -> Self {
+    pub(super) fn new(id: ShardId, limits: Limits, gate: Gate, count: Count, commands: Rc<Notify>) -> Self {
         Self {
-            state,
+            state: State::new(id, limits),
+            id,
+            limits,
+            gate,
             sockets: Vec::new(),
+            guests: HashMap::new(),
+            count,
+            draining: false,
             next_serial: 0,
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             dirty: Vec::new(),
@@ -86,24 +115,68 @@ impl Shell {
         self.dirty = dirty;
     }
 
+    fn verified(&mut self, connection: ConnectionKey, result: Result<Identity, Denied>) {
+        let now = self.now();
+        self.state.verified(connection, result, now);
+        self.flush_dirty();
+        self.commands.notify_one();
+    }
+
     pub(super) fn tick(&mut self) {
+        self.state.expire(wall_clock(), self.now());
         for slot in self.state.tick(self.now()) {
             self.remove(slot);
         }
+        self.tick_sessions();
+    }
+
+    /// Closes up to `count` connections because the server stops; how many are not gone yet.
+    pub(super) fn drain(&mut self, count: usize) -> usize {
+        self.draining = true;
+        self.state.drain(count, self.now());
+        self.flush_dirty();
+        self.drain_sessions();
+        self.state.connections()
+    }
+
+    /// A place among the process' connections for one without a socket.
+    pub(super) fn admit_guest(&self) -> Option<Permit> {
+        if self.draining { None } else { self.count.permit_within(self.limits.connections) }
     }
 
     /// The next command for the hub; connections that waited for room are read from again.
     pub(super) fn next_command(&mut self) -> Option<Command> {
         let command = self.state.next_command();
-        if self.state.waiting_commands() < COMMANDS_MAX {
+        if !self.is_full() {
             self.parked.drain(..).for_each(Waker::wake);
         }
         command
     }
 
+    /// The hub must take commands before clients may give more.
+    pub(super) fn is_full(&self) -> bool {
+        self.state.waiting_commands() >= COMMANDS_MAX || self.state.waiting_bytes() >= COMMAND_BYTES_MAX
+    }
+
+    /// The next request for those who write.
+    pub(super) fn next_write(&mut self) -> Option<Request> {
+        self.state.next_write()
+    }
+
+    pub(super) fn written(&mut self, answer: Answer) {
+        let now = self.now();
+        self.state.written(answer, now);
+    }
+
+    /// Those who write have no room for a request.
+    pub(super) fn refuse_write(&mut self, number: u32) {
+        let now = self.now();
+        self.state.refuse_write(number, now);
+    }
+
     /// Writes what waits, as far as the socket takes it. On failure the connection's own task finds out, too.
     fn flush(&mut self, slot: usize) {
-        let Some(Some(socket)) = self.sockets.get_mut(slot) else { return };
+        let Some(Some(socket)) = self.sockets.get_mut(slot) else { return self.flush_guest(slot) };
         if socket.blocked {
             return;
         }
@@ -129,7 +202,18 @@ impl Shell {
         self.state.flushed(slot);
     }
 
-    fn remove(&mut self, slot: usize) {
+    fn flush_guest(&mut self, slot: usize) {
+        match self.guests.get_mut(&slot) {
+            Some(Guest::Session(_)) => self.answer_poll(slot),
+            Some(Guest::Stream(end)) => end.wake(),
+            None => {}
+        }
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) {
+        if let Some(Guest::Stream(mut end)) = self.guests.remove(&slot) {
+            end.wake();
+        }
         if let Some(waker) = self.sockets.get_mut(slot).and_then(Option::take).and_then(|socket| socket.waker) {
             waker.wake();
         }
@@ -140,7 +224,7 @@ impl Shell {
     fn poll_connection(&mut self, slot: usize, serial: u64, context: &mut Context<'_>) -> Poll<()> {
         let poll = self.read_and_write(slot, serial, context);
         // What was read asks for something, or what was written makes room for more of the log.
-        if self.state.waiting_commands() > 0 {
+        if self.state.waiting_commands() > 0 || self.state.has_writes() {
             self.commands.notify_one();
         }
         poll
@@ -182,7 +266,7 @@ impl Shell {
     /// Reads what is there; ready when the socket has ended.
     fn poll_read(&mut self, slot: usize, context: &mut Context<'_>) -> Poll<End> {
         for _ in 0..READS_A_TURN {
-            if self.state.waiting_commands() >= COMMANDS_MAX {
+            if self.is_full() {
                 self.parked.push(context.waker().clone());
                 return Poll::Pending;
             }
@@ -222,21 +306,25 @@ impl Future for Connection {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.shell.borrow_mut().poll_connection(self.slot, self.serial, context)
+        let poll = self.shell.borrow_mut().poll_connection(self.slot, self.serial, context);
+        verify_tokens(&self.shell);
+        poll
     }
 }
 
+/// A client that was let in.
+pub(in crate::transport) struct Newcomer {
+    pub(in crate::transport) serializer: Serializer,
+    pub(in crate::transport) identity: Identity,
+    pub(in crate::transport) permit: Permit,
+}
+
 /// Takes over an upgraded socket, with what the client sent right behind its handshake.
-pub(in crate::transport) fn adopt(
-    shell: &Rc<RefCell<Shell>>,
-    stream: TcpStream,
-    serializer: Serializer,
-    early: &[u8],
-    permit: Permit,
-) {
+pub(in crate::transport) fn adopt(shell: &Rc<RefCell<Shell>>, stream: TcpStream, newcomer: Newcomer, early: &[u8]) {
+    let Newcomer { serializer, identity, permit } = newcomer;
     let mut inner = shell.borrow_mut();
     let now = inner.now();
-    let slot = inner.state.open(serializer, now);
+    let slot = inner.state.open(serializer, identity, now);
     inner.next_serial += 1;
     let serial = inner.next_serial;
     if inner.sockets.len() <= slot {
@@ -249,5 +337,23 @@ pub(in crate::transport) fn adopt(
         inner.state.received(slot, &mut early.to_vec(), now);
         inner.commands.notify_one();
     }
+    drop(inner);
+    verify_tokens(shell);
     tokio::task::spawn_local(Connection { shell: Rc::clone(shell), slot, serial });
+}
+
+/// Has the tokens verified that clients have shown on their connections, each by a task: a key may have to be fetched
+/// first, and nobody else waits for that. To be called after whatever gives the state bytes of clients.
+pub(super) fn verify_tokens(shell: &Rc<RefCell<Shell>>) {
+    loop {
+        let next = shell.borrow_mut().state.next_token();
+        let Some((connection, token)) = next else { return };
+        let shell = Rc::clone(shell);
+        tokio::task::spawn_local(async move {
+            let gate = shell.borrow().gate.clone();
+            let result = gate.verify(&token).await;
+            shell.borrow_mut().verified(connection, result);
+            verify_tokens(&shell);
+        });
+    }
 }

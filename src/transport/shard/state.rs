@@ -3,6 +3,9 @@
 //! Pure: handed bytes and time; the sockets are [`super::shell`]'s. The simulation in `tests/sim` drives it in place of
 //! the shell.
 
+mod token;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,38 +13,45 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use slab::Slab;
 
+use crate::auth::Identity;
 use crate::hub::{
     self, After, Command, ConnectionKey, JoinToken, Publication, ReadOutcome, ShapeId, ShardId, Subscribe, Subscribed,
     ToShard,
 };
-use crate::phoenix::{
-    Body, CloseReason, Effect, FrameKind, JoinId, Outgoing, Payload, Refusal, Serializer, Session, Status,
-};
-use crate::routing::Claims;
+use crate::phoenix::{CloseReason, Effect, JoinId, Outgoing, Refusal, Session};
 use crate::transport::limits::{LINGER, Limits, OUTBOX_REPLY_FACTOR};
-use crate::transport::websocket::{
-    FrameError, Incoming, MessageReader, OpCode, bare_close_frame, begin_frame, close_frame, finish_frame, pong_frame,
-};
+use crate::transport::websocket::{FrameError, Incoming, MessageReader, bare_close_frame, close_frame, pong_frame};
+use crate::transport::wire::Wire;
 
+use super::channel::Channels;
 use super::commands::Commands;
 use super::connection::{Connection, Phase, Subscription};
 use super::group::{Feed, Groups, Member};
 use super::join::{self, Request};
 use super::outbox::Outbox;
+use super::requests::Answers;
+use super::writes::Writes;
+use super::writing::SYNC_REQUEST;
+pub(super) use token::ShownTokens;
 
 /// One shard's connections and subscriptions.
 #[derive(Debug)]
 pub struct State {
-    id: ShardId,
-    limits: Limits,
-    connections: Slab<Connection>,
+    pub(super) id: ShardId,
+    pub(super) limits: Limits,
+    pub(super) connections: Slab<Connection>,
     next_generation: u32,
     /// Reads are numbered, so that an answer that is no longer waited for is known.
     next_read: u32,
-    groups: Groups,
+    pub(super) groups: Groups,
     /// Connections with something to send that the shell has not been told of.
-    dirty: Vec<usize>,
-    commands: Commands,
+    pub(super) dirty: Vec<usize>,
+    pub(super) commands: Commands,
+    /// To those who have asked by HTTP.
+    pub(super) answers: Answers,
+    pub(super) writes: Writes,
+    /// Connections with a token to verify.
+    unverified: VecDeque<ConnectionKey>,
     /// Reused between calls.
     effects: Vec<Effect>,
 }
@@ -58,21 +68,29 @@ impl State {
             groups: Groups::default(),
             dirty: Vec::new(),
             commands: Commands::default(),
+            writes: Writes::default(),
+            answers: Answers::default(),
+            unverified: VecDeque::new(),
             effects: Vec::new(),
         }
     }
 
-    /// A client has come in; its slot.
-    pub fn open(&mut self, serializer: Serializer, now: Duration) -> usize {
+    /// A client was let in; its slot.
+    pub fn open(&mut self, wire: impl Into<Wire>, identity: Identity, now: Duration) -> usize {
         self.next_generation = self.next_generation.wrapping_add(1);
         self.connections.insert(Connection {
             generation: self.next_generation,
-            serializer,
-            claims: Claims::default(),
+            wire: wire.into(),
+            identity,
+            expired: false,
+            last_join: None,
+            outdated_join: None,
+            tokens: None,
             session: Session::new(self.limits.topics_per_connection),
             reader: MessageReader::new(self.limits.frame),
             outbox: Outbox::default(),
             subscriptions: Vec::new(),
+            channels: Channels::default(),
             behind: 0,
             dirty: false,
             phase: Phase::Open,
@@ -100,6 +118,7 @@ impl State {
     /// Its socket is gone.
     pub fn ended(&mut self, slot: usize) {
         self.unsubscribe_all(slot);
+        self.answers.remove(&slot);
         self.connections.try_remove(slot);
     }
 
@@ -151,12 +170,19 @@ impl State {
         self.commands.len()
     }
 
-    /// Closes who was silent for too long; gives who has not said goodbye in time.
+    /// What clients' payloads take of all commands that wait.
+    #[must_use]
+    pub(super) const fn waiting_bytes(&self) -> usize {
+        self.commands.bytes()
+    }
+
+    /// Closes who was silent for too long; gives who has not said goodbye in time, or takes nothing.
     pub fn tick(&mut self, now: Duration) -> Vec<usize> {
-        let (mut idle, mut overdue) = (Vec::new(), Vec::new());
+        let (mut idle, mut overdue) = (Vec::new(), self.tick_streams(now));
         for (slot, connection) in &self.connections {
+            let silent = now.saturating_sub(connection.heard);
             match connection.phase {
-                Phase::Open if now.saturating_sub(connection.heard) > self.limits.idle => idle.push(slot),
+                Phase::Open if silent > self.limits.idle && connection.wire.is_websocket() => idle.push(slot),
                 Phase::Closing { deadline } if now > deadline => overdue.push(slot),
                 _ => {}
             }
@@ -165,6 +191,12 @@ impl State {
             self.close(slot, CloseReason::IdleTimeout, now);
         }
         overdue
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
     }
 
     /// Closes up to `count` open connections because the server restarts; how many are not gone yet.
@@ -181,6 +213,9 @@ impl State {
     pub fn told(&mut self, message: ToShard, now: Duration) {
         match message {
             ToShard::Publish(publication) => self.fan_out(&publication),
+            ToShard::Broadcast(broadcast) => self.hear(&broadcast, now),
+            ToShard::PresenceDiff(diff) => self.hear_diff(&diff, now),
+            ToShard::PresenceState { joins, state } => self.introduce(&joins, &state, now),
             ToShard::Subscribed { join, subscribed } => self.subscribed(join, &subscribed, now),
             ToShard::Refused { join, refusal } => self.refused(join, refusal, now),
             ToShard::Ended { join, refusal } => {
@@ -191,6 +226,9 @@ impl State {
             ToShard::Read { join, number, publications, outcome } => {
                 self.commands.read_answered(number);
                 self.read(join, number, &publications, outcome, now);
+            }
+            ToShard::Position { join, number, cursor, complete } => {
+                self.located(join, (number, &cursor, complete), now);
             }
             ToShard::Reset { shape } => self.reset(shape, now),
         }
@@ -208,7 +246,7 @@ impl State {
                 connection.behind += 1;
                 continue;
             }
-            connection.outbox.push(publication_frame(publication, connection.serializer));
+            connection.outbox.push(connection.wire.publication(publication));
             if !connection.dirty {
                 connection.dirty = true;
                 self.dirty.push(member.slot);
@@ -222,11 +260,21 @@ impl State {
             self.commands.push(Command::Unsubscribe { shard: self.id, join: token, shape });
             return;
         };
+        if connection.expired {
+            self.commands.push(Command::Unsubscribe { shard: self.id, join: token, shape });
+            return self.refuse(slot, JoinId(token.join), &Refusal::TokenExpired, now);
+        }
         let feed = subscribed.read_after.clone().map_or(Feed::Live, Feed::Behind);
         connection.behind += usize::from(!feed.is_live());
-        let place = self.groups.add(shape, Member { slot, join: token.join, feed });
+        let place = self.groups.add(shape, Member { slot, join: token.join, feed, knows_presence: false });
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.subscriptions.push(Subscription { join: token.join, shape, place });
+            connection.channels.joined(token.join, subscribed.fed, subscribed.channel.as_ref());
+            if connection.outdated_join.is_some_and(|last| token.join <= last) {
+                // It was asked for before a new token came.
+                let claims = connection.identity.claims.clone();
+                self.commands.push(Command::Recheck { shard: self.id, join: token, shape, claims });
+            }
         }
         let response = join::response(subscribed);
         self.drive(slot, now, |session, effects| session.join_accepted(JoinId(token.join), response, effects));
@@ -256,12 +304,13 @@ impl State {
         now: Duration,
     ) {
         let Some((slot, connection)) = self.connection(token) else { return };
-        let serializer = connection.serializer;
+        let wire = connection.wire;
         let Some(Subscription { shape, place, .. }) = connection.subscription(token.join) else { return };
         let Some(member) = self.groups.member_mut(shape, place) else { return };
         if !matches!(member.feed, Feed::Reading { number: awaited, .. } if awaited == number) {
             return; // it reads something else by now
         }
+        let rows_end = !matches!(outcome, ReadOutcome::More(After::Snapshot(_)));
         let feed = match outcome {
             ReadOutcome::AtHead => Feed::Live,
             ReadOutcome::More(after) => Feed::Behind(after),
@@ -270,14 +319,18 @@ impl State {
         };
         let is_live = feed.is_live();
         member.feed = feed;
+        if matches!(wire, Wire::Rows { .. }) {
+            return self.push_rows(slot, publications, rows_end, now);
+        }
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.behind -= usize::from(is_live);
             for publication in publications {
-                connection.outbox.push(publication_frame(publication, serializer));
+                connection.outbox.push(wire.publication(publication));
             }
         }
         self.mark_dirty(slot);
         self.flushed(slot);
+        self.commands.extend(self.writes.caught_up(self.id, token, shape));
     }
 
     /// The feed has a hole: every subscriber of the shape joins anew. The hub has forgotten the shape already.
@@ -286,6 +339,7 @@ impl State {
             if let Some(connection) = self.connections.get_mut(member.slot) {
                 connection.behind -= usize::from(!member.feed.is_live());
                 connection.remove_subscription(member.join);
+                self.writes.leave(JoinToken { connection: connection.key(member.slot), join: member.join });
             }
             self.fail_channel(member.slot, member.join, &Refusal::ResyncRequired, now);
         }
@@ -301,8 +355,8 @@ impl State {
         self.drive(slot, now, |session, effects| session.channel_error(JoinId(join), reason, effects));
     }
 
-    /// One WebSocket message; whether to go on reading.
-    fn take(&mut self, slot: usize, incoming: Incoming<'_>, now: Duration) -> bool {
+    /// One message of a client; whether to go on reading.
+    pub(super) fn take(&mut self, slot: usize, incoming: Incoming<'_>, now: Duration) -> bool {
         let Some(connection) = self.connections.get_mut(slot) else { return false };
         if let Incoming::Close(code) = incoming {
             self.peer_closed(slot, code);
@@ -311,9 +365,10 @@ impl State {
         if connection.phase != Phase::Open {
             return true;
         }
+        let Some(serializer) = connection.wire.serializer() else { return false };
         let message = match incoming {
-            Incoming::Text(text) => connection.serializer.decode_text(text),
-            Incoming::Binary(data) => connection.serializer.decode_binary(Bytes::copy_from_slice(data)),
+            Incoming::Text(text) => serializer.decode_text(text),
+            Incoming::Binary(data) => serializer.decode_binary(Bytes::copy_from_slice(data)),
             Incoming::Ping(payload) => {
                 self.push(slot, pong_frame(payload), now);
                 return true;
@@ -321,6 +376,7 @@ impl State {
             Incoming::Pong | Incoming::Close(_) => return true,
         };
         match message {
+            Ok(message) if message.event == token::EVENT => self.token_event(slot, message, now),
             Ok(message) => self.drive(slot, now, |session, effects| session.receive(message, effects)),
             Err(_) => self.close(slot, CloseReason::InvalidMessage, now),
         }
@@ -328,7 +384,7 @@ impl State {
     }
 
     /// Lets the session decide, and does what it says.
-    fn drive(&mut self, slot: usize, now: Duration, decide: impl FnOnce(&mut Session, &mut Vec<Effect>)) {
+    pub(super) fn drive(&mut self, slot: usize, now: Duration, decide: impl FnOnce(&mut Session, &mut Vec<Effect>)) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let mut effects = std::mem::take(&mut self.effects);
         decide(&mut connection.session, &mut effects);
@@ -342,27 +398,21 @@ impl State {
     fn effect(&mut self, slot: usize, effect: Effect, now: Duration) {
         match effect {
             Effect::Send(outgoing) => self.send(slot, &outgoing, now),
-            Effect::Join { join, topic, params } => self.join(slot, join, &topic, &params, now),
+            Effect::Join { join, topic, params } => self.join(slot, join, topic, params, now),
             Effect::Leave { join } => self.unsubscribe(slot, join.0),
-            Effect::Event { join, event, payload, reference, .. } => {
-                let (status, response) = self.event(slot, join, &event, &payload);
+            Effect::Event { join, topic, event, payload, reference } if event == SYNC_REQUEST => {
+                self.ask_to_write(slot, join, &topic, payload, reference, now);
+            }
+            Effect::Event { join, topic, event, payload, reference } => {
+                let (status, response) = self.event(slot, join, &topic, (&event, &payload), now);
                 self.drive(slot, now, |session, effects| session.reply(join, reference, status, response, effects));
             }
             Effect::Close(reason) => self.close(slot, reason, now),
         }
     }
 
-    /// A client's own event, and the reply to it.
-    fn event(&mut self, slot: usize, join: JoinId, event: &str, payload: &Payload) -> (Status, Body) {
-        let result = match event {
-            "fetch_updates" => join::fetch(payload).map(|()| self.fetch(slot, join.0)),
-            _ => Err(Refusal::EventNotAllowed),
-        };
-        result.map_or_else(|refusal| (Status::Error, refusal.response()), |()| (Status::Ok, Body::EMPTY))
-    }
-
     /// The current rows, unless they are on their way already.
-    fn fetch(&mut self, slot: usize, join: u32) {
+    pub(super) fn fetch(&mut self, slot: usize, join: u32) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let Some(Subscription { shape, place, .. }) = connection.subscription(join) else { return };
         let Some(member) = self.groups.member_mut(shape, place).filter(|member| !member.feed.is_snapshot()) else {
@@ -376,16 +426,20 @@ impl State {
         self.commands.push(Command::Fetch { shard: self.id, join, shape, number });
     }
 
-    fn join(&mut self, slot: usize, join: JoinId, topic: &str, params: &RawValue, now: Duration) {
-        let Some(connection) = self.connections.get(slot) else { return };
+    /// Asks the hub for a subscription, as whom the connection has shown to be.
+    fn subscribe(&mut self, slot: usize, join: JoinId, topic: &str, params: &RawValue, now: Duration) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        connection.last_join = Some(join.0);
         let token = JoinToken { connection: ConnectionKey { slot, generation: connection.generation }, join: join.0 };
         if topic.len() > self.limits.topic {
             return self.refuse(slot, join, &Refusal::UnmatchedTopic, now);
         }
-        match join::request(params.get()) {
-            Ok(Request { cursor, view, snapshot }) => {
-                let (topic, claims) = (topic.to_owned(), connection.claims.clone());
-                let request = Box::new(Subscribe { topic, claims, view, cursor, snapshot });
+        match join::request(params.get(), self.limits.channels.presence_meta) {
+            Ok(Request { cursor, view, snapshot, introduction }) => {
+                let (topic, claims) = (topic.to_owned(), connection.identity.claims.clone());
+                // Who only listens to a stream is no member.
+                let introduction = (!connection.wire.is_stream()).then_some(introduction);
+                let request = Box::new(Subscribe { topic, claims, view, cursor, snapshot, introduction });
                 self.commands.push(Command::Subscribe { shard: self.id, join: token, request });
             }
             Err(refusal) => self.refuse(slot, join, &refusal, now),
@@ -394,35 +448,37 @@ impl State {
 
     fn send(&mut self, slot: usize, outgoing: &Outgoing, now: Duration) {
         let Some(connection) = self.connections.get(slot) else { return };
-        let mut buffer = begin_frame(0);
-        match connection.serializer.encode(outgoing, &mut buffer) {
-            Ok(FrameKind::Text) => self.push(slot, finish_frame(OpCode::Text, buffer), now),
-            Ok(FrameKind::Binary) => self.push(slot, finish_frame(OpCode::Binary, buffer), now),
+        if connection.wire.is_stream() {
+            return self.send_to_stream(slot, outgoing, now);
+        }
+        match connection.wire.message(outgoing) {
+            Ok(Some(bytes)) => self.push(slot, bytes, now),
+            Ok(None) => {}
             Err(_) => self.close(slot, CloseReason::Internal, now),
         }
     }
 
     /// Appends what only this client gets. Who keeps asking and does not read is closed.
-    fn push(&mut self, slot: usize, frame: Bytes, now: Duration) {
+    pub(super) fn push(&mut self, slot: usize, frame: Bytes, now: Duration) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if connection.phase != Phase::Open {
             return;
         }
         if connection.outbox.len() > self.limits.outbox.saturating_mul(OUTBOX_REPLY_FACTOR) {
-            // What waits would not be read either.
-            connection.outbox.drop_unsent();
-            self.close(slot, CloseReason::Slow, now);
-            return;
+            return self.close_slow(slot, now);
         }
         connection.outbox.push(frame);
         self.mark_dirty(slot);
     }
 
     /// Says goodbye: the close frame is the last that is sent.
-    fn close(&mut self, slot: usize, reason: CloseReason, now: Duration) {
+    pub(super) fn close(&mut self, slot: usize, reason: CloseReason, now: Duration) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if connection.phase != Phase::Open {
             return;
+        }
+        if !connection.wire.is_websocket() {
+            return self.close_request(slot, reason);
         }
         connection.phase = Phase::Closing { deadline: now + LINGER };
         connection.outbox.push(close_frame(reason.code(), reason.text()));
@@ -442,7 +498,7 @@ impl State {
         self.mark_dirty(slot);
     }
 
-    fn unsubscribe_all(&mut self, slot: usize) {
+    pub(super) fn unsubscribe_all(&mut self, slot: usize) {
         let Some(connection) = self.connections.get(slot) else { return };
         let joins: Vec<u32> = connection.subscriptions.iter().map(|subscription| subscription.join).collect();
         joins.into_iter().for_each(|join| self.unsubscribe(slot, join));
@@ -460,10 +516,11 @@ impl State {
             connection.moved(moved.join, place);
         }
         let join = JoinToken { connection: key, join };
+        self.writes.leave(join);
         self.commands.push(Command::Unsubscribe { shard: self.id, join, shape });
     }
 
-    fn mark_dirty(&mut self, slot: usize) {
+    pub(super) fn mark_dirty(&mut self, slot: usize) {
         if let Some(connection) = self.connections.get_mut(slot).filter(|connection| !connection.dirty) {
             connection.dirty = true;
             self.dirty.push(slot);
@@ -471,26 +528,15 @@ impl State {
     }
 
     /// The connection that a join belongs to, unless its slot has gone to another since.
-    fn connection(&mut self, token: JoinToken) -> Option<(usize, &mut Connection)> {
-        let ConnectionKey { slot, generation } = token.connection;
+    pub(super) fn connection(&mut self, token: JoinToken) -> Option<(usize, &mut Connection)> {
+        self.connection_of(token.connection)
+    }
+
+    fn connection_of(&mut self, ConnectionKey { slot, generation }: ConnectionKey) -> Option<(usize, &mut Connection)> {
         let open = |it: &&mut Connection| it.generation == generation && it.phase == Phase::Open;
         self.connections.get_mut(slot).filter(open).map(|connection| (slot, connection))
     }
 }
-
-/// The whole WebSocket frame of a publication for one serializer, shared by all who use that.
-fn publication_frame(publication: &Publication, serializer: Serializer) -> Bytes {
-    publication.encoded(serializer as usize, |it| {
-        let mut buffer = begin_frame(it.payload.len() + ENVELOPE_SIZE_GUESS);
-        serializer.broadcast_prefix(it.topic.as_str(), &it.event, &mut buffer);
-        buffer.extend_from_slice(&it.payload);
-        buffer.extend_from_slice(serializer.broadcast_suffix().as_bytes());
-        finish_frame(OpCode::Text, buffer)
-    })
-}
-
-/// What a serializer puts around a payload, about.
-const ENVELOPE_SIZE_GUESS: usize = 320;
 
 const fn frame_error_reason(error: FrameError) -> CloseReason {
     match error {

@@ -1,5 +1,9 @@
 //! A shard's state with the real hub behind it, and clients that are nothing but bytes.
 
+mod requests;
+mod token;
+mod writes;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -13,23 +17,39 @@ use crate::change::{
 use crate::hub::{Hub, HubLimits, LogLimits, ShardId};
 use crate::phoenix::Serializer;
 use crate::routing::{Int8Format, Ops, RouteSpec, RouteTable, TablePattern, Template};
-use crate::transport::Limits;
+use crate::transport::{ChannelLimits, Limits};
 use bytes::Bytes;
 use std::time::Duration;
+
+mod channels;
 
 const INT8: u32 = 20;
 const OUTBOX: usize = 2000;
 
 fn limits() -> Limits {
     Limits {
+        writes: 4,
         frame: 10_000,
         outbox: OUTBOX,
         topics_per_connection: 3,
         topic: 255,
         idle: Duration::from_secs(60),
         handshake: Duration::from_secs(10),
+        poll: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(15),
         connections: 100,
+        channels: ChannelLimits {
+            broadcast: 4_000,
+            broadcasts_per_second: 10,
+            broadcast_burst: 50,
+            presence_meta: 100,
+        },
     }
+}
+
+fn hub_limits(memory: usize) -> HubLimits {
+    let log = LogLimits { window: Duration::from_secs(600), memory, wal: 1 << 30 };
+    HubLimits { log, value: 1 << 20, read: 700 }
 }
 
 /// `public.numbers (n int8)`, in which the row's number is the count of all rows so far.
@@ -106,11 +126,9 @@ impl Bench {
             event: "new_updates".into(),
             int8: Int8Format::Number,
         };
-        let log = LogLimits { window: Duration::from_secs(600), memory, wal: 1 << 30 };
-        let hub_limits = HubLimits { log, value: 1 << 20, read: 700 };
         let routes = Arc::new(RouteTable::new(vec![route]).unwrap());
         let mut bench = Self {
-            hub: Hub::new(routes, 1, hub_limits),
+            hub: Hub::new(routes, 1, hub_limits(memory)),
             state: State::new(ShardId(0), limits()),
             relation: numbers(),
             now: Duration::ZERO,
@@ -127,7 +145,7 @@ impl Bench {
     }
 
     fn open(&mut self, serializer: Serializer) -> usize {
-        self.state.open(serializer, self.now)
+        self.state.open(serializer, crate::auth::Identity::default(), self.now)
     }
 
     fn say(&mut self, slot: usize, message: &Value) {
@@ -167,6 +185,7 @@ impl Bench {
                 commit_timestamp: PgTimestamp::from_micros(0),
             },
             changes: (1..=rows).map(change).collect(),
+            announcements: Vec::new(),
             first: true,
             end_lsn: Some(Lsn::new(self.lsn + 5)),
         };

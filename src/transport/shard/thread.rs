@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::hub::{Command, ShardId, ToShard};
+use crate::sync::{Answer, Queued};
 use crate::transport::http::{self, Routers};
 use crate::transport::limits::Limits;
-use crate::transport::listener::{Entrance, Permit};
+use crate::transport::listener::{Count, Entrance, Permit};
+use crate::transport::long_poll::{Peers, SessionRequest};
 
-use super::shell::Shell;
-use super::state::State;
+use super::shell::{Shell, verify_tokens};
 
 /// Batches of the hub taken before anything is written: what they hold for one connection is one write.
 const BATCHES_A_TURN: usize = 64;
@@ -45,6 +46,14 @@ pub struct ShardChannels {
     pub control: mpsc::Receiver<Control>,
     pub from_hub: mpsc::Receiver<Vec<ToShard>>,
     pub commands: mpsc::Sender<Command>,
+    /// To those who write, and from them. They wait for a shard, and no shard for them.
+    pub writes: mpsc::Sender<Queued>,
+    pub written: mpsc::Receiver<Answer>,
+    /// What other shards are asked for long-poll sessions of this one, and ways to all of them.
+    pub sessions: mpsc::Receiver<SessionRequest>,
+    pub peers: Peers,
+    /// The process' connections.
+    pub count: Count,
 }
 
 /// A running shard. It ends when its control channel is closed.
@@ -81,7 +90,7 @@ impl ShardThread {
 }
 
 struct Shard {
-    handshake: Duration,
+    limits: Limits,
     shell: Rc<RefCell<Shell>>,
     routers: Routers,
     channels: ShardChannels,
@@ -91,8 +100,9 @@ struct Shard {
 impl Shard {
     fn new(id: ShardId, limits: Limits, routers: Routers, channels: ShardChannels) -> Self {
         let commands_waiting = Rc::new(Notify::new());
-        let shell = Shell::new(State::new(id, limits), Rc::clone(&commands_waiting));
-        Self { handshake: limits.handshake, shell: Rc::new(RefCell::new(shell)), routers, channels, commands_waiting }
+        let (gate, count) = (routers.gate.clone(), channels.count.clone());
+        let shell = Shell::new(id, limits, gate, count, Rc::clone(&commands_waiting));
+        Self { limits, shell: Rc::new(RefCell::new(shell)), routers, channels, commands_waiting }
     }
 
     async fn run(mut self) {
@@ -101,6 +111,9 @@ impl Shard {
         let mut batches = Vec::with_capacity(BATCHES_A_TURN);
         let mut hub_open = true;
         loop {
+            // Those of clients without a socket; the others' own tasks have seen to theirs.
+            verify_tokens(&self.shell);
+            self.pass_writes();
             let hub_is_full = !self.pass_commands();
             tokio::select! {
                 taken = self.channels.from_hub.recv_many(&mut batches, BATCHES_A_TURN), if hub_open => {
@@ -109,10 +122,16 @@ impl Shard {
                     batches.drain(..).for_each(|messages| shell.told(messages));
                     shell.flush_dirty();
                 }
+                Some(answer) = self.channels.written.recv() => {
+                    let mut shell = self.shell.borrow_mut();
+                    shell.written(answer);
+                    shell.flush_dirty();
+                }
                 control = self.channels.control.recv() => match control {
                     Some(control) => self.take(control),
                     None => return,
                 },
+                Some(request) = self.channels.sessions.recv() => self.shell.borrow_mut().ask(request),
                 permit = self.channels.commands.reserve(), if hub_is_full => {
                     if let (Ok(permit), Some(command)) = (permit, self.shell.borrow_mut().next_command()) {
                         permit.send(command);
@@ -126,6 +145,18 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Hands on requests to write; those for which there is no room are refused.
+    fn pass_writes(&self) {
+        let mut shell = self.shell.borrow_mut();
+        while let Some(request) = shell.next_write() {
+            let number = request.number;
+            if self.channels.writes.try_send((Instant::now(), request)).is_err() {
+                shell.refuse_write(number);
+            }
+        }
+        shell.flush_dirty();
     }
 
     /// Hands the hub what it has room for; false where something is left. Never waits: the hub may be waiting for us.
@@ -145,13 +176,11 @@ impl Shard {
         match control {
             Control::Accept(accepted) => {
                 let (shell, routers) = (Rc::clone(&self.shell), self.routers.clone());
-                tokio::task::spawn_local(http::serve(accepted, shell, routers, self.handshake));
+                let server = http::Server { shell, routers, peers: self.channels.peers.clone(), limits: self.limits };
+                tokio::task::spawn_local(server.serve(accepted));
             }
             Control::Drain { count, remaining } => {
-                let mut shell = self.shell.borrow_mut();
-                let now = shell.now();
-                let open = shell.state.drain(count, now);
-                shell.flush_dirty();
+                let open = self.shell.borrow_mut().drain(count);
                 // The drain gave up waiting: nobody needs the number.
                 let _given_up = remaining.send(open);
             }

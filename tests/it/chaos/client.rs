@@ -21,6 +21,10 @@ pub(super) struct Client {
     pub(super) state: Arc<Mutex<State>>,
     /// While this is true it reads nothing.
     pub(super) stopped: watch::Sender<bool>,
+    /// Grows when it is to forget everything and begin afresh.
+    forgetting: watch::Sender<u64>,
+    /// It begins with the gateway's snapshot; else it reads the rows itself.
+    snapshot: bool,
     url: String,
     database: String,
 }
@@ -37,12 +41,14 @@ pub(super) struct State {
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl Client {
-    pub(super) fn new(name: &str, port: u16, database: &str, topics: &[&str]) -> Self {
+    pub(super) fn new(name: &str, port: u16, database: &str, topics: &[&str], snapshot: bool) -> Self {
         let replicas = topics.iter().map(|topic| ((*topic).to_owned(), Replica::default())).collect();
         Self {
             name: name.to_owned(),
             state: Arc::new(Mutex::new(State { topics: replicas, ..State::default() })),
             stopped: watch::Sender::new(false),
+            forgetting: watch::Sender::new(0),
+            snapshot,
             url: format!("ws://127.0.0.1:{port}/socket/websocket?vsn=2.0.0"),
             database: database.to_owned(),
         }
@@ -53,6 +59,11 @@ impl Client {
         for replica in self.state.lock().unwrap().topics.values_mut() {
             replica.cursor = Some(cursor.to_owned());
         }
+    }
+
+    /// It loses all that it has, and comes back as one who knows nothing.
+    pub(super) fn forget(&self) {
+        self.forgetting.send_modify(|times| *times += 1);
     }
 
     /// Runs until something is wrong, or until it is dropped.
@@ -75,10 +86,16 @@ impl Client {
         for topic in topics {
             self.join(socket, &topic).await?;
         }
-        let mut stopped = self.stopped.subscribe();
+        let (mut stopped, mut forgetting) = (self.stopped.subscribe(), self.forgetting.subscribe());
         loop {
             let _sender_lives = stopped.wait_for(|stopped| !stopped).await.map(drop);
-            let message = socket.next().await.ok_or(End::Connection)?.map_err(|_| End::Connection)?;
+            let message = tokio::select! {
+                message = socket.next() => message.ok_or(End::Connection)?.map_err(|_| End::Connection)?,
+                Ok(()) = forgetting.changed() => {
+                    self.state.lock().unwrap().topics.values_mut().for_each(Replica::forget);
+                    return Err(End::Connection);
+                }
+            };
             if let Message::Text(text) = message {
                 let message: Value = serde_json::from_str(&text).map_err(|error| End::Fault(error.to_string()))?;
                 self.take(socket, &message).await?;
@@ -88,7 +105,9 @@ impl Client {
 
     async fn join(&self, socket: &mut Socket, topic: &str) -> Result<(), End> {
         let cursor = self.state.lock().unwrap().topics[topic].cursor.clone();
-        let message = json!(["1", "1", topic, "phx_join", {"cursor": cursor}]);
+        // Before the first row there is nothing to begin with.
+        let snapshot = self.snapshot && self.state.lock().unwrap().topics[topic].afresh;
+        let message = json!(["1", "1", topic, "phx_join", {"cursor": cursor, "snapshot": snapshot}]);
         socket.send(Message::text(message.to_string())).await.map_err(|_| End::Connection)
     }
 
@@ -102,6 +121,11 @@ impl Client {
             }
             Some("phx_reply") if payload["response"]["reason"] == "resync_required" => self.resync(socket, topic).await,
             Some("phx_error") if payload["reason"] == "resync_required" => self.resync(socket, topic).await,
+            // The database went away while it was asked for the rows.
+            Some("phx_error") if payload["reason"] == "snapshot_failed" => {
+                tokio::time::sleep(POLL).await;
+                self.join(socket, topic).await
+            }
             Some("new_updates") => self.replica(topic, |replica| replica.apply(payload)),
             Some("cursor") => self.replica(topic, |replica| {
                 replica.cursor = payload["cursor"].as_str().map(str::to_owned);
@@ -117,19 +141,25 @@ impl Client {
         if response["resumed"] == true {
             return Ok(());
         }
-        let Some(cursor) = cursor else { return Err(End::Fault(format!("no cursor: {response}"))) };
-        let afresh = self.replica(topic, |replica| {
-            replica.cursor = Some(cursor);
-            replica.fresh = true;
-            Ok(replica.resyncs > 0)
-        })?;
-        if afresh { self.rebuild(topic).await } else { Ok(()) }
+        let afresh = self.state.lock().unwrap().topics[topic].afresh;
+        match cursor {
+            None if afresh && self.snapshot => Ok(()),
+            None => Err(End::Fault(format!("no cursor: {response}"))),
+            Some(cursor) => {
+                self.replica(topic, |replica| {
+                    replica.cursor = Some(cursor);
+                    replica.fresh = true;
+                    Ok(())
+                })?;
+                if afresh { self.rebuild(topic).await } else { Ok(()) }
+            }
+        }
     }
 
     async fn resync(&self, socket: &mut Socket, topic: &str) -> Result<(), End> {
         self.replica(topic, |replica| {
             replica.resyncs += 1;
-            replica.cursor = None;
+            replica.forget();
             Ok(())
         })?;
         self.join(socket, topic).await

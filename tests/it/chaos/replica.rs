@@ -19,15 +19,24 @@ pub(super) struct Replica {
     visible: Option<Visible>,
     /// The part that has to come next: transaction and number.
     expected_part: Option<(u64, u64)>,
+    /// The same of a snapshot's parts.
+    snapshot_part: u64,
     /// It was just joined without a cursor, perhaps while a transaction's parts were coming in.
     pub(super) fresh: bool,
     pub(super) transactions: u64,
     pub(super) resyncs: u64,
+    /// It has nothing, and there are rows: it begins with those.
+    pub(super) afresh: bool,
+    /// How many it has begun with, by either way.
+    pub(super) beginnings: u64,
 }
 
 impl Replica {
     /// Takes a `new_updates` payload.
     pub(super) fn apply(&mut self, payload: &Value) -> Result<(), String> {
+        if payload["snapshot"] == true {
+            return self.begin(payload);
+        }
         let xid = payload["xid"].as_u64().ok_or("no xid")?;
         self.check_order(payload, xid)?;
         if !self.visible.as_ref().is_some_and(|visible| visible.contains(xid)) {
@@ -36,6 +45,36 @@ impl Replica {
             }
         }
         Ok(())
+    }
+
+    /// Takes a part of the gateway's snapshot; the last one has a cursor.
+    fn begin(&mut self, payload: &Value) -> Result<(), String> {
+        let part = payload["part"].as_u64().ok_or("no part")?;
+        if part == 0 {
+            self.forget();
+        }
+        if part != std::mem::replace(&mut self.snapshot_part, part + 1) {
+            return Err(format!("part {part} of the snapshot"));
+        }
+        for update in payload["updates"].as_array().ok_or("no updates")? {
+            let row = &update["record"];
+            let key = key(update["table"].as_str().ok_or("no table")?, row)?;
+            if update["op"] != "snapshot" || self.rows.insert(key, row.clone()).is_some() {
+                return Err(format!("no row of a snapshot, or twice: {update}"));
+            }
+        }
+        if payload["more"] != true {
+            self.cursor = Some(payload["cursor"].as_str().ok_or("no cursor")?.to_owned());
+            (self.afresh, self.fresh) = (false, false);
+            self.beginnings += 1;
+        }
+        Ok(())
+    }
+
+    /// Keeps nothing but the counts.
+    pub(super) fn forget(&mut self) {
+        let Self { transactions, resyncs, beginnings, .. } = *self;
+        *self = Self { transactions, resyncs, beginnings, afresh: true, ..Self::default() };
     }
 
     /// Cursors rise, and parts come one after another.
@@ -112,6 +151,8 @@ impl Replica {
         self.rows = rows.iter().map(|row| parse_row(row.get(0), row.get(1))).collect();
         self.visible = Some(Visible::parse(&text));
         self.expected_part = None;
+        self.afresh = false;
+        self.beginnings += 1;
         Ok(())
     }
 }

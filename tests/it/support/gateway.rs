@@ -75,9 +75,14 @@ impl Gateway {
 
     /// Starts `walcast run`, whether it was set up or not; its logs are added to those of earlier runs.
     pub(crate) fn spawn(&mut self) {
+        self.spawn_with(&[]);
+    }
+
+    /// The same with the environment `variables`.
+    pub(crate) fn spawn_with(&mut self, variables: &[(&str, &str)]) {
         let log = File::options().create(true).append(true).open(self.folder.join("log")).expect("open the log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_walcast"));
-        command.arg("run").arg("-c").arg(self.config_file()).kill_on_drop(true);
+        command.arg("run").arg("-c").arg(self.config_file()).envs(variables.iter().copied()).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("share the log")).stderr(log);
         self.child = Some(command.spawn().expect("start walcast"));
     }

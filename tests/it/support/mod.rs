@@ -4,6 +4,7 @@
 
 pub(crate) mod database;
 pub(crate) mod gateway;
+pub(crate) mod http;
 pub(crate) mod node;
 pub(crate) mod phoenix;
 

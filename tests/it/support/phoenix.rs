@@ -24,7 +24,12 @@ impl Client {
 
     /// To the endpoint with this URL.
     pub(crate) async fn connect_to(socket_url: &str) -> Self {
-        let (socket, _) = connect_async(format!("{socket_url}/websocket?vsn=2.0.0")).await.expect("a WebSocket");
+        Self::connect_exactly(&format!("{socket_url}/websocket?vsn=2.0.0")).await
+    }
+
+    /// To this URL, query and all.
+    pub(crate) async fn connect_exactly(url: &str) -> Self {
+        let (socket, _) = connect_async(url).await.expect("a WebSocket");
         Self { socket, references: 0 }
     }
 

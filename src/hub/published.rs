@@ -1,0 +1,46 @@
+//! The publication changes under the hub: what it no longer gives, and what of it no change has told.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::change::{Relation, TableHole};
+use crate::routing::{RouteId, RouteSpec};
+
+use super::Hub;
+
+impl Hub {
+    /// Takes the published tables as they are now, and has those begin afresh who watch one with a hole. What was let
+    /// out before is the log's still; no cursor from before this is resumed by the topics of such a table.
+    pub(super) fn published(&mut self, relations: &[Arc<Relation>], holes: &[TableHole]) {
+        self.tables.keep(relations);
+        for relation in relations {
+            self.tables.table(relation);
+        }
+        self.unfed = self.unfed_by(relations);
+        let routes = Arc::clone(&self.tables.routes);
+        for (route, spec) in routes.iter() {
+            if holes.iter().any(|hole| spec.table.matches(&hole.schema, &hole.name)) {
+                self.break_off(route);
+            }
+        }
+    }
+
+    /// Routes to which nothing can come, since the publication does not give the one table that they name.
+    pub fn unfed(&self) -> impl Iterator<Item = (RouteId, &RouteSpec)> {
+        self.unfed.iter().filter_map(|route| Some((*route, self.tables.routes.route(*route)?)))
+    }
+
+    /// Nobody passes this point of the route's feed: who is here begins afresh, and who comes back to before it, too.
+    fn break_off(&mut self, route: RouteId) {
+        let Some(log) = &mut self.log else { return };
+        log.break_off(route);
+        self.reset_topics_of(route);
+    }
+
+    fn unfed_by(&self, relations: &[Arc<Relation>]) -> BTreeSet<RouteId> {
+        let gives =
+            |route: &RouteSpec| relations.iter().any(|relation| route.table.matches(&relation.schema, &relation.name));
+        let unfed = self.tables.routes.iter().filter(|(_, route)| route.table.is_exact() && !gives(route));
+        unfed.map(|(id, _)| id).collect()
+    }
+}

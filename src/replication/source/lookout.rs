@@ -1,0 +1,91 @@
+//! The task that looks at the publication while its changes are streamed.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+
+use super::changes::Observation;
+use crate::replication::publication::{Look, Suspicion, altered_since, holes, look, mark};
+use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
+
+/// From one look to the next: how long a change of the publication goes unnoticed.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// A look at ten thousand tables takes a while; as a share of the time it stays below two in a hundred.
+const REST_FACTOR: u32 = 50;
+/// A look may have to wait for a schema change that is under way: then it comes back later.
+const LOCK_TIMEOUT: &str = "set lock_timeout = '5s'";
+
+/// What is looked at.
+#[derive(Debug, Clone)]
+pub(super) struct Subject {
+    pub(super) connection: ConnectionConfig,
+    pub(super) publication: String,
+    pub(super) slot: String,
+}
+
+/// The first look of a connection. Without one before, which an earlier process may have had, everything is suspect
+/// that may have been altered since the slot's position.
+pub(super) async fn first(client: &Client, subject: &Subject, before: Option<&Look>) -> Result<Observation, WireError> {
+    let now = look(client, &subject.publication, before).await?;
+    let (is_new, suspicions) = match before {
+        Some(before) => (before.publication != now.publication, holes(before, &now)),
+        None => {
+            let altered = altered_since(client, &now, &subject.slot).await?;
+            let tables = now.tables().filter(|(id, _)| altered.contains(id));
+            let reason = "it was altered, or joined the publication, while no gateway watched";
+            let suspicions: Vec<_> = tables.map(|(_, table)| Suspicion::of(&table.relation, reason)).collect();
+            (!suspicions.is_empty(), suspicions)
+        }
+    };
+    let until = if is_new { Some(mark(client).await?) } else { None };
+    Ok(Observation { look: now, suspicions, until })
+}
+
+/// Looks again and again, from `last` on, and sends what is new, until nobody listens.
+pub(super) async fn run(subject: Subject, mut last: Look, observations: mpsc::Sender<Observation>) {
+    let mut connection = None;
+    let mut rest = LOOK_INTERVAL;
+    loop {
+        tokio::select! {
+            () = sleep(rest) => {}
+            () = observations.closed() => return,
+        }
+        let began = Instant::now();
+        match again(&mut connection, &subject, &last).await {
+            Ok(Some(observation)) => {
+                last = observation.look.clone();
+                if observations.send(observation).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => {}
+            // The next one finds what this one did not.
+            Err(error) => tracing::warn!(%error, "the publication could not be looked at, trying again"),
+        }
+        rest = LOOK_INTERVAL.max(began.elapsed().saturating_mul(REST_FACTOR));
+    }
+}
+
+async fn again(
+    connection: &mut Option<Client>,
+    subject: &Subject,
+    last: &Look,
+) -> Result<Option<Observation>, WireError> {
+    let client = match connection.take().filter(|client| !client.is_closed()) {
+        Some(client) => client,
+        None => {
+            let client = connect_sql(&subject.connection).await?;
+            client.batch_execute(LOCK_TIMEOUT).await?;
+            client
+        }
+    };
+    let client = connection.insert(client);
+    let now = look(client, &subject.publication, Some(last)).await?;
+    if now.publication == last.publication {
+        return Ok(None);
+    }
+    let until = mark(client).await?;
+    Ok(Some(Observation { suspicions: holes(last, &now), look: now, until: Some(until) }))
+}
