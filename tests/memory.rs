@@ -82,6 +82,8 @@ fn hub(topic: &str, relation: &Arc<Relation>, memory: usize) -> Hub {
         ops: Ops::ALL,
         event: "new_updates".into(),
         int8: Int8Format::Number,
+        filter: None,
+        allow: None,
     };
     let log = LogLimits { window: Duration::from_secs(3600), memory, wal: 1 << 50 };
     let limits = HubLimits { log, value: 1 << 20, read: 64 << 10 };

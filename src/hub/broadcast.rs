@@ -106,7 +106,7 @@ impl Hub {
         except: Option<Member>,
     ) -> Option<(Arc<Broadcast>, Vec<ShardId>)> {
         let (topic, state) = self.log.as_ref()?.topics.get(topic)?;
-        let shapes: Box<[ShapeId]> = state.shapes.as_slice().into();
+        let shapes: Box<[ShapeId]> = state.audience.shapes().into();
         let mut shards: Vec<ShardId> =
             shapes.iter().filter_map(|id| self.shapes.get(id)).flat_map(super::shape::Shape::shards).collect();
         shards.sort_unstable();

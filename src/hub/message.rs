@@ -9,9 +9,8 @@ use crate::routing::{ChannelSpec, Claims};
 
 use super::broadcast::{Broadcast, Saying};
 use super::channel::Introduction;
-use super::shape::View;
 use super::snapshot::{SnapshotFailure, SnapshotId};
-use super::{Position, Publication, ShapeId, Splice};
+use super::{Position, Publication, ShapeId, Splice, View};
 
 /// A shard's number, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +105,10 @@ pub enum Refusal {
     Unauthorized,
     /// The view asks for a column that no route of the topic lets out.
     UnknownColumn(String),
+    /// The view's filter does not fit a table that feeds the topic; says nothing of any row.
+    InvalidFilter { message: String },
+    /// A claim can't be cast to what a rule compares it with, or a rule can't be evaluated; says nothing of any row.
+    InvalidClaim { message: String },
     /// A cursor was given from which the log can't go on.
     ResyncRequired,
     /// The feed has not begun yet, so that nothing is known of the tables.
@@ -175,5 +178,10 @@ pub enum ToShard {
     /// The shape's feed has a hole here: its subscribers must begin afresh.
     Reset {
         shape: ShapeId,
+    },
+    /// The shape goes no further, for a reason that its subscribers share. The hub has forgotten it already.
+    Failed {
+        shape: ShapeId,
+        refusal: Refusal,
     },
 }

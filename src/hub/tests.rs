@@ -11,13 +11,14 @@ use crate::change::{
     Ancestor, Change, Column, FeedEvent, FeedSystem, Lsn, OldRow, Operation, PgTimestamp, Relation, RelationId,
     ReplicaIdentity, Row, TransactionHeader, TransactionPart, TypeCatalogue,
 };
-use crate::routing::{Int8Format, Op, Ops, RouteSpec, RouteTable, TablePattern, Template};
+use crate::routing::{Claims, Int8Format, Op, Ops, RouteSpec, RouteTable, TablePattern, Template};
 
 use super::*;
 
 mod awaiting;
 mod bounds;
 mod channels;
+mod sight;
 mod splice;
 
 const SYSTEM: FeedSystem = FeedSystem { system_id: 7, timeline: 1 };
@@ -46,6 +47,8 @@ fn route(topic: &str, event: &str) -> RouteSpec {
         ops: Ops::default(),
         event: event.into(),
         int8: Int8Format::Number,
+        filter: None,
+        allow: None,
     }
 }
 
@@ -99,6 +102,7 @@ struct Bench {
     joins: u32,
     /// Of those who join next.
     view: View,
+    claims: Claims,
 }
 
 impl Bench {
@@ -109,7 +113,15 @@ impl Bench {
 
     fn with_limits(routes: Vec<RouteSpec>, limits: HubLimits) -> Self {
         let hub = Hub::new(Arc::new(RouteTable::new(routes).unwrap()), 1, limits);
-        Self { hub, relation: orders(), now: Duration::ZERO, lsn: 100, joins: 0, view: View::default() }
+        Self {
+            hub,
+            relation: orders(),
+            now: Duration::ZERO,
+            lsn: 100,
+            joins: 0,
+            view: View::default(),
+            claims: Claims::default(),
+        }
     }
 
     fn connected(mut self) -> Self {
@@ -161,7 +173,8 @@ impl Bench {
         self.joins += 1;
         let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: self.joins };
         let cursor = cursor.map(str::to_owned);
-        let request = Subscribe { topic: topic.to_owned(), view: self.view.clone(), cursor, ..Subscribe::default() };
+        let (topic, claims, view) = (topic.to_owned(), self.claims.clone(), self.view.clone());
+        let request = Subscribe { topic, claims, view, cursor, ..Subscribe::default() };
         self.hub.command(Command::Subscribe { shard: SHARD, join, request: Box::new(request) });
         match self.told().pop().expect("an answer") {
             ToShard::Subscribed { subscribed, .. } => Ok(Joined::new(subscribed)),
@@ -222,7 +235,12 @@ fn a_transaction_is_one_message_a_topic() {
     assert_eq!(customers(&published[0]), [1, 2, 2]);
     assert_eq!((published[1].topic.as_str(), &*published[1].event), ("orders:2", "changed"));
     let insert = json!({"op": "insert", "schema": "public", "table": "orders", "record": {"customer": 2, "note": "x"}});
-    let cursor = Cursor { system: SYSTEM, position: Position { lsn: Lsn::new(110), ordinal: 3 }, splice: None };
+    let cursor = Cursor {
+        system: SYSTEM,
+        position: Position { lsn: Lsn::new(110), ordinal: 3 },
+        splice: None,
+        fingerprint: None,
+    };
     let expected = json!({"cursor": cursor.to_string(), "commit_timestamp": "2000-01-01T00:00:00+00:00", "xid": 110,
                           "updates": [insert, insert]});
     assert_eq!(payload(&published[1]), expected);
@@ -239,10 +257,13 @@ fn joins_are_refused_with_their_reasons() {
         assert_eq!(bench.join(topic, None), Err(Refusal::UnmatchedTopic), "{topic}");
     }
     let position = Position::before(Lsn::new(100));
-    let other_system = Cursor { system: FeedSystem { system_id: 8, timeline: 1 }, position, splice: None };
-    let other_timeline = Cursor { system: FeedSystem { system_id: 7, timeline: 2 }, position, splice: None };
-    let ahead = Cursor { system: SYSTEM, position: Position { ordinal: 1, ..position }, splice: None };
-    let behind = Cursor { system: SYSTEM, position: Position::before(Lsn::new(99)), splice: None };
+    let other_system =
+        Cursor { system: FeedSystem { system_id: 8, timeline: 1 }, position, splice: None, fingerprint: None };
+    let other_timeline =
+        Cursor { system: FeedSystem { system_id: 7, timeline: 2 }, position, splice: None, fingerprint: None };
+    let ahead =
+        Cursor { system: SYSTEM, position: Position { ordinal: 1, ..position }, splice: None, fingerprint: None };
+    let behind = Cursor { system: SYSTEM, position: Position::before(Lsn::new(99)), splice: None, fingerprint: None };
     for cursor in [other_system, other_timeline, ahead, behind] {
         assert_eq!(bench.join("orders:1", Some(&cursor.to_string())), Err(Refusal::ResyncRequired), "{cursor:?}");
     }
@@ -258,7 +279,9 @@ fn a_position_past_the_end_of_a_transaction_is_nobodys() {
     bench.feed(FeedEvent::Progress(Lsn::new(bench.lsn + 5)));
     let resume = |bench: &mut Bench, lsn, ordinal| {
         let position = Position { lsn: Lsn::new(lsn), ordinal };
-        bench.join("orders", Some(&Cursor { system: SYSTEM, position, splice: None }.to_string())).is_ok()
+        bench
+            .join("orders", Some(&Cursor { system: SYSTEM, position, splice: None, fingerprint: None }.to_string()))
+            .is_ok()
     };
     let accepted: Vec<u64> = (0..6).filter(|ordinal| resume(&mut bench, 110, *ordinal)).collect();
     assert_eq!(accepted, [0, 1, 2, 3]);
@@ -448,7 +471,8 @@ fn a_new_timeline_keeps_the_cursors_of_what_it_kept() {
     bench.commit(&[vec![insert(1)]]);
     let at = |timeline, lsn, ordinal| {
         let system = FeedSystem { system_id: 7, timeline };
-        Cursor { system, position: Position { lsn: Lsn::new(lsn), ordinal }, splice: None }.to_string()
+        Cursor { system, position: Position { lsn: Lsn::new(lsn), ordinal }, splice: None, fingerprint: None }
+            .to_string()
     };
     bench.feed(FeedEvent::Connected {
         system: FeedSystem { system_id: 7, timeline: 3 },
@@ -486,8 +510,11 @@ fn views_show_the_columns_and_ops_that_were_asked_for() {
     let columns = Some(vec!["customer".to_owned(), "note".to_owned()]);
     let mut bench = Bench::new(vec![RouteSpec { columns, ..route("orders:{customer}", "new_updates") }]).connected();
     let all = bench.join("orders:1", None).unwrap();
-    bench.view =
-        View { columns: Some(["note".to_owned()].into()), ops: [Op::Insert, Op::Delete].into_iter().collect() };
+    bench.view = View {
+        columns: Some(["note".to_owned()].into()),
+        ops: [Op::Insert, Op::Delete].into_iter().collect(),
+        filter: None,
+    };
     let some = bench.join("orders:1", None).unwrap();
     assert_eq!(bench.join("orders:1", None).unwrap().shape, some.shape, "one view, one shape");
     assert_ne!(all.shape, some.shape);
@@ -508,7 +535,7 @@ fn views_show_the_columns_and_ops_that_were_asked_for() {
     assert_eq!(updates(&read, some.shape), expected);
     bench.commit(&[vec![update(1, 1)]]);
     assert_eq!(bench.published().len(), 1, "nothing of it is shown to the second");
-    bench.view = View { columns: Some(["secret".to_owned()].into()), ops: Ops::ALL };
+    bench.view = View { columns: Some(["secret".to_owned()].into()), ..View::default() };
     assert_eq!(bench.join("orders:1", None), Err(Refusal::UnknownColumn("secret".to_owned())));
 }
 
@@ -570,7 +597,7 @@ proptest! {
         for (topic, start) in topics.iter().zip(start) {
             let sent: Vec<_> = live.iter().filter(|it| it.topic.as_str() == *topic).collect();
             let cursors = std::iter::once(start).chain(sent.iter().map(|it| {
-                Cursor { system: SYSTEM, position: it.position, splice: None }.to_string()
+                Cursor { system: SYSTEM, position: it.position, splice: None, fingerprint: None }.to_string()
             }));
             for (index, cursor) in cursors.enumerate() {
                 for bench in [&mut bench, &mut silent] {

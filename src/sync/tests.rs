@@ -13,6 +13,8 @@ fn route(conflict: Conflict) -> WritableRoute {
         table: TablePattern::parse("public.notes").unwrap(),
         topic: Template::parse("sync:{ws}").unwrap(),
         columns: Some(["id", "ws", "title", "n", "at", "made"].map(str::to_owned).into()),
+        filter: None,
+        allow: None,
         ops: Ops::ALL,
         event: "sync_update".into(),
         int8: Int8Format::String,

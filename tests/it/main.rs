@@ -23,3 +23,4 @@ mod sync;
 mod tail;
 mod transports;
 mod values;
+mod why;

@@ -1,6 +1,7 @@
 //! Every verdict about a server, as its reader sees it.
 
 use super::*;
+use crate::change::TypeCatalogue;
 use crate::config::code::{Code, Tier};
 use crate::config::render::{self, Style};
 use crate::config::tests::{check_snapshot, config, fixtures};
@@ -76,6 +77,8 @@ fn orders() -> Table {
         type_name: "integer".to_owned(),
         json_cast: false,
         generated: false,
+        ty: TypeCatalogue::builtin().get(if *name == "status" { 25 } else { 23 }).unwrap(),
+        nondeterministic: false,
     };
     Table {
         schema: "public".to_owned(),
@@ -83,6 +86,7 @@ fn orders() -> Table {
         kind: RelationKind::Table,
         columns: columns.iter().map(column).collect(),
         identities: vec![Identity { table: "public.orders".to_owned(), columns: IdentityColumns::All }],
+        unique_indexes: Vec::new(),
         published: Some(Published { columns: columns.map(str::to_owned).into() }),
         member: true,
         selectable: true,
@@ -123,9 +127,24 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         }
         Code::TableNotPublished => table.published = None,
         Code::OpNotPublished => (publication.delete, publication.truncate) = (false, false),
-        Code::ColumnMissing => *text = text.replace("{customer_id}", "{custmer_id}").replace("\"total\"", "\"totl\""),
+        Code::ColumnMissing => {
+            *text = text.replace("{customer_id}", "{custmer_id}").replace("\"total\"", "\"totl\"")
+                + "where = \"stauts = 'open'\"\n"
+        }
+        Code::ExpressionType => {
+            text.push_str("where = \"status = 5 and total > 'much' or lower(status) is null\"\n");
+            *text = text.replace("lower(status) is null", "status > 'a'");
+            text.push_str("allow = \"claims.role = 'admin' or customer_id = true\"\n");
+        }
+        Code::Collation => {
+            table.columns[2].nondeterministic = true;
+            text.push_str("where = \"\"\"\nstatus = 'open'\nand total > 0\"\"\"\n");
+        }
         Code::ColumnNotPublished => table.published = Some(Published { columns: vec!["id".to_owned()] }),
-        Code::IdentityTooWeak => table.identities[0].columns = key_only,
+        Code::IdentityTooWeak => {
+            table.identities[0].columns = key_only;
+            text.push_str("where = \"status <> 'draft' and id > 0\"\n");
+        }
         Code::UpdatesRefused => {
             *text = text.replace("{customer_id}", "all");
             table.identities[0].columns = IdentityColumns::Some(Vec::new());
@@ -214,6 +233,27 @@ fn ops_without_old_rows_need_no_replica_identity() {
     let mut facts = sound();
     facts.tables[0].identities[0].columns = IdentityColumns::Some(vec!["id".to_owned()]);
     assert_eq!(judge(&facts, &config), []);
+}
+
+#[test]
+fn an_index_that_has_what_is_needed_is_enough() {
+    let config = config(&(CONFIG.to_owned() + "where = \"status <> 'draft'\"\n"));
+    let mut facts = sound();
+    facts.tables[0].identities[0].columns = IdentityColumns::Some(vec!["id".to_owned()]);
+    let index = |name: &str, columns: &[&str]| UniqueIndex {
+        name: name.to_owned(),
+        columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+    };
+    facts.tables[0].unique_indexes = vec![
+        index("orders_pkey", &["id"]),
+        index("All", &["id", "customer_id", "status", "total"]),
+        index("Live", &["id", "customer_id", "status"]),
+    ];
+    let findings = judge(&facts, &config);
+    let remedies: Vec<&str> = findings.iter().map(|finding| &*finding.help[0]).collect();
+    assert_eq!(remedies, ["run `alter table public.orders replica identity using index \"Live\"`"; 2]);
+    let inserts = self::config(&(CONFIG.to_owned() + "where = \"status <> 'draft'\"\nops = [\"insert\"]\n"));
+    assert_eq!(judge(&facts, &inserts), []);
 }
 
 #[test]

@@ -230,7 +230,8 @@ impl State {
             ToShard::Position { join, number, cursor, complete } => {
                 self.located(join, (number, &cursor, complete), now);
             }
-            ToShard::Reset { shape } => self.reset(shape, now),
+            ToShard::Reset { shape } => self.fail_all(shape, &Refusal::ResyncRequired, now),
+            ToShard::Failed { shape, refusal } => self.fail_all(shape, &join::refusal(&refusal), now),
         }
     }
 
@@ -333,15 +334,15 @@ impl State {
         self.commands.extend(self.writes.caught_up(self.id, token, shape));
     }
 
-    /// The feed has a hole: every subscriber of the shape joins anew. The hub has forgotten the shape already.
-    fn reset(&mut self, shape: ShapeId, now: Duration) {
+    /// No subscriber of the shape can go on. The hub has forgotten the shape already.
+    fn fail_all(&mut self, shape: ShapeId, reason: &Refusal, now: Duration) {
         for member in self.groups.take(shape) {
             if let Some(connection) = self.connections.get_mut(member.slot) {
                 connection.behind -= usize::from(!member.feed.is_live());
                 connection.remove_subscription(member.join);
                 self.writes.leave(JoinToken { connection: connection.key(member.slot), join: member.join });
             }
-            self.fail_channel(member.slot, member.join, &Refusal::ResyncRequired, now);
+            self.fail_channel(member.slot, member.join, reason, now);
         }
     }
 

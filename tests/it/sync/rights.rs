@@ -50,6 +50,8 @@ fn start(database: &Database, role: Option<&str>) -> Writer {
         table: TablePattern::parse("public.notes").unwrap(),
         topic: Template::parse("notes").unwrap(),
         columns: None,
+        filter: None,
+        allow: None,
         ops: Ops::ALL,
         event: "sync_update".into(),
         int8: walcast::routing::Int8Format::Number,
