@@ -6,12 +6,15 @@ const TYPING_MS = 2000;
 const MESSAGES = 50;
 const find = (id) => document.getElementById(id);
 const me = myName();
+/// By name, the timer after which nobody is typing any longer.
 const typing = new Map();
 
 find("me").textContent = me;
 const { channel } = liveTable("chat:lobby", {
   params: { presence: { key: me, meta: { since: new Date().toISOString() } } },
-  changed(rows) {
+  changed(rows, { updates }) {
+    for (const { record } of updates) typing.delete(record?.name);
+    showTyping();
     const latest = [...rows.values()].sort((a, b) => a.id - b.id).slice(-MESSAGES);
     find("messages").replaceChildren(...latest.map(line));
   },

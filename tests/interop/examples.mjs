@@ -11,7 +11,7 @@ async function open(path, query = "") {
   const page = await context.newPage();
   page.on("pageerror", (error) => errors.push(`${path}: ${error}`));
   page.on("console", (message) => message.type() === "error" && errors.push(`${path}: ${message.text()}`));
-  await page.goto(new URL(`/examples/${path}/${query}`, base).href);
+  await page.goto(new URL(path ? `/examples/${path}/${query}` : "/examples/", base).href);
   if (path) await page.locator('[data-connection="live"]').waitFor();
   return page;
 }
