@@ -2,10 +2,10 @@
 // database, before anything is sent.
 import { element, liveTable, socket, write } from "../live.js";
 
-const KINDS = ["order", "match", "article"];
+const KINDS = new Map([["order", "orders"], ["match", "matches"], ["article", "articles"]]);
 const SHOWN = 12;
 const find = (id) => document.getElementById(id);
-const boxes = new Map(KINDS.map((kind) => [kind, element("input", { type: "checkbox", checked: true })]));
+const boxes = new Map([...KINDS.keys()].map((kind) => [kind, element("input", { type: "checkbox", checked: true })]));
 
 liveTable("inbox:1", {
   changed(rows) {
@@ -23,7 +23,7 @@ const preferences = liveTable("preferences:1", {
 });
 
 for (const [kind, box] of boxes) {
-  find("kinds").append(element("label", {}, box, ` ${kind}s`));
+  find("kinds").append(element("label", {}, box, ` ${KINDS.get(kind)}`));
   box.addEventListener("change", async () => {
     const change = { op: "update", key: { reader: 1, kind }, record: { muted: !box.checked } };
     await write(preferences.channel, [change]);
