@@ -19,7 +19,7 @@ use crate::hub::task::HubTask;
 use crate::hub::{Channels, Hub, HubLimits, LogLimits, ShardId};
 use crate::replication::source::{self, SourceError, SourceSettings, SourceState};
 use crate::replication::transaction::PartLimits;
-use crate::routing::{RouteTable, TooManyRoutes};
+use crate::routing::TooManyRoutes;
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
 use crate::sync::{self, WriteLimits};
@@ -73,6 +73,26 @@ pub enum AppError {
     Grace,
     #[error("a second signal came before the orderly end")]
     Impatient,
+}
+
+impl AppError {
+    /// What to do about it; none where the message says all.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        let Self::Bind { source, .. } = self else { return None };
+        match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                Some("another program listens there: end it, or change `listen` or `admin` in [server]")
+            }
+            io::ErrorKind::PermissionDenied => Some(
+                "ports below 1024 need the capability CAP_NET_BIND_SERVICE: change `listen` or `admin` in [server]",
+            ),
+            io::ErrorKind::AddrNotAvailable => Some(
+                "this machine has no such address: 0.0.0.0 in `listen` or `admin` of [server] stands for all it has",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// Runs the gateway until SIGTERM or Ctrl-C, then ends it in order.
@@ -164,7 +184,7 @@ impl App {
         let routes = Arc::new(config.route_table()?);
         let (snapshot_commands, snapshot_orders) = mpsc::channel(SNAPSHOT_QUEUE);
         let (snapshot_sender, snapshot_events) = mpsc::channel(SNAPSHOT_QUEUE);
-        let settings = snapshot_settings(config, Arc::clone(&routes));
+        let settings = snapshot_settings(config);
         let snapshots = tokio::spawn(snapshot::task::run(settings, snapshot_orders, snapshot_sender));
         let task = HubTask {
             hub: Hub::new(routes, shards.len(), hub_limits(config)).with_channels(channels(config)),
@@ -274,12 +294,11 @@ fn source_settings(config: &Config) -> SourceSettings {
     }
 }
 
-fn snapshot_settings(config: &Config, routes: Arc<RouteTable>) -> snapshot::task::Settings {
+fn snapshot_settings(config: &Config) -> snapshot::task::Settings {
     let limits = &config.limits;
     snapshot::task::Settings {
         connection: config.postgres.connection.clone(),
         publication: config.postgres.publication.as_str().to_owned(),
-        routes,
         concurrent: limits.snapshots as usize,
         rows_max: limits.snapshot_rows,
         part: PartSize { rows: limits.part_changes as usize, bytes: bytes(limits.part_bytes) },

@@ -23,8 +23,8 @@ use walcast::routing::{Int8Format, Ops, RouteSpec, RouteTable, TablePattern, Tem
 #[global_allocator]
 static ALLOCATED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// How far the log's own figure may be from the truth, in percent of the truth: too low would cost a machine its memory,
-/// too high the clients their window.
+/// How far the log's own figure may be from the truth, in percent of the truth: too low would cost a machine its
+/// memory, too high the clients their window.
 const UNDER_MAX: usize = 10;
 const OVER_MAX: usize = 25;
 /// The room that a shard makes for what stands around a payload in its frame.

@@ -181,6 +181,19 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
             default::SNAPSHOT_ROWS,
             default::SNAPSHOT_ROWS_ALLOWED,
         )),
+        idle: reader.duration(section, "idle", default::IDLE, default::IDLE_ALLOWED),
+        handshake: reader.duration(section, "handshake", default::HANDSHAKE, default::HANDSHAKE_ALLOWED),
+        poll: reader.duration(section, "poll", default::POLL, default::POLL_ALLOWED),
+        keep_alive: reader.duration(section, "keep_alive", default::KEEP_ALIVE, default::KEEP_ALIVE_ALLOWED),
+        ..what_clients_may_say(reader, section)
+    };
+    reader.finish(limits);
+    values
+}
+
+/// The limits of broadcasts, presence and writes.
+fn what_clients_may_say(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Limits {
+    Limits {
         broadcast: reader.size(section, "broadcast", default::BROADCAST, default::BROADCAST_ALLOWED),
         broadcasts_per_second: reader.count(
             section,
@@ -233,13 +246,8 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
             default::WRITE_RETENTION,
             default::WRITE_RETENTION_ALLOWED,
         ),
-        idle: reader.duration(section, "idle", default::IDLE, default::IDLE_ALLOWED),
-        handshake: reader.duration(section, "handshake", default::HANDSHAKE, default::HANDSHAKE_ALLOWED),
-        poll: reader.duration(section, "poll", default::POLL, default::POLL_ALLOWED),
-        keep_alive: reader.duration(section, "keep_alive", default::KEEP_ALIVE, default::KEEP_ALIVE_ALLOWED),
-    };
-    reader.finish(limits);
-    values
+        ..Limits::default()
+    }
 }
 
 /// Sections of the design that this version does not carry out.

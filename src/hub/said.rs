@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use crate::change::{Broadcast, BroadcastPayload};
 
+use super::broadcast::{Content, Saying};
 use super::entry::Batch;
 use super::publication::Form;
-use super::state::publish;
 use super::{Cursor, Hub, Publication, ShapeId};
 
 /// What a batch is that shows no rows.
@@ -56,14 +56,12 @@ const fn form(payload: &BroadcastPayload) -> Form {
 }
 
 impl Hub {
-    /// To those who listen now. It is not in the log: who is behind does not get it.
-    pub(super) fn say(&mut self, broadcast: &Broadcast) {
-        let Some(log) = &self.log else { return };
-        let Some((topic, state)) = log.topics.get(&broadcast.topic) else { return };
-        for shape in state.shapes.iter().filter_map(|id| self.shapes.get(id)) {
-            let (event, payload) = (Arc::clone(&broadcast.event), broadcast.payload.bytes().clone());
-            let publication = Publication::new(shape.id, topic.clone(), event, log.head..log.head, payload);
-            publish(&mut self.outgoing, shape, &Arc::new(publication.in_form(form(&broadcast.payload))));
-        }
+    /// To those who listen now, as a client's broadcast: it is not in the log.
+    pub(super) fn say_now(&mut self, broadcast: Broadcast) {
+        let content = match broadcast.payload {
+            BroadcastPayload::Json(json) => Content::Json(json),
+            BroadcastPayload::Binary(data) => Content::Binary(data),
+        };
+        self.say(Saying { topic: broadcast.topic, event: broadcast.event, content, except: None });
     }
 }

@@ -94,7 +94,10 @@ impl HubTask {
         if let Some(first) = malformed.first() {
             // One line for a batch: a type that was altered makes every row of it say the same.
             let (relation, value, values) = (&first.relation, &first.value, malformed.len());
-            tracing::warn!(%relation, %value, values, "values are left out: restart the gateway if their type was altered");
+            tracing::warn!(
+                %relation, %value, values,
+                "values are left out: restart the gateway if their type was altered"
+            );
         }
     }
 

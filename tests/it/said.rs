@@ -107,3 +107,15 @@ async fn binary_payloads_and_those_of_now() {
     database.execute("insert into notes values (1, 'a')").await;
     expect(&mut live, &[("new_updates", json!([1]))]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_without_a_table_is_spoken_to_by_sql() {
+    let database = Database::start().await;
+    let gateway = Gateway::start(&database.url(), "[[channel]]\ntopic = \"notifications:*\"\n").await;
+    let mut lobby = Client::joined(&gateway, "notifications:lobby").await;
+    let call = "select walcast.broadcast('notifications:lobby', 'new_notification', '{\"title\": \"Dinner\"}')";
+    database.execute(call).await;
+    expect(&mut lobby, &[("new_notification", json!({"title": "Dinner"})), ("cursor", Value::Null)]).await;
+    database.execute("select walcast.broadcast_now('notifications:lobby', 'typing', '{}')").await;
+    expect(&mut lobby, &[("typing", json!({}))]).await;
+}

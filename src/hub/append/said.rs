@@ -7,8 +7,9 @@ use std::sync::Arc;
 use crate::change::{Announcement, Broadcast};
 use crate::hub::Position;
 use crate::hub::entry::Batch;
+use crate::hub::live::CURSOR_EVENT;
 use crate::hub::said::Said;
-use crate::hub::state::CURSOR_EVENT;
+
 use crate::routing::Topic;
 
 use super::Appending;
@@ -17,7 +18,7 @@ impl Appending<'_> {
     /// Adds a broadcast to its topic. One that can't be read was told to the operator when it came.
     pub(super) fn announce(&mut self, announcement: Announcement) {
         let Ok(Broadcast { topic, event, payload }) = announcement.broadcast else { return };
-        let Some(topic) = self.joinable(&topic) else { return };
+        let Some(topic) = self.known(&topic) else { return };
         let at = Position { lsn: self.lsn(), ordinal: announcement.ordinal };
         let before = Position { ordinal: at.ordinal.saturating_sub(1), ..at };
         let start = match self.latest(&topic).and_then(|batch| self.entry.batches.get_mut(batch)) {
@@ -58,12 +59,12 @@ impl Appending<'_> {
         own.map(|reference| reference.batch).find(shows_rows)
     }
 
-    /// A topic that somebody can join, now or later; what is said to others is not kept for nobody.
-    fn joinable(&mut self, name: &str) -> Option<Topic> {
+    /// Routes and channels decide who can join a topic, and when somebody does: what is said to it is kept until then.
+    fn known(&mut self, name: &str) -> Option<Topic> {
         if let Some((topic, _)) = self.log.topics.get(name) {
             return Some(topic.clone());
         }
-        let topic = Topic::parse(name).ok().filter(|_| !self.tables.routes_for_topic(name).is_empty())?;
+        let topic = Topic::parse(name).ok()?;
         self.meet(&topic);
         Some(topic)
     }
@@ -76,7 +77,7 @@ impl Appending<'_> {
             more: false,
             span,
             deliveries: Vec::new(),
-            said: Some(said),
+            said: Some(Box::new(said)),
             publication: None,
         });
     }

@@ -227,8 +227,11 @@ impl State {
                 self.commands.read_answered(number);
                 self.read(join, number, &publications, outcome, now);
             }
-            ToShard::Position { join, number, cursor } => self.located(join, number, &cursor, now),
-            ToShard::Reset { shape } => self.reset(shape, now),
+            ToShard::Position { join, number, cursor, complete } => {
+                self.located(join, (number, &cursor, complete), now);
+            }
+            ToShard::Reset { shape } => self.fail_all(shape, &Refusal::ResyncRequired, now),
+            ToShard::Failed { shape, refusal } => self.fail_all(shape, &join::refusal(&refusal), now),
         }
     }
 
@@ -328,20 +331,18 @@ impl State {
         }
         self.mark_dirty(slot);
         self.flushed(slot);
-        if is_live {
-            self.commands.extend(self.writes.caught_up(self.id, token, shape));
-        }
+        self.commands.extend(self.writes.caught_up(self.id, token, shape));
     }
 
-    /// The feed has a hole: every subscriber of the shape joins anew. The hub has forgotten the shape already.
-    fn reset(&mut self, shape: ShapeId, now: Duration) {
+    /// No subscriber of the shape can go on. The hub has forgotten the shape already.
+    fn fail_all(&mut self, shape: ShapeId, reason: &Refusal, now: Duration) {
         for member in self.groups.take(shape) {
             if let Some(connection) = self.connections.get_mut(member.slot) {
                 connection.behind -= usize::from(!member.feed.is_live());
                 connection.remove_subscription(member.join);
                 self.writes.leave(JoinToken { connection: connection.key(member.slot), join: member.join });
             }
-            self.fail_channel(member.slot, member.join, &Refusal::ResyncRequired, now);
+            self.fail_channel(member.slot, member.join, reason, now);
         }
     }
 
