@@ -13,6 +13,7 @@ mod predicates;
 mod readme;
 mod replication;
 mod routing;
+mod rules;
 mod said;
 mod schema;
 mod setup;
