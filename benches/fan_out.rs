@@ -19,15 +19,13 @@ mod support;
 use std::time::Duration;
 
 use load::cost::{Look, Taken, memory};
-use load::subscribers::{Plan, Subscribers};
+use load::subscribers::Subscribers;
 use load::{Bed, median};
 
 /// An odd number has a middle.
 const PASSES: usize = 5;
 /// Far enough apart that each transaction is written by itself, as on a feed that is not at its limit.
 const PACE: Duration = Duration::from_millis(10);
-/// Handshakes and joins that are unfinished at once.
-const JOINS_AT_ONCE: usize = 64;
 
 /// Subscribers, and what is published to them in a pass.
 struct Scenario {
@@ -93,15 +91,7 @@ async fn run(scenario: &Scenario) {
 /// Connects and joins everyone, and prints what that took.
 async fn connect(scenario: &Scenario, bed: &Bed, process: u32) -> Subscribers {
     let (before, resident) = (Look::at(process), memory(process).resident);
-    let subscribers = Subscribers::start(Plan {
-        port: bed.gateway.port(),
-        connections: scenario.connections,
-        topic: scenario.topic,
-        cursor: None,
-        first: 0,
-        at_once: JOINS_AT_ONCE,
-        latencies: false,
-    });
+    let subscribers = Subscribers::start(bed.plan(scenario.topic, scenario.connections));
     subscribers.joined(scenario.connections).await;
     let taken = Look::at(process) - before;
     let connections = count(scenario.connections);

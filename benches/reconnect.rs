@@ -1,8 +1,8 @@
 //! A reconnect storm: everyone comes back at once and is owed the same thousand transactions, while others live on.
 //!
 //! `cargo bench --bench reconnect`. A throwaway Postgres, the real binary, and its clients, all on this machine: the
-//! clients that come back take about as much CPU time as the gateway does, at the expense of the latencies. It needs some
-//! 5,300 open files in this process and as many in the gateway (`ulimit -n`).
+//! clients that come back take about as much CPU time as the gateway does, at the expense of the latencies. It needs
+//! some 5,300 open files in this process and as many in the gateway (`ulimit -n`).
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -56,8 +56,8 @@ async fn main() {
         let taken = Look::at(process) - before;
         let deliveries = RETURNING as f64 * MISSED as f64;
         println!(
-            "storm {storm}  {:.2} s from the first connect to the last delivery, {:.0} deliveries/s, gateway: {:.2} CPU-seconds \
-             ({:.2} a million), {:.1} MiB resident at most",
+            "storm {storm}  {:.2} s from the first connect to the last delivery, {:.0} deliveries/s, gateway: {:.2} \
+             CPU-seconds ({:.2} a million), {:.1} MiB resident at most",
             taken.elapsed_s,
             deliveries / taken.elapsed_s,
             taken.cpu_s,
@@ -75,15 +75,7 @@ async fn main() {
 
 fn plan(bed: &Bed, topic: &'static str, connections: u64) -> Plan {
     let at_once = usize::try_from(connections).expect("a few thousand");
-    Plan {
-        port: bed.gateway.port(),
-        connections,
-        topic,
-        cursor: None,
-        first: 0,
-        at_once,
-        latencies: connections == LIVE,
-    }
+    Plan { at_once, latencies: connections == LIVE, ..bed.plan(topic, connections) }
 }
 
 /// The cursor that a client gets when it joins.

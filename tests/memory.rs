@@ -23,8 +23,8 @@ use walcast::routing::{Int8Format, Ops, RouteSpec, RouteTable, TablePattern, Tem
 #[global_allocator]
 static ALLOCATED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// How far the log's own figure may be from the truth, in percent of the truth: too low would cost a machine its memory,
-/// too high the clients their window.
+/// How far the log's own figure may be from the truth, in percent of the truth: too low would cost a machine its
+/// memory, too high the clients their window.
 const UNDER_MAX: usize = 10;
 const OVER_MAX: usize = 25;
 /// The room that a shard makes for what stands around a payload in its frame.
@@ -82,6 +82,8 @@ fn hub(topic: &str, relation: &Arc<Relation>, memory: usize) -> Hub {
         ops: Ops::ALL,
         event: "new_updates".into(),
         int8: Int8Format::Number,
+        filter: None,
+        allow: None,
     };
     let log = LogLimits { window: Duration::from_secs(3600), memory, wal: 1 << 50 };
     let limits = HubLimits { log, value: 1 << 20, read: 64 << 10 };

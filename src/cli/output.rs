@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use super::FAILURE;
+use crate::app::AppError;
 use crate::config::render::{self, Style, Summary};
 use crate::config::{Finding, Source};
+use crate::replication::wire::{WireError, classify};
 
 /// How findings are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -33,7 +35,7 @@ pub(super) fn result(text: &str) -> io::Result<()> {
 }
 
 /// An error with its causes, each once: many errors repeat their cause in their own text.
-pub(super) fn error(error: &dyn Error) {
+pub(super) fn error(error: &(dyn Error + 'static)) {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -45,6 +47,18 @@ pub(super) fn error(error: &dyn Error) {
         cause = error.source();
     }
     say(&format!("error: {text}"));
+    if let Some(advice) = advice(error) {
+        say(&format!("help: {advice}"));
+    }
+}
+
+/// What to do about it, where whoever made the error knows.
+fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let mut causes = std::iter::successors(Some(error), |error| (**error).source());
+    causes.find_map(|cause| {
+        let of_server = cause.downcast_ref::<WireError>().map(|error| classify(error).advice);
+        of_server.or_else(|| cause.downcast_ref::<AppError>().and_then(AppError::advice))
+    })
 }
 
 /// Findings without a last line; nothing where there are none.

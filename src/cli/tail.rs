@@ -38,9 +38,9 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES_MAX: usize = 2 << 30;
 
 const AFTER_HELP: &str = "\
-A line is one update: {\"cursor\", \"commit_timestamp\", \"xid\", \"op\", \"schema\", \"table\", \"record\", …}. The last \
-line of a transaction (or of a part of a large one) has a cursor, the others have null: whoever has handled a line \
-with a cursor can continue after it with --cursor.
+A line is one update: {\"cursor\", \"commit_timestamp\", \"xid\", \"op\", \"schema\", \"table\", \"record\", …}. \
+The last line of a transaction (or of a part of a large one) has a cursor, the others have null: whoever has handled \
+a line with a cursor can continue after it with --cursor.
 
   walcast tail updates:feed | jq -c 'select(.op == \"insert\") | .record'";
 

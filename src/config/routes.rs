@@ -71,7 +71,7 @@ fn route(reader: &mut Reader<'_>, mut section: Section<'_>, topic_bytes_max: u64
         ops: ops_span,
     };
     let int8 = int8.map(|(format, _)| format).unwrap_or_default();
-    let spec = RouteSpec { table, topic, columns, ops, event: Arc::from(event), int8 };
+    let spec = RouteSpec { table, topic, columns, ops, event: Arc::from(event), int8, filter: None, allow: None };
     let write = write.inspect(|write| write::judge(reader, write, &spec, &spans));
     Some(Route { spec, spans, write })
 }

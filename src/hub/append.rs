@@ -7,28 +7,30 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::change::json::Shown;
 use crate::change::{Change, Lsn, Relation, RelationId, TransactionPart};
-use crate::routing::{RouteId, RouteTable, Scratch, Target, Topic};
+use crate::routing::{RouteId, RouteTable, Scratch, Sources, Target, Topic};
 
-use super::entry::{Batch, Delivery, Entry, Logged};
+use super::Position;
+use super::entry::{BATCH_OVERHEAD, Batch, Delivery, Entry, Logged};
 use super::log::{Hole, Log, Truncate};
-use super::shape::View;
+use super::statistics::RouteCounts;
 use super::table::Table;
 use super::topics::{BatchRef, OpenTopic, TopicState};
-use super::{Position, Refusal};
 
 /// The routes, and what they make of each relation.
 #[derive(Debug)]
 pub(super) struct Tables {
     pub(super) routes: Arc<RouteTable>,
     value_limit: usize,
-    tables: HashMap<RelationId, Arc<Table>>,
+    /// What each route has brought, by its place in the config.
+    pub(super) counts: Box<[RouteCounts]>,
+    pub(super) tables: HashMap<RelationId, Arc<Table>>,
 }
 
 impl Tables {
     pub(super) fn new(routes: Arc<RouteTable>, value_limit: usize) -> Self {
-        Self { routes, value_limit, tables: HashMap::new() }
+        let counts = vec![RouteCounts::default(); routes.len()].into();
+        Self { routes, value_limit, counts, tables: HashMap::new() }
     }
 
     /// The relation's table, compiled if it is new or was re-sent.
@@ -68,23 +70,17 @@ impl Tables {
 
     /// The routes that feed a topic, in config order.
     pub(super) fn routes_for_topic(&self, topic: &str) -> Vec<RouteId> {
-        self.routes.routes_for_topic(topic, self.tables.values().map(|table| &table.plan))
-    }
-
-    /// Whether the routes let out every column that a view asks for.
-    pub(super) fn check_view(&self, routes: &[RouteId], view: &View) -> Result<(), Refusal> {
-        let lets_out = |column: &&String| {
-            let mut shown = self.tables.values().flat_map(|table| routes.iter().map(move |route| (table, *route)));
-            shown.any(|(table, route)| table.shows(route, column))
-        };
-        match view.columns.iter().flatten().find(|column| !lets_out(column)) {
-            None => Ok(()),
-            Some(column) => Err(Refusal::UnknownColumn(column.clone())),
-        }
+        self.routes.routes_for_topic(topic, self.plans())
     }
 
     pub(super) fn event(&self, route: RouteId) -> Arc<str> {
         self.routes.route(route).map_or_else(|| Arc::from(""), |route| Arc::clone(&route.event))
+    }
+
+    fn count(&mut self, route: RouteId, which: impl FnOnce(&mut RouteCounts) -> &mut u64) {
+        if let Some(counts) = self.counts.get_mut(usize::from(route.0)) {
+            *which(counts) += 1;
+        }
     }
 
     pub(super) fn relations(&self) -> impl Iterator<Item = &Arc<Table>> {
@@ -99,6 +95,8 @@ pub(super) struct Appended {
     pub(super) entry: Option<u64>,
     /// Routes with a change that could not be routed.
     pub(super) holes: Vec<RouteId>,
+    /// Topics that a route has begun to feed whose rules their subscribers were not held against.
+    pub(super) widened: Vec<Topic>,
 }
 
 /// Routes a part's changes and appends what some topic gets of them.
@@ -112,6 +110,10 @@ pub(super) fn append(
     let lsn = part.header.commit_lsn;
     let end = match part.last_ordinal() {
         Some(ordinal) => Position { lsn, ordinal },
+        // The end is a step of its own: who has the changes so far has not been told that they are all.
+        None if log.head.lsn == lsn && part.end_lsn.is_some() => {
+            Position { lsn, ordinal: log.head.ordinal.saturating_add(1) }
+        }
         None => Position::before(lsn),
     };
     let span = log.head..end.max(log.head);
@@ -124,6 +126,7 @@ pub(super) fn append(
         truncates: log.truncates.len(),
         log,
         holes: Vec::new(),
+        widened: Vec::new(),
     };
     let mut announcements = part.announcements.into_iter().peekable();
     for change in part.changes {
@@ -144,6 +147,7 @@ struct Appending<'a> {
     /// How many truncates the log had before.
     truncates: usize,
     holes: Vec<RouteId>,
+    widened: Vec<Topic>,
 }
 
 impl Appending<'_> {
@@ -156,9 +160,11 @@ impl Appending<'_> {
         let place = self.entry.changes.len();
         let mut kept = false;
         table.plan.route(&change, scratch, &mut |target| match target {
-            Target::Topic { route, topic, shown } => {
+            Target::Topic { topic, before, after } => {
                 kept = true;
-                self.deliver(topic, at, Delivery { change: place, route, shown });
+                let Some(first) = table.plan.first_of(after).or(table.plan.first_of(before)) else { return };
+                self.feed(topic, &table, [before, after]);
+                self.deliver(topic, at, first, Delivery { change: place, before, after });
             }
             Target::EveryTopic { route } => {
                 kept = true;
@@ -171,8 +177,22 @@ impl Appending<'_> {
         }
     }
 
+    /// The routes feed the topic, even if this table was not known when the topic was met: then nobody who is there was
+    /// held against their rules.
+    fn feed(&mut self, topic: &str, table: &Table, sources: [Sources; 2]) {
+        let rules =
+            sources.into_iter().flat_map(Sources::rules).filter_map(|rule| table.plan.rules().get(rule).copied());
+        for route in rules.chain(sources.into_iter().filter_map(Sources::rest)) {
+            let begins = self.log.topics.feed(topic, route);
+            if begins && self.tables.routes.has_rules(route) {
+                self.widened.extend(Topic::parse(topic));
+            }
+        }
+    }
+
     fn hole(&mut self, at: Position, route: RouteId) {
         self.log.add_hole(Hole { at, route });
+        self.tables.count(route, |counts| &mut counts.holes);
         self.holes.push(route);
     }
 
@@ -184,18 +204,18 @@ impl Appending<'_> {
         self.log.truncates.push_back(Truncate { entry: self.number, change, route });
         let topics: Vec<Topic> = self.log.topics.of_route(route).cloned().collect();
         for topic in topics {
-            self.deliver(topic.as_str(), at, Delivery { change, route, shown: Shown::AsIs });
+            self.deliver(topic.as_str(), at, route, Delivery::of_truncate(change, route));
         }
     }
 
-    /// Adds a change to the topic's message of this entry; a topic that is new to the log is met first.
-    fn deliver(&mut self, topic: &str, at: Position, delivery: Delivery) {
+    /// Adds a change that comes first by a route to the topic's message of this entry; a topic that is new to the log is
+    /// met first.
+    fn deliver(&mut self, topic: &str, at: Position, route: RouteId, delivery: Delivery) {
         if self.log.topics.get(topic).is_none() {
             let Ok(topic) = Topic::parse(topic) else { return };
             self.meet(&topic);
         }
-        let event = self.tables.event(delivery.route);
-        self.log.topics.feed(topic, delivery.route);
+        let event = self.tables.event(route);
         let Some((topic, _)) = self.log.topics.get(topic) else { return };
         let topic = topic.clone();
         let mut start = self.entry.span.start;
@@ -211,6 +231,7 @@ impl Appending<'_> {
             }
             if batch.event == event {
                 batch.deliveries.push(delivery);
+                self.tables.count(route, |counts| &mut counts.changes);
                 return;
             }
             // Another event: the message so far ends just before this change.
@@ -219,6 +240,7 @@ impl Appending<'_> {
             batch.span.end = before;
             start = before;
         }
+        self.tables.count(route, |counts| &mut counts.changes);
         self.open_batch(topic, event, start..self.entry.span.end, vec![delivery]);
     }
 
@@ -252,8 +274,8 @@ impl Appending<'_> {
             let change = self.entry.changes.get(truncate.change).map(|logged| logged.change.ordinal);
             if let Some(ordinal) = change.filter(|_| fed) {
                 let at = Position { lsn: self.lsn(), ordinal };
-                let delivery = Delivery { change: truncate.change, route: truncate.route, shown: Shown::AsIs };
-                self.deliver(topic.as_str(), at, delivery);
+                let delivery = Delivery::of_truncate(truncate.change, truncate.route);
+                self.deliver(topic.as_str(), at, truncate.route, delivery);
             }
         }
     }
@@ -267,18 +289,25 @@ impl Appending<'_> {
         }
     }
 
+    /// A topic that is met later gets the transaction's truncate, and then needs to find its end.
+    fn ends_with_truncate(&self) -> bool {
+        let latest = self.log.truncates.back().and_then(|truncate| self.log.entry(truncate.entry));
+        self.entry.last && latest.is_some_and(|entry| entry.header.commit_lsn == self.lsn())
+    }
+
     fn finish(mut self) -> Appended {
         if self.entry.last {
             self.close_open_topics();
         }
         self.add_cursors();
         self.log.advance(self.entry.span.end);
-        if self.entry.batches.is_empty() && self.log.truncates.len() == self.truncates {
-            return Appended { entry: None, holes: self.holes };
+        let is_empty = self.entry.batches.is_empty() && self.log.truncates.len() == self.truncates;
+        if is_empty && !self.ends_with_truncate() {
+            return Appended { entry: None, holes: self.holes, widened: self.widened };
         }
         self.entry.settle();
         self.log.push(self.entry);
-        Appended { entry: Some(self.number), holes: self.holes }
+        Appended { entry: Some(self.number), holes: self.holes, widened: self.widened }
     }
 }
 
@@ -318,9 +347,11 @@ impl Past<'_> {
     fn add(&mut self, number: u64, event: Arc<str>, truncate: Option<Truncate>) {
         let known = self.state.batches.back().copied().filter(|reference| reference.entry == number);
         let Some(entry) = self.log.entry_mut(number) else { return };
-        let delivery = truncate.map(|it| Delivery { change: it.change, route: it.route, shown: Shown::AsIs });
+        let delivery = truncate.map(|it| Delivery::of_truncate(it.change, it.route));
         if let Some(batch) = known.and_then(|reference| entry.batches.get_mut(reference.batch)) {
-            batch.deliveries.extend(delivery);
+            // Two routes can bring it here: once is enough.
+            let known = batch.deliveries.last().map(|latest| latest.change);
+            batch.deliveries.extend(delivery.filter(|delivery| Some(delivery.change) != known));
             return;
         }
         self.state.batches.push_back(BatchRef { entry: number, batch: entry.batches.len() });
@@ -334,6 +365,7 @@ impl Past<'_> {
             said: None,
             publication: None,
         });
+        self.log.grow(number, BATCH_OVERHEAD + size_of::<Delivery>());
     }
 
     /// The last part that the transaction of entry `number` owes the topic, now or once it comes.

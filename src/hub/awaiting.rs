@@ -98,8 +98,13 @@ impl Hub {
 
     /// A shape that is gone was reset: its subscribers are told that.
     fn tell_position(&mut self, Question { reader, number, shape }: Question) {
-        let Some(log) = self.log.as_ref().filter(|_| self.shapes.contains_key(&shape)) else { return };
-        let cursor = log.cursor(log.head, None).to_string();
-        self.tell(reader.shard, ToShard::Position { join: reader.join, number, cursor });
+        let Some((log, known)) = self.log.as_ref().zip(self.shapes.get(&shape)) else { return };
+        // Who waits for the feed to pass its snapshot has all of the log up to the head, and does not count as live.
+        let splice = self.readers.at_head(reader);
+        let mut json = Vec::new();
+        log.cursor(log.head, splice, known.fingerprint).write_json(&mut json);
+        let cursor = String::from_utf8_lossy(&json).into_owned();
+        let complete = splice.is_some();
+        self.tell(reader.shard, ToShard::Position { join: reader.join, number, cursor, complete });
     }
 }

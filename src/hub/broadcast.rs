@@ -44,7 +44,7 @@ impl fmt::Debug for Content {
 
 /// What a client wants everyone on its topic to hear.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announce {
+pub struct Saying {
     pub topic: Arc<str>,
     pub event: Arc<str>,
     pub content: Content,
@@ -90,8 +90,8 @@ impl Broadcast {
 
 impl Hub {
     /// Hands every shard with subscribers of the topic one reference to what is said there. In one order for all.
-    pub(super) fn announce(&mut self, announce: Announce) {
-        let Announce { topic, event, content, except } = announce;
+    pub(super) fn say(&mut self, saying: Saying) {
+        let Saying { topic, event, content, except } = saying;
         if let Some((broadcast, shards)) = self.broadcast(&topic, event, content, except) {
             shards.into_iter().for_each(|shard| self.tell(shard, ToShard::Broadcast(Arc::clone(&broadcast))));
         }
@@ -106,7 +106,7 @@ impl Hub {
         except: Option<Member>,
     ) -> Option<(Arc<Broadcast>, Vec<ShardId>)> {
         let (topic, state) = self.log.as_ref()?.topics.get(topic)?;
-        let shapes: Box<[ShapeId]> = state.shapes.as_slice().into();
+        let shapes: Box<[ShapeId]> = state.audience.shapes().into();
         let mut shards: Vec<ShardId> =
             shapes.iter().filter_map(|id| self.shapes.get(id)).flat_map(super::shape::Shape::shards).collect();
         shards.sort_unstable();

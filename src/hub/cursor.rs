@@ -8,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 
 use crate::change::{Ancestor, FeedSystem, Lsn, Visibility};
 
-use super::Splice;
+use super::{Fingerprint, Splice};
 
 /// A point in the feed: everything up to and including change `ordinal` of the transaction that committed at `lsn`.
 ///
@@ -34,6 +34,8 @@ pub struct Cursor {
     pub position: Position,
     /// What a snapshot gave beside that, where the feed has not passed it yet.
     pub splice: Option<Arc<Splice>>,
+    /// Of the filter and the rules under which it was given out; none where all rows are seen.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// Which cursors mean something: those of the present timeline, and of older ones up to where they were left.
@@ -70,13 +72,15 @@ const LAYOUT: u8 = 1;
 const LENGTH: usize = 1 + 8 + 4 + 8 + 8;
 /// The same, then a snapshot's end (LSN), its `xmax`, and the lower halves of the ids in progress.
 const LAYOUT_WITH_SPLICE: u8 = 2;
+/// Added to the layout: a fingerprint follows the ordinal.
+const WITH_FINGERPRINT: u8 = 2;
 const LENGTH_WITH_SPLICE: usize = LENGTH + 8 + 8;
 /// A cursor is in every message and in every join: 5.5 KB of text are the most that it may be. Only a server with more
 /// connections than this can have so many transactions in progress.
 const IN_PROGRESS_MAX: usize = 1024;
 
 /// No cursor is longer, in bytes of text.
-const TEXT_LENGTH_MAX: usize = (LENGTH_WITH_SPLICE + IN_PROGRESS_MAX * 4).div_ceil(3) * 4;
+const TEXT_LENGTH_MAX: usize = (LENGTH_WITH_SPLICE + 8 + IN_PROGRESS_MAX * 4).div_ceil(3) * 4;
 
 impl Cursor {
     /// Appends it as a JSON string, or null where that would be too long: who loses the connection right then begins
@@ -94,11 +98,13 @@ impl Cursor {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = Vec::with_capacity(LENGTH);
-        bytes.push(if self.splice.is_some() { LAYOUT_WITH_SPLICE } else { LAYOUT });
+        let layout = if self.splice.is_some() { LAYOUT_WITH_SPLICE } else { LAYOUT };
+        bytes.push(layout + if self.fingerprint.is_some() { WITH_FINGERPRINT } else { 0 });
         bytes.extend(self.system.system_id.to_be_bytes());
         bytes.extend(self.system.timeline.to_be_bytes());
         bytes.extend(self.position.lsn.as_u64().to_be_bytes());
         bytes.extend(self.position.ordinal.to_be_bytes());
+        bytes.extend(self.fingerprint.iter().flat_map(|Fingerprint(hash)| hash.to_be_bytes()));
         if let Some(splice) = &self.splice {
             bytes.extend(splice.until.as_u64().to_be_bytes());
             bytes.extend(splice.visibility.xmax().to_be_bytes());
@@ -128,7 +134,14 @@ impl FromStr for Cursor {
         let timeline = u32::from_be_bytes(timeline);
         let (lsn, rest) = take(rest)?;
         let (ordinal, rest) = take(rest)?;
-        let splice = match (*layout, rest) {
+        let (layout, fingerprint, rest) = match layout.checked_sub(WITH_FINGERPRINT) {
+            Some(layout @ (LAYOUT | LAYOUT_WITH_SPLICE)) => {
+                let (hash, rest) = take(rest)?;
+                (layout, Some(Fingerprint(u64::from_be_bytes(hash))), rest)
+            }
+            _ => (*layout, None, rest),
+        };
+        let splice = match (layout, rest) {
             (LAYOUT, []) => None,
             (LAYOUT_WITH_SPLICE, rest) => Some(Arc::new(splice(timeline, rest)?)),
             _ => return Err(ParseCursorError),
@@ -137,6 +150,7 @@ impl FromStr for Cursor {
             system: FeedSystem { system_id: u64::from_be_bytes(system_id), timeline },
             position: Position { lsn: Lsn::new(u64::from_be_bytes(lsn)), ordinal: u64::from_be_bytes(ordinal) },
             splice,
+            fingerprint,
         })
     }
 }
@@ -166,8 +180,10 @@ mod tests {
     proptest! {
         #[test]
         fn comes_back_as_it_went(
-            system_id: u64, timeline: u32, lsn: u64, ordinal: u64,
-            splice in prop::option::of((any::<u64>(), (1_u64 << 33)..(1 << 50), prop::collection::vec(1..1_u64 << 31, 0..9))),
+            system_id: u64, timeline: u32, lsn: u64, ordinal: u64, fingerprint: Option<u64>,
+            splice in prop::option::of(
+                (any::<u64>(), (1_u64 << 33)..(1 << 50), prop::collection::vec(1..1_u64 << 31, 0..9)),
+            ),
         ) {
             let splice = splice.map(|(until, xmax, behind)| {
                 let visibility = Visibility::new(xmax, behind.into_iter().map(|behind| xmax - behind));
@@ -177,12 +193,13 @@ mod tests {
                 system: FeedSystem { system_id, timeline },
                 position: Position { lsn: Lsn::new(lsn), ordinal },
                 splice,
+                fingerprint: fingerprint.map(Fingerprint),
             };
             prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
 
         #[test]
-        fn any_bytes_are_a_cursor_or_an_error(layout in 0_u8..4, rest in prop::collection::vec(any::<u8>(), 20..80)) {
+        fn any_bytes_are_a_cursor_or_an_error(layout in 0_u8..6, rest in prop::collection::vec(any::<u8>(), 20..80)) {
             let text = BASE64URL_NOPAD.encode(&[vec![layout], rest].concat());
             if let Ok(cursor) = text.parse::<Cursor>() {
                 prop_assert_eq!(cursor.to_string(), text);
@@ -199,7 +216,7 @@ mod tests {
 
     #[test]
     fn another_layout_is_refused() {
-        let text = BASE64URL_NOPAD.encode(&[3; LENGTH]);
+        let text = BASE64URL_NOPAD.encode(&[5; LENGTH]);
         assert_eq!(text.parse::<Cursor>(), Err(ParseCursorError));
     }
 
@@ -213,6 +230,7 @@ mod tests {
                 until: Lsn::ZERO,
                 timeline: 1,
             })),
+            fingerprint: Some(Fingerprint(7)),
         };
         let json = |count| {
             let mut out = Vec::new();
@@ -221,7 +239,7 @@ mod tests {
         };
         assert_eq!((json(1024), json(1025)), (format!("\"{}\"", with(1024)), "null".to_owned()));
         assert_eq!(with(1024).to_string().parse(), Ok(with(1024)));
-        assert_eq!(with(1027).to_string().parse::<Cursor>(), Err(ParseCursorError));
+        assert_eq!(with(1029).to_string().parse::<Cursor>(), Err(ParseCursorError));
     }
 
     #[test]

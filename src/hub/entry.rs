@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::change::json::{MalformedValue, Shown, write_timestamp};
+use crate::change::json::{MalformedValue, write_timestamp};
 use crate::change::{Change, OldRow, Operation, Relation, Row, TransactionHeader};
-use crate::routing::{RouteId, Topic};
+use crate::routing::{RouteId, Sources, Topic};
 
+use super::judge::Seen;
 use super::said::Said;
 use super::shape::Shape;
 use super::table::Table;
@@ -19,7 +20,7 @@ use super::{Cursor, Position, Publication};
 /// What an entry costs when it is empty: itself, and its buffer's bookkeeping.
 const ENTRY_OVERHEAD: usize = size_of::<Entry>() + 64;
 /// What a batch costs beside its deliveries: itself, and its reference in the index.
-const BATCH_OVERHEAD: usize = size_of::<Batch>() + size_of::<BatchRef>();
+pub(super) const BATCH_OVERHEAD: usize = size_of::<Batch>() + size_of::<BatchRef>();
 
 /// A change that some topic gets.
 #[derive(Debug)]
@@ -33,8 +34,16 @@ pub(super) struct Logged {
 pub(super) struct Delivery {
     /// Its place in [`Entry::changes`].
     pub(super) change: usize,
-    pub(super) route: RouteId,
-    pub(super) shown: Shown,
+    /// The routes that have the row in the topic before it, and after it: at least one side has one.
+    pub(super) before: Sources,
+    pub(super) after: Sources,
+}
+
+impl Delivery {
+    /// A truncate, which is nobody's row.
+    pub(super) const fn of_truncate(change: usize, route: RouteId) -> Self {
+        Self { change, before: Sources::open(route), after: Sources::open(route) }
+    }
 }
 
 /// What one topic gets of an entry, in one message.
@@ -63,6 +72,11 @@ pub(super) struct Kept {
 }
 
 impl Batch {
+    /// One of several messages of its transaction.
+    pub(super) const fn is_part(&self) -> bool {
+        self.part > 0 || self.more
+    }
+
     /// The batch without what a reader at `ordinal` has.
     pub(super) fn after(&self, ordinal: u64, changes: &[Logged]) -> Self {
         let is_new =
@@ -107,8 +121,8 @@ impl Entry {
         Self { header, changes: Vec::new(), batches: Vec::new(), span, last, arrived, size: ENTRY_OVERHEAD }
     }
 
-    /// Makes it as small as it can be, and counts what it takes. Rows move into one buffer of the entry's own: a slice of
-    /// the replication connection's read buffer would hold all of that buffer, however little of it the log keeps.
+    /// Makes it as small as it can be, and counts what it takes. Rows move into one buffer of the entry's own: a slice
+    /// of the replication connection's read buffer would hold all of that buffer, however little of it the log keeps.
     pub(super) fn settle(&mut self) {
         self.changes.shrink_to_fit();
         self.batches.shrink_to_fit();
@@ -132,32 +146,25 @@ impl Entry {
         self.size += self.batches.len() * BATCH_OVERHEAD + deliveries * size_of::<Delivery>();
     }
 
-    /// A message's payload: `{"cursor", "commit_timestamp", "xid", ["part", "more",] "updates"}`; none where the shape
-    /// shows nothing of it and no part is owed.
+    /// A message's payload, of what a shape is shown of a batch:
+    /// `{"cursor", "commit_timestamp", "xid", ["part", "more",] "updates"}`.
     ///
     /// A value that its type does not write is named in `omitted`, and in `malformed` for the operator.
     pub(super) fn encode(
         &self,
         batch: &Batch,
+        seen: &[Seen],
         shape: &mut Shape,
         cursor: &Cursor,
         malformed: &mut Vec<Malformed>,
-    ) -> Option<Bytes> {
-        let shown = |delivery: &&Delivery| {
-            self.changes.get(delivery.change).is_some_and(|logged| shape.shows(logged, **delivery))
-        };
-        let deliveries: Vec<Delivery> = batch.deliveries.iter().filter(shown).copied().collect();
-        let is_part = batch.part > 0 || batch.more;
-        if deliveries.is_empty() && !is_part {
-            return None;
-        }
+    ) -> Bytes {
         let mut out = Vec::with_capacity(PAYLOAD_SIZE_GUESS);
         out.extend_from_slice(b"{\"cursor\":");
         cursor.write_json(&mut out);
         out.extend_from_slice(b",\"commit_timestamp\":");
         write_timestamp(&mut out, self.header.commit_timestamp);
         out.extend_from_slice(format!(",\"xid\":{}", self.header.xid).as_bytes());
-        if is_part {
+        if batch.is_part() {
             out.extend_from_slice(format!(",\"part\":{}", batch.part).as_bytes());
         }
         if batch.more {
@@ -165,23 +172,22 @@ impl Entry {
         }
         out.extend_from_slice(b",\"updates\":[");
         let before_updates = out.len();
-        for delivery in &deliveries {
+        for seen in seen {
             if out.len() > before_updates {
                 out.push(b',');
             }
-            self.encode_update(&mut out, shape, *delivery, malformed);
+            self.encode_update(&mut out, shape, *seen, malformed);
         }
         out.extend_from_slice(b"]}");
-        Some(Bytes::from(out))
+        Bytes::from(out)
     }
 
-    fn encode_update(&self, out: &mut Vec<u8>, shape: &mut Shape, delivery: Delivery, malformed: &mut Vec<Malformed>) {
-        let logged = self.changes.get(delivery.change);
-        let encoder =
-            logged.and_then(|logged| shape.encoder(&logged.table, delivery.route).map(|encoder| (logged, encoder)));
-        debug_assert!(encoder.is_some(), "a delivery names a change and a route of its own entry");
-        if let Some((logged, encoder)) = encoder {
-            let values = encoder.encode(out, &logged.change.operation, delivery.shown);
+    fn encode_update(&self, out: &mut Vec<u8>, shape: &mut Shape, seen: Seen, malformed: &mut Vec<Malformed>) {
+        let logged = self.changes.get(seen.change);
+        let encoders = logged.and_then(|logged| Some((logged, shape.encoders(&logged.table, seen)?)));
+        debug_assert!(encoders.is_some(), "what is seen is a change and a route of its own entry");
+        if let Some((logged, (before, after))) = encoders {
+            let values = after.encode_between(out, &logged.change.operation, seen.shown, before);
             let relation = || Arc::clone(&logged.table.relation);
             malformed.extend(values.into_iter().map(|value| Malformed { relation: relation(), value }));
         }

@@ -13,9 +13,11 @@ use super::cursor::Lineage;
 use super::encodings::{Encodings, entries_max};
 use super::entry::{Batch, Entry, Kept, Malformed};
 use super::evicted::Evicted;
+use super::judge::{Seen, Trouble};
 use super::shape::Shape;
+use super::statistics::LogStatistics;
 use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
-use super::{Cursor, Position, Publication, Splice};
+use super::{Cursor, Fingerprint, Position, Publication, Splice};
 
 /// How much the log keeps; what is older can no longer be resumed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +97,11 @@ impl Log {
         }
     }
 
+    pub(super) fn statistics(&self, now: Duration) -> LogStatistics {
+        let span = self.entries.front().map_or(Duration::ZERO, |front| now.saturating_sub(front.arrived));
+        LogStatistics { entries: self.entries.len(), bytes: self.size(), span }
+    }
+
     /// Bytes of memory, about.
     pub(super) const fn size(&self) -> usize {
         self.transactions_size() + self.encodings.size()
@@ -127,6 +134,14 @@ impl Log {
     pub(super) fn push(&mut self, entry: Entry) {
         self.size += entry.size;
         self.entries.push_back(entry);
+    }
+
+    /// An entry that is in the log already has grown.
+    pub(super) fn grow(&mut self, number: u64, bytes: usize) {
+        if let Some(entry) = self.entry_mut(number) {
+            entry.size += bytes;
+            self.size += bytes;
+        }
     }
 
     /// Nothing that commits before `position` is still to come.
@@ -208,6 +223,14 @@ impl Log {
         within && !hole
     }
 
+    /// Whether a transaction that is in the log to its end has no such change: nobody was given that position.
+    pub(super) fn is_beyond(&self, position: Position) -> bool {
+        let until = self.entries.partition_point(|entry| entry.header.commit_lsn <= position.lsn);
+        let latest = until.checked_sub(1).and_then(|index| self.entries.get(index));
+        let same = latest.filter(|entry| entry.last && entry.header.commit_lsn == position.lsn);
+        same.is_some_and(|entry| position.ordinal > entry.span.end.ordinal)
+    }
+
     /// Where someone who has the rows that a snapshot saw goes on: just before the first transaction that it did not
     /// see. None where the log has let go of such a transaction.
     pub(super) fn unseen_from(&self, visibility: &Visibility) -> Option<Position> {
@@ -216,8 +239,8 @@ impl Log {
         self.evicted.all_seen(visibility).then_some(from)
     }
 
-    /// What a shape's topic got after a position: about `budget` bytes of payload at a time. With a `splice`, without
-    /// what its snapshot saw.
+    /// What a shape's topic got after a position: about `budget` bytes of payload at a time, and as much as can be looked
+    /// at meanwhile. With a `splice`, without what its snapshot saw.
     pub(super) fn read(
         &mut self,
         shape: &mut Shape,
@@ -229,27 +252,90 @@ impl Log {
         if !self.can_resume(after, &state.routes) {
             return (Vec::new(), Stretch::Lost);
         }
-        let (mut publications, mut bytes) = (Vec::new(), 0);
+        let mut reading = Reading { after, splice, publications: Vec::new(), bytes: 0, looks: 0 };
         for index in self.first_after(state, after).. {
             // Looked up one by one: who is far behind takes few of many at a time.
             let Some(reference) = self.batch_of(&shape.topic, index) else { break };
-            if splice.is_some_and(|splice| self.is_seen(reference, &splice.visibility)) {
-                continue;
+            match self.read_batch(index, reference, shape, &mut reading) {
+                Ok(()) => {}
+                // Whatever it is: who comes again with this position would meet it again.
+                Err(Trouble::Unknown | Trouble::Ended(_)) => return (reading.publications, Stretch::Lost),
             }
-            let publication = if self.is_within(reference, after) {
-                self.rest_of(reference, shape, after, splice)
-            } else {
-                self.publication(reference, shape, splice, Keep::InLog)
-            };
-            let Some(publication) = publication else { continue };
-            bytes += publication.payload.len();
-            let position = publication.position;
-            publications.push(publication);
-            if bytes >= budget {
-                return (publications, Stretch::Full(position));
+            if reading.bytes >= budget || reading.looks >= LOOKS_MAX {
+                let end = self.batch(reference).map_or(after, |(_, batch)| batch.span.end);
+                return (reading.publications, Stretch::Full(end));
             }
         }
-        (publications, Stretch::ToHead)
+        (reading.publications, Stretch::ToHead)
+    }
+
+    /// Adds what a shape is shown of one of its topic's batches, unless the reader has that already.
+    fn read_batch(
+        &mut self,
+        index: usize,
+        at: BatchRef,
+        shape: &mut Shape,
+        reading: &mut Reading<'_>,
+    ) -> Result<(), Trouble> {
+        let Some((entry, batch)) = self.batch(at) else { return Ok(()) };
+        reading.looks += 1 + batch.deliveries.len();
+        if reading.splice.is_some_and(|splice| splice.visibility.sees(entry.header.xid)) {
+            return Ok(());
+        }
+        if let Some(said) = self.said(at, shape, reading.splice) {
+            reading.add(said);
+            return Ok(());
+        }
+        // A reader may have part of it: transactions were cut elsewhere when it got that, by a gateway with other limits
+        // or other routes.
+        let is_within = batch.span.start < reading.after && reading.after.lsn == entry.header.commit_lsn;
+        let rest = is_within.then(|| batch.after(reading.after.ordinal, &entry.changes));
+        if let (None, Some(known)) = (&rest, self.encoded(batch, shape, reading.splice)) {
+            reading.add(Arc::clone(known));
+            return Ok(());
+        }
+        let of = rest.as_ref().unwrap_or(batch);
+        let seen = shape.see(entry, of.deliveries.iter())?;
+        let is_owed = seen.is_empty() && of.is_part() && !of.more && self.is_owed(index, at, shape, reading);
+        if seen.is_empty() && !shape.wants_empty(of, is_owed) {
+            return Ok(());
+        }
+        let publication = match &rest {
+            Some(rest) => {
+                let (publication, mut malformed) = self.encode(entry, rest, shape, &seen, reading.splice, Keep::No);
+                self.malformed.append(&mut malformed);
+                Some(publication)
+            }
+            None => self.publication(at, shape, &seen, reading.splice, Keep::InLog),
+        };
+        publication.into_iter().for_each(|publication| reading.add(publication));
+        Ok(())
+    }
+
+    /// Whether a reader has got a part of a transaction with whose last batch it has nothing to do: this one, the topic's
+    /// batch number `index`.
+    fn is_owed(&self, index: usize, at: BatchRef, shape: &mut Shape, reading: &Reading<'_>) -> bool {
+        let lsn = self.entry(at.entry).map(|entry| entry.header.commit_lsn);
+        if reading.publications.last().is_some_and(|latest| Some(latest.position.lsn) == lsn) {
+            return true;
+        }
+        if Some(reading.after.lsn) != lsn || reading.after.ordinal == 0 {
+            return false;
+        }
+        // It has read on from within the transaction; it may have been shown what the log has let go of.
+        let mut part = self.batch(at).map_or(0, |(_, batch)| batch.part);
+        let mut before = index;
+        while part > 0 {
+            let Some(previous) = before.checked_sub(1) else { return true };
+            let Some(reference) = self.batch_of(&shape.topic, previous) else { return true };
+            let Some((entry, batch)) = self.batch(reference) else { return true };
+            if !shape.see(entry, batch.deliveries.iter()).is_ok_and(|seen| seen.is_empty()) {
+                return true;
+            }
+            // What is said between the rows is no part of them.
+            (before, part) = (previous, if batch.said.is_none() { batch.part } else { part });
+        }
+        false
     }
 
     fn batch_of(&self, topic: &Topic, index: usize) -> Option<BatchRef> {
@@ -265,72 +351,83 @@ impl Log {
         state.batches.partition_point(ends_before)
     }
 
-    /// Whether a reader has part of a batch: transactions were cut elsewhere when it got that, by a gateway with other
-    /// limits or other routes.
-    fn is_within(&self, at: BatchRef, after: Position) -> bool {
-        let Some(entry) = self.entry(at.entry) else { return false };
-        let begins_before = entry.batches.get(at.batch).is_some_and(|batch| batch.span.start < after);
-        begins_before && after.lsn == entry.header.commit_lsn
+    pub(super) fn batch(&self, at: BatchRef) -> Option<(&Entry, &Batch)> {
+        let entry = self.entry(at.entry)?;
+        Some((entry, entry.batches.get(at.batch)?))
     }
 
-    /// What is left of such a batch.
-    fn rest_of(
-        &mut self,
+    /// What a shape is shown of a batch: of all of it, or of the deliveries at these places.
+    pub(super) fn see(
+        &self,
         at: BatchRef,
         shape: &mut Shape,
-        after: Position,
-        splice: Option<&Arc<Splice>>,
-    ) -> Option<Arc<Publication>> {
-        let entry = self.entries.get(self.place(at.entry)?)?;
-        if let Some(said) = self.said(at, shape, splice) {
-            return Some(said);
+        deliveries: Option<&[usize]>,
+    ) -> Result<Vec<Seen>, Trouble> {
+        let Some((entry, batch)) = self.batch(at) else { return Ok(Vec::new()) };
+        match deliveries {
+            Some(places) => shape.see(entry, places.iter().filter_map(|place| batch.deliveries.get(*place))),
+            None => shape.see(entry, batch.deliveries.iter()),
         }
-        let rest = entry.batches.get(at.batch)?.after(after.ordinal, &entry.changes);
-        let cursor = self.cursor(rest.span.end, splice);
-        let payload = entry.encode(&rest, shape, &cursor, &mut self.malformed)?;
-        let publication = Publication::new(shape.id, rest.topic, rest.event, rest.span, payload);
-        Some(Arc::new(publication.with_splice(cursor.splice)))
     }
 
-    /// A batch as a message, encoded unless it is at hand; none where the shape shows nothing of it.
+    /// A batch as it was encoded for a shape's readers before.
+    fn encoded<'b>(
+        &self,
+        batch: &'b Batch,
+        shape: &Shape,
+        splice: Option<&Arc<Splice>>,
+    ) -> Option<&'b Arc<Publication>> {
+        let cursor = self.cursor(batch.span.end, splice, None);
+        let kept = batch.publication.as_ref().map(|kept| &kept.publication);
+        kept.filter(|it| it.is_for(shape.id, cursor.splice.as_ref()))
+    }
+
+    /// What a shape is shown of a batch as a message.
     pub(super) fn publication(
         &mut self,
         at: BatchRef,
         shape: &mut Shape,
+        seen: &[Seen],
         splice: Option<&Arc<Splice>>,
         keep: Keep,
     ) -> Option<Arc<Publication>> {
-        if let Some(said) = self.said(at, shape, splice) {
-            return Some(said);
-        }
-        let end = self.entry(at.entry)?.batches.get(at.batch)?.span.end;
-        let cursor = self.cursor(end, splice);
-        let place = self.place(at.entry)?;
-        let entry = self.entries.get(place)?;
-        let batch = entry.batches.get(at.batch)?;
-        let kept = batch.publication.as_ref().map(|kept| &kept.publication);
-        if let Some(publication) = kept.filter(|it| it.is_for(shape.id, cursor.splice.as_ref())) {
-            return Some(Arc::clone(publication));
-        }
-        let mut payload = entry.encode(batch, shape, &cursor, &mut self.malformed)?;
-        if keep == Keep::InLog {
-            // Without the room to grow that it was encoded in.
-            payload = Bytes::copy_from_slice(&payload);
-        }
-        let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
-        let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
-        let publication = Arc::new(publication.with_splice(cursor.splice));
+        let (entry, batch) = self.batch(at)?;
+        let (publication, mut malformed) = self.encode(entry, batch, shape, seen, splice, keep);
+        self.malformed.append(&mut malformed);
         if keep == Keep::InLog {
             self.keep(at, &publication);
         }
         Some(publication)
     }
 
+    fn encode(
+        &self,
+        entry: &Entry,
+        batch: &Batch,
+        shape: &mut Shape,
+        seen: &[Seen],
+        splice: Option<&Arc<Splice>>,
+        keep: Keep,
+    ) -> (Arc<Publication>, Vec<Malformed>) {
+        let cursor = self.cursor(batch.span.end, splice, shape.fingerprint);
+        let mut malformed = Vec::new();
+        let mut payload = entry.encode(batch, seen, shape, &cursor, &mut malformed);
+        if keep == Keep::InLog {
+            // Without the room to grow that it was encoded in.
+            payload = Bytes::copy_from_slice(&payload);
+        }
+        let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
+        let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
+        let publication = publication.committed_at(entry.header.commit_timestamp);
+        (Arc::new(publication.with_splice(cursor.splice)), malformed)
+    }
+
     /// A batch that shows no rows, as a message: every shape is sent it.
-    fn said(&self, at: BatchRef, shape: &Shape, splice: Option<&Arc<Splice>>) -> Option<Arc<Publication>> {
-        let batch = self.entry(at.entry)?.batches.get(at.batch)?;
-        let said = batch.said.as_ref()?;
-        Some(Arc::new(said.publication(batch, shape.id, self.cursor(batch.span.end, splice))))
+    pub(super) fn said(&self, at: BatchRef, shape: &Shape, splice: Option<&Arc<Splice>>) -> Option<Arc<Publication>> {
+        let (entry, batch) = self.batch(at)?;
+        let cursor = self.cursor(batch.span.end, splice, shape.fingerprint);
+        let publication = batch.said.as_ref()?.publication(batch, shape.id, cursor);
+        Some(Arc::new(publication.committed_at(entry.header.commit_timestamp)))
     }
 
     /// Keeps a batch's encoding, in place of another shape's.
@@ -359,13 +456,36 @@ impl Log {
     }
 
     /// A reader's cursor at a position: what a snapshot saw is told until the feed has passed it.
-    pub(super) fn cursor(&self, position: Position, splice: Option<&Arc<Splice>>) -> Cursor {
+    pub(super) fn cursor(
+        &self,
+        position: Position,
+        splice: Option<&Arc<Splice>>,
+        fingerprint: Option<Fingerprint>,
+    ) -> Cursor {
         let splice = splice.filter(|splice| !splice.is_over(position)).map(Arc::clone);
-        Cursor { system: self.lineage.system, position, splice }
+        Cursor { system: self.lineage.system, position, splice, fingerprint }
     }
+}
 
-    fn is_seen(&self, at: BatchRef, visibility: &Visibility) -> bool {
-        self.entry(at.entry).is_some_and(|entry| visibility.sees(entry.header.xid))
+/// How many changes one read looks at, whether or not its reader is shown them: everyone else waits meanwhile, some
+/// milliseconds at most.
+const LOOKS_MAX: usize = 20_000;
+
+/// A read under way.
+struct Reading<'a> {
+    /// Where it began.
+    after: Position,
+    splice: Option<&'a Arc<Splice>>,
+    publications: Vec<Arc<Publication>>,
+    /// Of their payloads.
+    bytes: usize,
+    looks: usize,
+}
+
+impl Reading<'_> {
+    fn add(&mut self, publication: Arc<Publication>) {
+        self.bytes += publication.payload.len();
+        self.publications.push(publication);
     }
 }
 
@@ -375,7 +495,7 @@ pub(super) enum Stretch {
     ToHead,
     /// There is more after this than the budget allows.
     Full(Position),
-    /// The log no longer has the position.
+    /// The log no longer has the position, or what comes next can't be shown to the shape.
     Lost,
 }
 

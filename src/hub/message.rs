@@ -7,11 +7,10 @@ use bytes::Bytes;
 use crate::change::Committed;
 use crate::routing::{ChannelSpec, Claims};
 
-use super::broadcast::{Announce, Broadcast};
+use super::broadcast::{Broadcast, Saying};
 use super::channel::Introduction;
-use super::shape::View;
 use super::snapshot::{SnapshotFailure, SnapshotId};
-use super::{Position, Publication, ShapeId, Splice};
+use super::{Position, Publication, ShapeId, Splice, View};
 
 /// A shard's number, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,7 +72,7 @@ pub enum Command {
     /// The current rows for a subscriber, whatever it was reading. Answered like a read.
     Fetch { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32 },
     /// Told to everyone on the topic by [`ToShard::Broadcast`]; not answered.
-    Broadcast(Box<Announce>),
+    Broadcast(Box<Saying>),
     /// A subscriber says something else of itself where its topic has presence: the entries of a JSON object, without
     /// the braces. Not answered.
     UpdatePresence { shard: ShardId, join: JoinToken, meta: Bytes },
@@ -106,6 +105,10 @@ pub enum Refusal {
     Unauthorized,
     /// The view asks for a column that no route of the topic lets out.
     UnknownColumn(String),
+    /// The view's filter does not fit a table that feeds the topic; says nothing of any row.
+    InvalidFilter { message: String },
+    /// A claim can't be cast to what a rule compares it with, or a rule can't be evaluated; says nothing of any row.
+    InvalidClaim { message: String },
     /// A cursor was given from which the log can't go on.
     ResyncRequired,
     /// The feed has not begun yet, so that nothing is known of the tables.
@@ -167,10 +170,18 @@ pub enum ToShard {
     Position {
         join: JoinToken,
         number: u32,
+        /// A JSON string.
         cursor: String,
+        /// So has this one, though it is not live.
+        complete: bool,
     },
     /// The shape's feed has a hole here: its subscribers must begin afresh.
     Reset {
         shape: ShapeId,
+    },
+    /// The shape goes no further, for a reason that its subscribers share. The hub has forgotten it already.
+    Failed {
+        shape: ShapeId,
+        refusal: Refusal,
     },
 }

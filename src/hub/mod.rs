@@ -11,6 +11,7 @@
 //! What clients say to one another ([`Broadcast`], presence) goes the same way but is not in the log: [`Channels`].
 
 mod append;
+mod audience;
 mod awaiting;
 mod broadcast;
 mod channel;
@@ -18,6 +19,8 @@ mod cursor;
 mod encodings;
 mod entry;
 mod evicted;
+mod judge;
+mod live;
 mod log;
 mod message;
 mod presence;
@@ -26,16 +29,19 @@ mod published;
 mod reading;
 mod said;
 mod shape;
+mod sight;
 mod snapshot;
 mod splice;
 mod state;
+mod statistics;
+mod subscribe;
 mod table;
 pub mod task;
 #[cfg(test)]
 mod tests;
 mod topics;
 
-pub use broadcast::{Announce, Broadcast, Content, Member};
+pub use broadcast::{Broadcast, Content, Member, Saying};
 pub use channel::{Channels, Introduction};
 pub use cursor::{Cursor, ParseCursorError, Position};
 pub use entry::Malformed;
@@ -44,9 +50,11 @@ pub use message::{
     After, Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribe, Subscribed, ToShard,
 };
 pub use publication::{ENCODINGS, Form, Publication};
-pub use shape::{ShapeId, View};
+pub use shape::ShapeId;
+pub use sight::{Fingerprint, View};
 pub use snapshot::{
     LEAD_PARTS, SnapshotCommand, SnapshotEvent, SnapshotFailure, SnapshotId, SnapshotPart, SnapshotRequest,
 };
 pub use splice::Splice;
 pub use state::{Hub, HubLimits};
+pub use statistics::{Counters, InspectedTopic, Inspection, LogStatistics, RouteCounts, Statistics};

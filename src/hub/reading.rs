@@ -42,6 +42,11 @@ struct Splicing {
 }
 
 impl Readers {
+    /// What the snapshot of a reader gave that waits at the log's head for the feed to pass it.
+    pub(super) fn at_head(&self, reader: Reader) -> Option<&Arc<Splice>> {
+        self.splicing.iter().find(|splicing| splicing.question.reader == reader).map(|splicing| &splicing.splice)
+    }
+
     pub(super) fn drop_shape(&mut self, shape: ShapeId) {
         self.snapshots.drop_shape(shape);
         self.awaiting.drop_shape(shape);
@@ -74,7 +79,7 @@ impl Hub {
             log.evicted.forget_seen(&visibility);
         }
         let splice = Arc::new(Splice { visibility, until, timeline: log.lineage.system.timeline });
-        let cursor = log.cursor(from, Some(&splice));
+        let cursor = log.cursor(from, Some(&splice), None);
         snapshots.push(id, last, Some((&cursor, After::Splice(from, splice))))
     }
 
@@ -102,10 +107,15 @@ impl Hub {
     pub(super) fn fetch(&mut self, question: Question) {
         let Question { reader, number, shape } = question;
         self.forget_reader(reader);
-        let known = self.shapes.get(&shape);
-        let id = known.and_then(|shape| self.readers.snapshots.join(shape, reader));
-        let outcome = id.map_or(ReadOutcome::Lost, |id| ReadOutcome::More(After::Snapshot(id)));
+        let outcome = self.join_snapshot(shape, reader);
+        let outcome = outcome.map_or(ReadOutcome::Lost, |id| ReadOutcome::More(After::Snapshot(id)));
         self.tell_one(Answer { reader, number, publications: Vec::new(), outcome });
+    }
+
+    /// The snapshot that a shape's subscriber reads; none where too many wait.
+    pub(super) fn join_snapshot(&mut self, shape: ShapeId, reader: Reader) -> Option<SnapshotId> {
+        let shape = self.shapes.get(&shape)?;
+        self.readers.snapshots.join(shape, reader)
     }
 
     /// The log after a snapshot, without what that saw; who is at the head before all of it came waits there.

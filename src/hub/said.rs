@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::change::{Broadcast, BroadcastPayload};
 
-use super::broadcast::{Announce, Content};
+use super::broadcast::{Content, Saying};
 use super::entry::Batch;
 use super::publication::Form;
 use super::{Cursor, Hub, Publication, ShapeId};
@@ -57,11 +57,12 @@ const fn form(payload: &BroadcastPayload) -> Form {
 
 impl Hub {
     /// To those who listen now, as a client's broadcast: it is not in the log.
-    pub(super) fn say(&mut self, broadcast: Broadcast) {
+    pub(super) fn say_now(&mut self, broadcast: Broadcast) {
         let content = match broadcast.payload {
             BroadcastPayload::Json(json) => Content::Json(json),
             BroadcastPayload::Binary(data) => Content::Binary(data),
         };
-        self.announce(Announce { topic: broadcast.topic, event: broadcast.event, content, except: None });
+        self.counters.said_by_sql += 1;
+        self.say(Saying { topic: broadcast.topic, event: broadcast.event, content, except: None });
     }
 }

@@ -11,11 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::change::{Lsn, Visibility};
-use crate::routing::Topic;
+use crate::routing::{Expression, Filter, RouteId, RouteTable, Topic};
 
 use super::message::{After, JoinToken, ReadOutcome, ShardId};
 use super::shape::Shape;
-use super::{Cursor, Position, Publication, ShapeId};
+use super::sight::Sight;
+use super::{Cursor, Fingerprint, Position, Publication, ShapeId};
 
 /// Parts that wait for their slowest reader: enough for the reading of rows and the sending to overlap.
 pub const LEAD_PARTS: usize = 4;
@@ -33,16 +34,37 @@ const STALL_MAX: Duration = Duration::from_secs(30);
 pub struct SnapshotId(pub u64);
 
 /// Which rows, and what of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SnapshotRequest {
     pub id: SnapshotId,
     pub topic: Topic,
+    /// Those that feed the topic are among them.
+    pub routes: Arc<RouteTable>,
     /// Of the routes' columns; `None` for all.
     pub columns: Option<Box<[String]>>,
+    /// Of which rows must be true what.
+    pub filter: Option<Filter>,
+    /// What routes' `where` says with claims: with their values.
+    pub rules: Box<[(RouteId, Expression)]>,
+}
+
+impl SnapshotRequest {
+    fn new(shape: &Shape, routes: &Arc<RouteTable>, id: SnapshotId) -> Self {
+        let Sight { view, routes: sight } = &*shape.sight;
+        let rules = sight.iter().filter_map(|(route, rule)| Some((*route, rule.clone()?)));
+        Self {
+            id,
+            topic: shape.topic.clone(),
+            routes: Arc::clone(routes),
+            columns: view.columns.clone(),
+            filter: view.filter.clone(),
+            rules: rules.collect(),
+        }
+    }
 }
 
 /// What the hub asks of those who read the rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SnapshotCommand {
     /// Read the topic's rows, and send up to [`LEAD_PARTS`] parts.
     Begin(SnapshotRequest),
@@ -107,6 +129,8 @@ pub(super) struct Answer {
 
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
+    /// By which rows are selected.
+    pub(super) routes: Arc<RouteTable>,
     by_id: BTreeMap<SnapshotId, Snapshot>,
     by_reader: HashMap<Reader, SnapshotId>,
     /// The newest of each shape: who asks before it has ended shares it.
@@ -121,7 +145,9 @@ pub(super) struct Snapshots {
 struct Snapshot {
     shape: ShapeId,
     topic: Topic,
-    columns: Option<Box<[String]>>,
+    fingerprint: Option<Fingerprint>,
+    /// Until it is its turn.
+    request: Option<SnapshotRequest>,
     open: bool,
     /// Those that somebody has not read yet.
     parts: VecDeque<Arc<Publication>>,
@@ -261,7 +287,7 @@ impl Snapshots {
         }
         let id = SnapshotId(self.next);
         self.next += 1;
-        self.by_id.insert(id, Snapshot::new(shape));
+        self.by_id.insert(id, Snapshot::new(shape, SnapshotRequest::new(shape, &self.routes, id)));
         self.newest.insert(shape.id, id);
         self.waiting.push_back(id);
         self.open_next();
@@ -275,8 +301,7 @@ impl Snapshots {
             let Some(snapshot) = self.by_id.get_mut(&id) else { continue };
             snapshot.open = true;
             self.open += 1;
-            let (topic, columns) = (snapshot.topic.clone(), snapshot.columns.clone());
-            self.commands.push(SnapshotCommand::Begin(SnapshotRequest { id, topic, columns }));
+            self.commands.extend(snapshot.request.take().map(SnapshotCommand::Begin));
         }
     }
 
@@ -337,11 +362,12 @@ impl Snapshots {
 }
 
 impl Snapshot {
-    fn new(shape: &Shape) -> Self {
+    fn new(shape: &Shape, request: SnapshotRequest) -> Self {
         Self {
             shape: shape.id,
             topic: shape.topic.clone(),
-            columns: shape.view.columns.clone(),
+            fingerprint: shape.fingerprint,
+            request: Some(request),
             open: false,
             parts: VecDeque::new(),
             first: 0,
@@ -366,6 +392,7 @@ impl Snapshot {
         out.push(b'{');
         if let Some(cursor) = cursor {
             out.extend_from_slice(b"\"cursor\":");
+            let cursor = Cursor { fingerprint: self.fingerprint, ..cursor.clone() };
             cursor.write_json(&mut out);
             out.push(b',');
         }

@@ -4,30 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::change::{Acknowledgement, FeedEvent, Lsn, Relation, TransactionPart};
 use crate::routing::{PlanProblem, RouteId, RouteTable, Scratch, Topic};
 
-use super::append::{Tables, append, meet};
+use super::append::{Tables, append};
 use super::broadcast::Member;
 use super::channel::Channels;
 use super::cursor::Lineage;
 use super::entry::Malformed;
-use super::log::{Keep, Log};
+use super::live::Quiet;
+use super::log::Log;
 use super::reading::{Question, Readers};
 use super::shape::Shape;
 use super::snapshot::Reader;
-use super::topics::BatchRef;
-use super::{
-    After, Command, Cursor, LogLimits, Position, Publication, Refusal, ShapeId, ShardId, Subscribe, Subscribed,
-    ToShard, View,
-};
-
-/// The event by which subscribers of a quiet topic are told how far the feed has come.
-pub(super) const CURSOR_EVENT: &str = "cursor";
-/// They are told after this fraction of the window: three of these events can be missed.
-const QUIET_FRACTION: u32 = 4;
+use super::statistics::Counters;
+use super::{Command, LogLimits, Position, ShapeId, ShardId, ToShard};
 
 /// The hub's bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,26 +40,31 @@ pub struct Hub {
     pub(super) log: Option<Log>,
     /// In order, so that the same events always make the same messages in the same order.
     pub(super) shapes: BTreeMap<ShapeId, Shape>,
-    next_shape: u64,
+    pub(super) next_shape: u64,
+    /// When shapes are looked at for having been quiet.
+    pub(super) quiet: Quiet,
     /// The flush position seen at connect: the log has caught up once it has passed it.
     target: Lsn,
-    caught_up: bool,
+    pub(super) caught_up: bool,
     /// How many the feed has told of.
     losses: u64,
     pub(super) readers: Readers,
     pub(super) channels: Channels,
     /// Since the process began, as last told.
-    now: Duration,
+    pub(super) now: Duration,
     /// Routes with changes that could not be routed.
     holes: BTreeSet<RouteId>,
     /// Routes whose table the publication does not give.
     pub(super) unfed: BTreeSet<RouteId>,
-    outgoing: Vec<Vec<ToShard>>,
+    pub(super) outgoing: Vec<Vec<ToShard>>,
+    pub(super) counters: Counters,
 }
 
 impl Hub {
     #[must_use]
     pub fn new(routes: Arc<RouteTable>, shards: usize, limits: HubLimits) -> Self {
+        let mut readers = Readers::default();
+        readers.snapshots.routes = Arc::clone(&routes);
         Self {
             limits,
             tables: Tables::new(routes, limits.value),
@@ -76,15 +72,17 @@ impl Hub {
             log: None,
             shapes: BTreeMap::new(),
             next_shape: 0,
+            quiet: Quiet::default(),
             target: Lsn::ZERO,
             caught_up: false,
             losses: 0,
-            readers: Readers::default(),
+            readers,
             channels: Channels::new(Arc::default(), 0, 0),
             now: Duration::ZERO,
             holes: BTreeSet::new(),
             unfed: BTreeSet::new(),
             outgoing: vec![Vec::new(); shards],
+            counters: Counters::default(),
         }
     }
 
@@ -144,7 +142,9 @@ impl Hub {
 
     /// Values that were left out since the last call because their types don't write them, for the operator.
     pub fn take_malformed(&mut self) -> Vec<Malformed> {
-        self.log.as_mut().map(|log| std::mem::take(&mut log.malformed)).unwrap_or_default()
+        let malformed = self.log.as_mut().map(|log| std::mem::take(&mut log.malformed)).unwrap_or_default();
+        self.counters.malformed += malformed.len() as u64;
+        malformed
     }
 
     /// Takes what replication says, `now` after the process began.
@@ -155,7 +155,7 @@ impl Hub {
                 self.connected(Lineage { system, ancestry }, start, flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part),
-            FeedEvent::Broadcast(broadcast) => self.say(broadcast),
+            FeedEvent::Broadcast(broadcast) => self.say_now(broadcast),
             FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
@@ -202,8 +202,16 @@ impl Hub {
                 self.unsubscribe(shard, shape);
                 self.channels.leave(Member { shard, join });
             }
-            Command::Recheck { shard, join, claims, .. } => self.channels.identify(Member { shard, join }, &claims),
-            Command::Broadcast(announce) => self.announce(*announce),
+            Command::Recheck { shard, join, shape, claims } => {
+                if let Some(refusal) = self.recheck(shape, &claims) {
+                    self.tell(shard, ToShard::Ended { join, refusal });
+                }
+                self.channels.identify(Member { shard, join }, &claims);
+            }
+            Command::Broadcast(saying) => {
+                self.counters.said_by_clients += 1;
+                self.say(*saying);
+            }
             Command::UpdatePresence { shard, join, meta } => self.channels.update(Member { shard, join }, meta),
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);
@@ -242,13 +250,20 @@ impl Hub {
             return;
         };
         let (xid, end_lsn) = (part.header.xid, part.end_lsn);
+        self.counters.transactions += u64::from(end_lsn.is_some());
+        self.counters.changes += part.changes.len() as u64;
+        self.counters.said_by_sql += part.announcements.len() as u64;
         let appended = append(log, &mut self.tables, &mut self.scratch, part, self.now);
-        if let Some(entry) = appended.entry {
-            self.publish(entry);
+        for topic in &appended.widened {
+            self.reset_topic(topic);
         }
+        // First: a message of this entry has a cursor past the hole, from which whoever has seen it would be resumed.
         self.holes.extend(&appended.holes);
         for route in appended.holes {
             self.reset_topics_of(route);
+        }
+        if let Some(entry) = appended.entry {
+            self.publish(entry);
         }
         if let (Some(end), Some(log)) = (end_lsn, &mut self.log) {
             log.reached = log.reached.max(end);
@@ -259,116 +274,6 @@ impl Hub {
         }
     }
 
-    /// Encodes what has subscribers, once for each shape, and hands each shard one message for it.
-    fn publish(&mut self, number: u64) {
-        let Some(log) = &mut self.log else { return };
-        let batches = log.entry(number).map_or(0, |entry| entry.batches.len());
-        for batch in 0..batches {
-            let Some(topic) = log.entry(number).and_then(|entry| entry.batches.get(batch)).map(|batch| &batch.topic)
-            else {
-                continue;
-            };
-            let Some((_, state)) = log.topics.get(topic.as_str()) else { continue };
-            for id in state.shapes.clone() {
-                let Some(shape) = self.shapes.get_mut(&id) else { continue };
-                let at = BatchRef { entry: number, batch };
-                let Some(publication) = log.publication(at, shape, None, Keep::No) else { continue };
-                shape.told = (self.now, publication.position);
-                publish(&mut self.outgoing, shape, &publication);
-            }
-        }
-    }
-
-    /// A quiet topic's cursor must not grow old: it would fall out of the log while its subscribers are connected.
-    fn refresh_cursors(&mut self) {
-        let Some(log) = &self.log else { return };
-        for shape in self.shapes.values_mut() {
-            let (when, position) = shape.told;
-            let is_quiet = self.now.saturating_sub(when) >= self.limits.log.window / QUIET_FRACTION;
-            if !is_quiet || log.head <= position {
-                continue;
-            }
-            let cursor = log.cursor(log.head, None);
-            let payload = Bytes::from(format!(r#"{{"cursor":"{cursor}"}}"#));
-            let (topic, event) = (shape.topic.clone(), Arc::from(CURSOR_EVENT));
-            let publication = Arc::new(Publication::new(shape.id, topic, event, log.head..log.head, payload));
-            shape.told = (self.now, log.head);
-            publish(&mut self.outgoing, shape, &publication);
-        }
-    }
-
-    fn subscribe(&mut self, reader: Reader, request: Subscribe) -> Result<Subscribed, Refusal> {
-        let Subscribe { topic: name, claims, view, cursor, snapshot, introduction } = request;
-        // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
-        let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
-        let topic = Topic::parse(&name).map_err(|_| Refusal::UnmatchedTopic)?;
-        let known = log.topics.get(&name).map(|(_, state)| state.routes.clone());
-        // A topic that only a channel has may be fed by a table that has come since.
-        let known = known.filter(|routes| !routes.is_empty());
-        let routes = known.unwrap_or_else(|| self.tables.routes_for_topic(&name));
-        let fed = !routes.is_empty();
-        let grant = self.channels.grant(&topic, fed, &claims, introduction)?;
-        // Where no route feeds the topic there are no rows to begin with.
-        let snapshot = snapshot && fed;
-        // Changes of its table would not come, and nobody would know.
-        if routes.iter().any(|route| self.unfed.contains(route)) {
-            return Err(Refusal::NotReady);
-        }
-        self.tables.check_view(&routes, &view)?;
-        let resume = cursor.map(|text| resumable(log, &routes, &text)).transpose();
-        // The current rows are what a client needs whose cursor is too old.
-        let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
-        match log.topics.get_mut(&name) {
-            Some(state) => state.routes = routes,
-            None => meet(log, &self.tables, &topic, routes),
-        }
-        // The truncates that a new topic is given take room, too.
-        log.evict(self.now);
-        let cursor = match &resume {
-            Some(cursor) => Some(cursor.to_string()),
-            None => (!snapshot).then(|| log.cursor(log.head, None).to_string()),
-        };
-        let position = resume.as_ref().map_or(log.head, |cursor| cursor.position);
-        let shape = self.shape_of(&topic, view, position);
-        let resumed = resume.is_some();
-        let read_after = match resume {
-            Some(Cursor { position, splice: None, .. }) => Some(After::Log(position)),
-            Some(Cursor { position, splice: Some(splice), .. }) => Some(After::Splice(position, splice)),
-            None if snapshot => Some(self.begin_snapshot(shape, reader)?),
-            None => None,
-        };
-        if let Some(shape) = self.shapes.get_mut(&shape) {
-            shape.add(reader.shard);
-        }
-        let channel = grant.channel.clone();
-        self.channels.enter(Member { shard: reader.shard, join: reader.join }, &topic, shape, grant);
-        Ok(Subscribed { shape, cursor, resumed, read_after, fed, channel })
-    }
-
-    fn begin_snapshot(&mut self, shape: ShapeId, reader: Reader) -> Result<After, Refusal> {
-        let known = self.shapes.get(&shape);
-        if let Some(id) = known.and_then(|shape| self.readers.snapshots.join(shape, reader)) {
-            return Ok(After::Snapshot(id));
-        }
-        self.remove_if_empty(shape);
-        Err(Refusal::NotReady)
-    }
-
-    /// The topic's shape with this view, made if it has none.
-    fn shape_of(&mut self, topic: &Topic, view: View, position: Position) -> ShapeId {
-        let next = ShapeId(self.next_shape);
-        let state = self.log.as_mut().and_then(|log| log.topics.get_mut(topic.as_str()));
-        let Some(state) = state else { return next };
-        let has_view = |id: &&ShapeId| self.shapes.get(id).is_some_and(|shape| shape.view == view);
-        if let Some(known) = state.shapes.iter().find(has_view) {
-            return *known;
-        }
-        state.shapes.push(next);
-        self.next_shape += 1;
-        self.shapes.insert(next, Shape::new(next, topic.clone(), view, (self.now, position)));
-        next
-    }
-
     fn unsubscribe(&mut self, shard: ShardId, id: ShapeId) {
         if let Some(shape) = self.shapes.get_mut(&id) {
             shape.remove(shard);
@@ -376,7 +281,7 @@ impl Hub {
         }
     }
 
-    fn remove_if_empty(&mut self, id: ShapeId) {
+    pub(super) fn remove_if_empty(&mut self, id: ShapeId) {
         if self.shapes.get(&id).is_some_and(Shape::is_empty)
             && let Some(shape) = self.shapes.remove(&id)
         {
@@ -384,10 +289,10 @@ impl Hub {
         }
     }
 
-    fn forget_shape(&mut self, shape: &Shape) {
+    pub(super) fn forget_shape(&mut self, shape: &Shape) {
         let Some(log) = &mut self.log else { return };
         if let Some(state) = log.topics.get_mut(shape.topic.as_str()) {
-            state.shapes.retain(|id| *id != shape.id);
+            state.audience.remove(shape.id, &shape.sight);
         }
         log.topics.remove_if_idle(shape.topic.as_str());
     }
@@ -404,22 +309,15 @@ impl Hub {
 
     pub(super) fn reset_topics_of(&mut self, route: RouteId) {
         let Some(log) = &self.log else { return };
-        let shapes = |topic: &Topic| log.topics.get(topic.as_str()).map(|(_, state)| state.shapes.clone());
-        for id in log.topics.of_route(route).filter_map(shapes).flatten().collect::<Vec<_>>() {
-            self.reset(id);
+        for topic in log.topics.of_route(route).cloned().collect::<Vec<_>>() {
+            self.reset_topic(&topic);
         }
     }
 
-    fn reset(&mut self, id: ShapeId) {
-        let Some(shape) = self.shapes.remove(&id) else { return };
-        self.readers.drop_shape(id);
-        self.channels.reset(id);
-        for shard in shape.shards() {
-            if let Some(outgoing) = self.outgoing.get_mut(shard.0) {
-                outgoing.push(ToShard::Reset { shape: id });
-            }
-        }
-        self.forget_shape(&shape);
+    pub(super) fn reset_topic(&mut self, topic: &Topic) {
+        let state = self.log.as_ref().and_then(|log| log.topics.get(topic.as_str()));
+        let shapes = state.map(|(_, state)| state.audience.shapes()).unwrap_or_default();
+        shapes.into_iter().for_each(|id| self.reset(id));
     }
 
     pub(super) fn tell(&mut self, shard: ShardId, message: ToShard) {
@@ -427,18 +325,4 @@ impl Hub {
             outgoing.push(message);
         }
     }
-}
-
-fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publication>) {
-    for shard in shape.shards() {
-        if let Some(outgoing) = outgoing.get_mut(shard.0) {
-            outgoing.push(ToShard::Publish(Arc::clone(publication)));
-        }
-    }
-}
-
-fn resumable(log: &Log, routes: &[RouteId], text: &str) -> Result<Cursor, Refusal> {
-    let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
-    let valid = log.lineage.holds(&cursor) && log.can_resume(cursor.position, routes);
-    valid.then_some(cursor).ok_or(Refusal::ResyncRequired)
 }

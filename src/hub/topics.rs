@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::change::Lsn;
 use crate::routing::{RouteId, Topic};
 
-use super::ShapeId;
+use super::audience::Audience;
 
 /// Where the log keeps a batch: an entry's number and the batch's place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,8 +25,8 @@ pub(super) struct TopicState {
     pub(super) routes: Vec<RouteId>,
     /// Its batches in the log, oldest first.
     pub(super) batches: VecDeque<BatchRef>,
-    /// Of its subscribers, one for each view that they have.
-    pub(super) shapes: Vec<ShapeId>,
+    /// Its subscribers.
+    pub(super) audience: Audience,
     /// How many messages it got of the transaction that committed at this LSN: the next message's part.
     parts: (Lsn, u32),
 }
@@ -37,7 +37,7 @@ impl TopicState {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.batches.is_empty() && self.shapes.is_empty()
+        self.batches.is_empty() && self.audience.is_empty()
     }
 
     /// The part number for the topic's next message of the transaction that committed at `lsn`.
@@ -62,6 +62,15 @@ pub(super) struct Topics {
 }
 
 impl Topics {
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// In no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Topic, &TopicState)> {
+        self.by_name.iter()
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<(&Topic, &TopicState)> {
         self.by_name.get_key_value(name)
     }
@@ -70,13 +79,14 @@ impl Topics {
         self.by_name.get_mut(name)
     }
 
-    /// A route has brought the topic something: it feeds it, even if its table was not known when the topic was met.
-    pub(super) fn feed(&mut self, name: &str, route: RouteId) {
-        if let Some(state) = self.by_name.get_mut(name)
-            && let Err(place) = state.routes.binary_search(&route)
-        {
+    /// A route has brought the topic something; whether it was not known to feed it.
+    pub(super) fn feed(&mut self, name: &str, route: RouteId) -> bool {
+        let Some(state) = self.by_name.get_mut(name) else { return false };
+        let place = state.routes.binary_search(&route);
+        if let Err(place) = place {
             state.routes.insert(place, route);
         }
+        place.is_err()
     }
 
     pub(super) fn insert(&mut self, topic: Topic, state: TopicState) {

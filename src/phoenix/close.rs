@@ -135,6 +135,8 @@ pub enum Refusal {
     KeysUnavailable,
     /// The join's filter can't be understood; the message says where.
     InvalidFilter { message: String },
+    /// A claim can't be cast to what a rule compares it with, or a rule can't be evaluated; the message says which.
+    InvalidClaim { message: String },
     /// The cursor can't be resumed: join again without it and load the rows anew.
     ResyncRequired,
     /// The server has not caught up with the database yet.
@@ -170,6 +172,7 @@ impl Refusal {
             Self::InvalidToken => "invalid_token",
             Self::KeysUnavailable => "keys_unavailable",
             Self::InvalidFilter { .. } => "invalid_filter",
+            Self::InvalidClaim { .. } => "invalid_claim",
             Self::ResyncRequired => "resync_required",
             Self::NotReady => "not_ready",
             Self::SnapshotTooLarge => "snapshot_too_large",
@@ -200,6 +203,7 @@ impl Refusal {
             | Self::TokenExpired
             | Self::InvalidToken
             | Self::InvalidFilter { .. }
+            | Self::InvalidClaim { .. }
             | Self::ResyncRequired
             | Self::SnapshotTooLarge
             | Self::EventNotAllowed
@@ -214,7 +218,9 @@ impl Refusal {
     pub fn response(&self) -> Body {
         let mut json = br#"{"reason":"#.to_vec();
         push_string(self.reason(), &mut json);
-        if let Self::InvalidFilter { message } | Self::InvalidPresence { message } = self {
+        if let Self::InvalidFilter { message } | Self::InvalidClaim { message } | Self::InvalidPresence { message } =
+            self
+        {
             json.extend_from_slice(br#","message":"#);
             push_string(message, &mut json);
         }

@@ -235,7 +235,10 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_give_a_message_or_an_error(mut frame in proptest::collection::vec(any::<u8>(), 0..60), push: bool) {
+        fn any_bytes_give_a_message_or_an_error(
+            mut frame in proptest::collection::vec(any::<u8>(), 0..60),
+            push: bool,
+        ) {
             if let (true, Some(kind)) = (push, frame.first_mut()) {
                 *kind = 0;
             }

@@ -8,13 +8,19 @@
 //!   stands for any run of characters, `?` for one; neither crosses the dot. Inside double quotes every character,
 //!   dots and globs included, stands for itself, and `""` is a quote. No glob takes a table of schema `walcast`.
 //! - **Precedence.** There is none to learn: every route whose pattern matches takes the change. Several may feed one
-//!   topic; a change reaches a topic at most once, by the first route in config order that brings it there.
+//!   topic; a change reaches a topic at most once, by the first route in config order that brings it there (and shows it to
+//!   the subscriber). Its event is that of the first route that has the row there, whoever sees it.
 //! - **Topics.** A template is literal text and `{column}`s. A column stands for `value::text`: a boolean is `true`, a
 //!   `char(n)` has no padding, an `inet` has its mask. Null routes nowhere. So does a value that makes the topic longer
 //!   than [`MAX_TOPIC_LENGTH`], since nobody can have joined that.
 //! - **Moves.** Where Postgres sends the old values and their topic is another one, the row leaves the old topic and
-//!   enters the new one ([`Shown`]). A row that one route takes out of a topic and another brings there stays in it.
+//!   enters the new one. A row that one route takes out of a topic and another brings there stays in it.
 //!   Without old values the replica identity is unchanged, and with it the topic.
+//! - **Rows.** A route has the rows of which its `where` is true. What it says without claims is decided here, and moves
+//!   rows in and out like a topic's columns do; what it says with claims is another rule for each subscriber, so that a
+//!   target says which such routes have the row ([`Sources`]). A value that was not sent and decides is a hole, and so
+//!   is an evaluation that Postgres would answer with an error.
+//! - **Who may join** is for `allow` to say: that of every route that feeds the topic.
 //! - **Ops** are Postgres' operations: a route without `delete` does not hear of deletes, but does of a move out by an
 //!   update that it takes.
 //! - **Truncate** has no row: it reaches every topic of its routes.
@@ -30,9 +36,11 @@
 //!   characters and `{name}` for some without a colon ([`TopicPattern`]).
 #![deny(clippy::indexing_slicing)]
 
+mod admission;
 mod canonical;
 mod channel;
 mod claims;
+mod image;
 mod ops;
 mod pattern;
 mod plan;
@@ -47,6 +55,7 @@ mod write;
 pub use crate::change::json::{Int8Format, Shown};
 pub use channel::{ChannelSpec, ChannelTable, MAX_CHANNELS};
 pub use claims::Claims;
+pub use image::Image;
 pub use ops::{Op, Ops, UnknownOp};
 pub use pattern::{PatternError, PatternErrorKind, TablePattern};
 pub use plan::{Plan, PlanProblem, Selection, Step};
@@ -55,8 +64,8 @@ pub use predicate::{
     MAX_CONDITIONS, MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_FILTER_LENGTH, MAX_IN_VALUES, MAX_NODES, Predicate, Scope,
     Truth, Values, Verdict,
 };
-pub use table::{MAX_ROUTES, RouteId, RouteSpec, RouteTable, TooManyRoutes};
-pub use target::{Scratch, Target};
+pub use table::{MAX_ROUTES, RouteId, RouteSpec, RouteTable, Rules, TooManyRoutes};
+pub use target::{MAX_RULES, Scratch, Sources, Target};
 pub use template::{MAX_COLUMNS, Piece, Template, TemplateError, TemplateErrorKind};
 pub use topic::{MAX_TOPIC_LENGTH, Topic, TopicError};
 pub use topic_pattern::{TopicPattern, TopicPatternError, TopicPatternErrorKind};

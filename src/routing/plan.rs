@@ -2,44 +2,27 @@
 
 use std::sync::Arc;
 
+use super::RouteSpec;
 use super::canonical::{TextForm, is_canonical};
+use super::image::Image;
 use super::ops::{Op, Ops};
-use super::table::{RouteId, RouteSpec, RouteTable};
-use super::target::{Part, Rendered, Scratch, Side, Target};
+use super::predicate::{Expression, Predicate, Scope, Truth};
+use super::table::{RouteId, RouteTable, Rules};
+use super::target::{MAX_RULES, Part, Rendered, Scratch, Side, Source, Sources, Target};
 use super::template::{Piece, Template};
-use crate::change::json::Shown;
-use crate::change::{Change, OldRow, Operation, Relation, Row, Type};
+use crate::change::{Change, Operation, Relation, Type};
 
-/// Why a route can't take a relation's changes. All of them are holes until the table or the config is mended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PlanProblem {
-    #[error("topic column `{column}` is not among the published columns of {table}")]
-    NoTopicColumn { route: RouteId, table: String, column: String },
-    #[error("column `{column}` is not among the published columns of {table}")]
-    NoColumn { route: RouteId, table: String, column: String },
-    #[error(
-        "the replica identity of {table} lacks topic column `{column}`, so that updates and deletes can't be routed: \
-         `alter table {table} replica identity full`, or leave update and delete out of the route's ops"
-    )]
-    NotInIdentity { route: RouteId, table: String, column: String },
-}
+mod problem;
 
-impl PlanProblem {
-    #[must_use]
-    pub const fn route(&self) -> RouteId {
-        match self {
-            Self::NoTopicColumn { route, .. } | Self::NoColumn { route, .. } | Self::NotInIdentity { route, .. } => {
-                *route
-            }
-        }
-    }
-}
+pub use problem::PlanProblem;
 
 /// The routes of one relation, with names resolved to columns.
 #[derive(Debug, Clone)]
 pub struct Plan {
     relation: Arc<Relation>,
     steps: Box<[Step]>,
+    /// The routes whose `where` has claims, in config order.
+    rules: Box<[RouteId]>,
     problems: Vec<PlanProblem>,
 }
 
@@ -49,6 +32,10 @@ pub struct Step {
     pub route: RouteId,
     ops: Ops,
     topics: Topics,
+    /// The rows that the route takes at all: what `where` says without claims.
+    filter: Option<Predicate>,
+    /// Its number among the plan's rules, where `where` has claims.
+    rule: Option<u8>,
 }
 
 /// Rows that a route has in a topic: those with these values, as `value::text`, in these columns of the relation.
@@ -67,10 +54,12 @@ enum Topics {
 }
 
 impl Plan {
-    pub(super) fn new<'r>(relation: Arc<Relation>, routes: impl Iterator<Item = (RouteId, &'r RouteSpec)>) -> Self {
-        let mut problems = Vec::new();
-        let steps = routes.map(|(id, route)| Step::new(&relation, id, route, &mut problems)).collect();
-        Self { relation, steps, problems }
+    pub(super) fn new(relation: Arc<Relation>, routes: &RouteTable) -> Self {
+        let mut compiling = Compiling { relation: &relation, rules: Vec::new(), problems: Vec::new() };
+        let matching = routes.iter().filter(|(_, route)| route.table.matches(&relation.schema, &relation.name));
+        let steps = matching.map(|(id, route)| compiling.step(id, route, routes.rules(id))).collect();
+        let Compiling { rules, problems, .. } = compiling;
+        Self { relation, steps, rules: rules.into(), problems }
     }
 
     #[must_use]
@@ -84,10 +73,30 @@ impl Plan {
         &self.steps
     }
 
+    /// The routes whose `where` has claims, by the numbers that [`Sources`] has of them.
+    #[must_use]
+    pub const fn rules(&self) -> &[RouteId] {
+        &self.rules
+    }
+
+    /// The first route in config order that has a row somewhere, whoever it is shown to.
+    #[must_use]
+    pub fn first_of(&self, sources: Sources) -> Option<RouteId> {
+        sources.rules().find_map(|rule| self.rules.get(rule).copied()).or(sources.rest())
+    }
+
     /// Everything about these routes that doesn't fit the relation.
     #[must_use]
     pub fn problems(&self) -> &[PlanProblem] {
         &self.problems
+    }
+
+    /// Whether some row of the relation is in a topic by a route.
+    #[must_use]
+    pub fn feeds(&self, routes: &RouteTable, id: RouteId, topic: &str) -> bool {
+        let step = self.steps.iter().find(|step| step.route == id);
+        let route = routes.route(id);
+        step.zip(route).is_some_and(|(step, route)| step.captures(&route.topic, topic).is_some())
     }
 
     /// Which of the relation's rows are in a topic, in config order: a row is there by the first selection that takes
@@ -96,12 +105,8 @@ impl Plan {
     pub fn selections<'t>(&self, routes: &RouteTable, topic: &'t str) -> Vec<Selection<'t>> {
         let shows_rows = |step: &&Step| step.ops.contains(Op::Insert) || step.ops.contains(Op::Update);
         let selection = |step: &Step| {
-            let columns = match &step.topics {
-                Topics::One(own) => (**own == *topic).then(Vec::new),
-                Topics::ByColumn(_) => step.captures(&routes.route(step.route)?.topic, topic),
-                Topics::Unknown => None,
-            };
-            Some(Selection { route: step.route, columns: columns? })
+            let columns = step.captures(&routes.route(step.route)?.topic, topic)?;
+            Some(Selection { route: step.route, columns })
         };
         self.steps.iter().filter(shows_rows).filter_map(selection).collect()
     }
@@ -111,22 +116,23 @@ impl Plan {
     pub fn route(&self, change: &Change, scratch: &mut Scratch, sink: &mut impl FnMut(Target<'_>)) {
         let op = Op::of(&change.operation);
         // The common case by far: no topic can be met twice.
-        if let [Step { route, ops, topics: Topics::One(topic), .. }] = &*self.steps {
+        if let [Step { route, ops, topics: Topics::One(topic), filter: None, rule: None }] = &*self.steps {
             if ops.contains(op) {
-                sink(Target::Topic { route: *route, topic, shown: Shown::AsIs });
+                let (before, after) = Side::of(&change.operation).with(Sources::open(*route));
+                sink(Target::Topic { topic, before, after });
             }
             return;
         }
         scratch.clear();
         for step in self.steps.iter().filter(|step| step.ops.contains(op)) {
             let route = step.route;
-            match step.find(&change.operation, scratch) {
+            match step.find(&self.relation, &change.operation, scratch) {
                 Outcome::Found => {}
                 Outcome::EveryTopic => sink(Target::EveryTopic { route }),
                 Outcome::Hole => sink(Target::Hole { route }),
             }
         }
-        scratch.emit(op, sink);
+        scratch.emit(sink);
     }
 }
 
@@ -139,25 +145,19 @@ enum Outcome {
 }
 
 impl Step {
-    fn new(relation: &Relation, id: RouteId, route: &RouteSpec, problems: &mut Vec<PlanProblem>) -> Self {
-        let before = problems.len();
-        find_columns(relation, id, route, problems);
-        let topics = match route.topic.as_static() {
-            Some(topic) => Topics::One(topic.into()),
-            None => Topics::ByColumn(topic_parts(relation, id, route, problems)),
-        };
-        let topics = if problems.len() > before { Topics::Unknown } else { topics };
-        Self { route: id, ops: route.ops, topics }
-    }
-
     /// Whether some row of this relation is in `topic` by this step's route, of this template.
     pub(super) fn could_give(&self, template: &Template, topic: &str) -> bool {
-        self.captures(template, topic).is_some()
+        matches!(self.topics, Topics::ByColumn(_)) && self.captures(template, topic).is_some()
     }
 
     /// The columns, by their place in the relation, that tell a row of `topic` from others, and what they are there.
-    fn captures<'t>(&self, template: &Template, topic: &'t str) -> Option<Vec<(usize, &'t str)>> {
-        let Topics::ByColumn(parts) = &self.topics else { return None };
+    /// None where the step has no row in that topic, or has a problem.
+    pub(super) fn captures<'t>(&self, template: &Template, topic: &'t str) -> Option<Vec<(usize, &'t str)>> {
+        let parts = match &self.topics {
+            Topics::One(own) => return (**own == *topic).then(Vec::new),
+            Topics::ByColumn(parts) => parts,
+            Topics::Unknown => return None,
+        };
         let column = |part| match part {
             &Part::Column { index, ref ty, .. } => Some((index, ty)),
             Part::Literal(_) => None,
@@ -168,82 +168,175 @@ impl Step {
         Some(columns.iter().map(|(index, _)| *index).zip(values).collect())
     }
 
-    fn find(&self, operation: &Operation, scratch: &mut Scratch) -> Outcome {
+    fn find(&self, relation: &Relation, operation: &Operation, scratch: &mut Scratch) -> Outcome {
+        let source = Source { route: self.route, rule: self.rule };
         match (&self.topics, operation) {
-            (Topics::Unknown, _) => Outcome::Hole,
-            (Topics::One(topic), _) => {
-                let rendered = scratch.push(topic);
-                scratch.add(rendered, Side::of(operation), self.route);
-                Outcome::Found
+            (Topics::Unknown, _) => return Outcome::Hole,
+            (Topics::One(topic), Operation::Truncate) => {
+                let topic = scratch.push(topic);
+                scratch.add(topic, Side::Both, source);
+                return Outcome::Found;
             }
-            (Topics::ByColumn(_), Operation::Truncate) => Outcome::EveryTopic,
-            (Topics::ByColumn(parts), Operation::Insert { new }) => {
-                self.find_one(parts, new, None, Side::After, scratch)
-            }
-            (Topics::ByColumn(parts), Operation::Delete { old }) => {
-                self.find_one(parts, old.row(), None, Side::Before, scratch)
-            }
-            // The replica identity has every topic column and is unchanged, hence so is the topic.
-            (Topics::ByColumn(parts), Operation::Update { old: None, new }) => {
-                self.find_one(parts, new, None, Side::Both, scratch)
-            }
-            (Topics::ByColumn(parts), Operation::Update { old: Some(old), new }) => {
-                self.find_move(parts, old, new, scratch)
-            }
+            (Topics::ByColumn(_), Operation::Truncate) => return Outcome::EveryTopic,
+            (Topics::One(_) | Topics::ByColumn(_), _) => {}
         }
-    }
-
-    fn find_one(&self, parts: &[Part], row: &Row, old: Option<&Row>, side: Side, scratch: &mut Scratch) -> Outcome {
-        match scratch.render(parts, row, old) {
-            Rendered::At(topic) => scratch.add(topic, side, self.route),
-            Rendered::Nowhere => {}
-            Rendered::Unknown => return Outcome::Hole,
+        let before = Image::before(relation, operation).map(|image| self.place(&image, scratch));
+        if let (Some(before), Operation::Update { old: None, .. }) = (&before, operation) {
+            // The replica identity has every column that matters here and is unchanged, hence so is the place.
+            return add(scratch, before.clone(), Side::Both, source);
         }
-        Outcome::Found
-    }
-
-    /// An update with old values. A key's old row has every topic column, since the plan has checked the identity.
-    fn find_move(&self, parts: &[Part], old: &OldRow, new: &Row, scratch: &mut Scratch) -> Outcome {
-        let before = scratch.render(parts, old.row(), None);
-        let after = scratch.render(parts, new, Some(old.row()));
-        if before == Rendered::Unknown || after == Rendered::Unknown {
+        let after = Image::after(relation, operation).map(|image| self.place(&image, scratch));
+        if before == Some(Rendered::Unknown) || after == Some(Rendered::Unknown) {
             return Outcome::Hole;
         }
-        if let Rendered::At(topic) = before {
-            scratch.add(topic, Side::Before, self.route);
-        }
-        if let Rendered::At(topic) = after {
-            scratch.add(topic, Side::After, self.route);
+        for (rendered, side) in [(before, Side::Before), (after, Side::After)] {
+            add(scratch, rendered.unwrap_or(Rendered::Nowhere), side, source);
         }
         Outcome::Found
     }
-}
 
-fn find_columns(relation: &Relation, id: RouteId, route: &RouteSpec, problems: &mut Vec<PlanProblem>) {
-    let is_missing = |name: &&String| relation.column(name).is_none();
-    for column in route.columns.iter().flatten().filter(is_missing) {
-        problems.push(PlanProblem::NoColumn { route: id, table: relation.to_string(), column: column.clone() });
+    /// The topic in which the route has a row.
+    fn place(&self, image: &Image<'_>, scratch: &mut Scratch) -> Rendered {
+        let is_taken = self.filter.as_ref().map_or(Ok(Truth::True), |filter| filter.evaluate(image));
+        if matches!(is_taken, Ok(Truth::NotTrue)) {
+            return Rendered::Nowhere;
+        }
+        let rendered = match &self.topics {
+            Topics::One(topic) => Rendered::At(scratch.push(topic)),
+            Topics::ByColumn(parts) => scratch.render(parts, image),
+            Topics::Unknown => Rendered::Unknown,
+        };
+        match is_taken {
+            // Postgres, asked for such rows, gives an error and none of them.
+            Ok(Truth::Unsent) | Err(_) if rendered != Rendered::Nowhere => Rendered::Unknown,
+            _ => rendered,
+        }
     }
 }
 
-fn topic_parts(relation: &Relation, id: RouteId, route: &RouteSpec, problems: &mut Vec<PlanProblem>) -> Box<[Part]> {
-    let needs_old = route.ops.contains(Op::Update) || route.ops.contains(Op::Delete);
-    let mut resolve = |name: &str| {
-        let (table, column) = (relation.to_string(), name.to_owned());
-        let Some((index, found)) = relation.columns.iter().enumerate().find(|(_, column)| &*column.name == name) else {
-            problems.push(PlanProblem::NoTopicColumn { route: id, table, column });
+fn add(scratch: &mut Scratch, rendered: Rendered, side: Side, source: Source) -> Outcome {
+    match rendered {
+        Rendered::At(topic) => scratch.add(topic, side, source),
+        Rendered::Nowhere => {}
+        Rendered::Unknown => return Outcome::Hole,
+    }
+    Outcome::Found
+}
+
+/// A plan in the making.
+struct Compiling<'a> {
+    relation: &'a Relation,
+    rules: Vec<RouteId>,
+    problems: Vec<PlanProblem>,
+}
+
+impl Compiling<'_> {
+    fn step(&mut self, id: RouteId, route: &RouteSpec, rules: &Rules) -> Step {
+        let before = self.problems.len();
+        let needs_old = route.ops.contains(Op::Update) || route.ops.contains(Op::Delete);
+        self.find_columns(id, route);
+        let topics = match route.topic.as_static() {
+            Some(topic) => Topics::One(topic.into()),
+            None => Topics::ByColumn(self.topic_parts(id, route, needs_old)),
+        };
+        let filter = rules.filter.as_ref().and_then(|filter| self.filter(id, filter, needs_old));
+        let rule = rules.rule.as_ref().and_then(|rule| self.rule(id, rule, needs_old));
+        if let Some(allow) = route.allow.as_ref().filter(|_| self.problems.len() == before) {
+            self.check_allow(id, allow, &topics, route);
+        }
+        let topics = if self.problems.len() > before { Topics::Unknown } else { topics };
+        Step { route: id, ops: route.ops, topics, filter, rule }
+    }
+
+    fn table(&self) -> String {
+        self.relation.to_string()
+    }
+
+    fn find_columns(&mut self, route: RouteId, spec: &RouteSpec) {
+        let is_missing = |name: &&String| self.relation.column(name).is_none();
+        for column in spec.columns.iter().flatten().filter(is_missing) {
+            self.problems.push(PlanProblem::NoColumn { route, table: self.table(), column: column.clone() });
+        }
+    }
+
+    fn topic_parts(&mut self, route: RouteId, spec: &RouteSpec, needs_old: bool) -> Box<[Part]> {
+        let mut parts = Vec::new();
+        for piece in spec.topic.pieces() {
+            match piece {
+                Piece::Literal(text) => parts.push(Part::Literal(text.clone())),
+                Piece::Column(name) => parts.extend(self.topic_column(route, name, needs_old)),
+            }
+        }
+        parts.into()
+    }
+
+    fn topic_column(&mut self, route: RouteId, name: &str, needs_old: bool) -> Option<Part> {
+        let (table, column) = (self.table(), name.to_owned());
+        let mut columns = self.relation.columns.iter().enumerate();
+        let Some((index, found)) = columns.find(|(_, column)| &*column.name == name) else {
+            self.problems.push(PlanProblem::NoTopicColumn { route, table, column });
             return None;
         };
         if needs_old && !found.identity {
-            problems.push(PlanProblem::NotInIdentity { route: id, table, column });
+            self.problems.push(PlanProblem::NotInIdentity { route, table, column });
         }
         Some(Part::Column { index, form: TextForm::of(&found.ty), ty: Arc::clone(&found.ty) })
-    };
-    let parts = route.topic.pieces().iter().filter_map(|piece| match piece {
-        Piece::Literal(text) => Some(Part::Literal(text.clone())),
-        Piece::Column(name) => resolve(name),
-    });
-    parts.collect()
+    }
+
+    /// Whether every column that `where` names is published, and sent of old rows if they are `needed`.
+    fn has_columns(&mut self, route: RouteId, expression: &Expression, needs_old: bool) -> bool {
+        let before = self.problems.len();
+        for name in expression.columns() {
+            let (table, column) = (self.table(), name.to_owned());
+            match self.relation.column(name) {
+                None => self.problems.push(PlanProblem::NoWhereColumn { route, table, column }),
+                Some(index) if needs_old && !self.relation.columns.get(index).is_some_and(|it| it.identity) => {
+                    self.problems.push(PlanProblem::WhereNotInIdentity { route, table, column });
+                }
+                Some(_) => {}
+            }
+        }
+        self.problems.len() == before
+    }
+
+    fn filter(&mut self, route: RouteId, filter: &Expression, needs_old: bool) -> Option<Predicate> {
+        if !self.has_columns(route, filter, needs_old) {
+            return None;
+        }
+        let compiled = filter.compile(&Scope::of_relation(self.relation));
+        compiled
+            .map_err(|error| {
+                let (table, error) = (self.table(), error.to_string());
+                self.problems.push(PlanProblem::Where { route, table, error });
+            })
+            .ok()
+    }
+
+    fn rule(&mut self, route: RouteId, rule: &Expression, needs_old: bool) -> Option<u8> {
+        if !self.has_columns(route, rule, needs_old) {
+            return None;
+        }
+        for error in rule.check(&Scope::of_relation(self.relation)) {
+            self.problems.push(PlanProblem::Where { route, table: self.table(), error: error.to_string() });
+        }
+        let number = u8::try_from(self.rules.len()).ok().filter(|number| usize::from(*number) < MAX_RULES);
+        match number {
+            Some(_) => self.rules.push(route),
+            None => self.problems.push(PlanProblem::TooManyRules { route, table: self.table() }),
+        }
+        number
+    }
+
+    fn check_allow(&mut self, route: RouteId, allow: &Expression, topics: &Topics, spec: &RouteSpec) {
+        let types: Vec<&Arc<Type>> = match topics {
+            Topics::ByColumn(parts) => parts.iter().filter_map(Part::ty).collect(),
+            Topics::One(_) | Topics::Unknown => Vec::new(),
+        };
+        let variables: Vec<(&str, &Arc<Type>)> = spec.topic.columns().zip(types).collect();
+        for error in allow.check(&Scope::of_variables(&variables)) {
+            self.problems.push(PlanProblem::Allow { route, table: self.table(), error: error.to_string() });
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::ops::Ops;
 use super::pattern::TablePattern;
 use super::plan::Plan;
+use super::predicate::Expression;
 use super::template::Template;
 use super::topic::MAX_TOPIC_LENGTH;
 use crate::change::Relation;
@@ -31,6 +32,17 @@ pub struct RouteSpec {
     /// The event's name on the wire.
     pub event: Arc<str>,
     pub int8: Int8Format,
+    /// Which rows clients see (`where`); `None` for all.
+    pub filter: Option<Expression>,
+    /// Who may join; `None` for everyone.
+    pub allow: Option<Expression>,
+}
+
+/// A route's `where`, in two: its conjuncts without claims, which are the same for everyone, and those with them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rules {
+    pub filter: Option<Expression>,
+    pub rule: Option<Expression>,
 }
 
 /// More routes than [`MAX_ROUTES`].
@@ -46,6 +58,8 @@ pub struct TooManyRoutes {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RouteTable {
     routes: Box<[RouteSpec]>,
+    /// One for each route.
+    rules: Box<[Rules]>,
 }
 
 impl RouteTable {
@@ -53,9 +67,27 @@ impl RouteTable {
     /// More than [`MAX_ROUTES`].
     pub fn new(routes: Vec<RouteSpec>) -> Result<Self, TooManyRoutes> {
         match routes.len() {
-            0..=MAX_ROUTES => Ok(Self { routes: routes.into() }),
+            0..=MAX_ROUTES => {
+                let rules = |route: &RouteSpec| {
+                    let (filter, rule) = route.filter.clone().map(Expression::split).unwrap_or_default();
+                    Rules { filter, rule }
+                };
+                Ok(Self { rules: routes.iter().map(rules).collect(), routes: routes.into() })
+            }
             count => Err(TooManyRoutes { count }),
         }
+    }
+
+    /// Whether who is subscribed matters to a route.
+    #[must_use]
+    pub fn has_rules(&self, id: RouteId) -> bool {
+        self.rules(id).rule.is_some() || self.route(id).is_some_and(|route| route.allow.is_some())
+    }
+
+    /// A route's `where`; that of no rows' restriction for an id of another table.
+    pub fn rules(&self, id: RouteId) -> &Rules {
+        static NONE: Rules = Rules { filter: None, rule: None };
+        self.rules.get(usize::from(id.0)).unwrap_or(&NONE)
     }
 
     /// `None` for an id of another table.
@@ -82,8 +114,7 @@ impl RouteTable {
     /// What to do with the changes of a relation; to be made anew whenever Postgres sends the relation again.
     #[must_use]
     pub fn plan(&self, relation: &Arc<Relation>) -> Plan {
-        let matching = self.iter().filter(|(_, route)| route.table.matches(&relation.schema, &relation.name));
-        Plan::new(Arc::clone(relation), matching)
+        Plan::new(Arc::clone(relation), self)
     }
 
     /// The routes that can feed a joined topic, in config order; none: the topic is unmatched.

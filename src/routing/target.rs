@@ -4,22 +4,81 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::canonical::TextForm;
-use super::ops::Op;
+use super::image::Image;
+use super::predicate::Values;
 use super::table::RouteId;
 use super::topic::MAX_TOPIC_LENGTH;
-use crate::change::json::Shown;
-use crate::change::{Datum, Operation, Row, Type};
+use crate::change::{Datum, Operation, Type};
 
 /// Where a change goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target<'a> {
-    /// To one topic; no other target of the same change names it.
-    Topic { route: RouteId, topic: &'a str, shown: Shown },
+    /// To one topic; no other target of the same change names it. At least one side has a route.
+    Topic { topic: &'a str, before: Sources, after: Sources },
     /// A truncate: to all topics that the route feeds with this relation's rows. Another target of the same change may
     /// reach some of them too.
     EveryTopic { route: RouteId },
     /// The route takes the change, but where it goes can't be told: any topic of the route may now have a hole.
     Hole { route: RouteId },
+}
+
+/// The most routes with claims in `where` that can take one table: a bit for each stands with every change in the log.
+pub const MAX_RULES: usize = 32;
+
+/// The routes that have a row in a topic, on one side of a change, as far as they matter: those whose `where` has
+/// claims, each of which shows the row to some, up to the first that shows it to everyone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sources {
+    rules: u32,
+    open: Option<RouteId>,
+}
+
+impl Sources {
+    /// A route that shows the row to everyone.
+    #[must_use]
+    pub const fn open(route: RouteId) -> Self {
+        Self { rules: 0, open: Some(route) }
+    }
+
+    /// Nobody has the row there.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.rules == 0 && self.open.is_none()
+    }
+
+    /// The route that shows the row to everyone, where no rule comes before it.
+    #[must_use]
+    pub const fn everyone(self) -> Option<RouteId> {
+        if self.rules == 0 { self.open } else { None }
+    }
+
+    /// By number, see [`super::Plan::rules`]; they come before [`Sources::rest`] in config order.
+    pub fn rules(self) -> impl Iterator<Item = usize> {
+        (0..MAX_RULES).filter(move |rule| self.rules & (1 << rule) != 0)
+    }
+
+    /// The route that shows the row to all whom no rule does.
+    #[must_use]
+    pub const fn rest(self) -> Option<RouteId> {
+        self.open
+    }
+
+    /// The next route in config order.
+    pub(super) fn add(&mut self, source: Source) {
+        match source.rule {
+            _ if self.open.is_some() => {}
+            None => self.open = Some(source.route),
+            Some(rule) => self.rules |= 1 << rule,
+        }
+    }
+}
+
+/// One route, and the number of its rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) route: RouteId,
+    /// Below [`MAX_RULES`].
+    pub(super) rule: Option<u8>,
 }
 
 /// A template's piece, resolved.
@@ -29,6 +88,15 @@ pub(super) enum Part {
     Column { index: usize, form: TextForm, ty: Arc<Type> },
 }
 
+impl Part {
+    pub(super) const fn ty(&self) -> Option<&Arc<Type>> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Column { ty, .. } => Some(ty),
+        }
+    }
+}
+
 /// Buffers that [`super::Plan::route`] uses again and again.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -36,12 +104,12 @@ pub struct Scratch {
     found: Vec<Found>,
 }
 
-/// A topic in the scratch text, and which route has the row there before and after the change.
+/// A topic in the scratch text, and which routes have the row there before and after the change.
 #[derive(Debug)]
 struct Found {
     topic: Range<usize>,
-    before: Option<RouteId>,
-    after: Option<RouteId>,
+    before: Sources,
+    after: Sources,
 }
 
 /// On which side of a change a row is in a topic.
@@ -56,7 +124,7 @@ pub(super) enum Side {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Rendered {
     At(Range<usize>),
-    /// A null, or too long for a topic.
+    /// A null, too long for a topic, or no row of the route's.
     Nowhere,
     /// A value that Postgres did not send.
     Unknown,
@@ -69,6 +137,12 @@ impl Side {
             Operation::Delete { .. } => Self::Before,
             Operation::Update { .. } | Operation::Truncate => Self::Both,
         }
+    }
+
+    /// A route on this side: before, and after.
+    pub(super) fn with(self, sources: Sources) -> (Sources, Sources) {
+        let on = |side| if self == side || self == Self::Both { sources } else { Sources::default() };
+        (on(Self::Before), on(Self::After))
     }
 }
 
@@ -84,24 +158,18 @@ impl Scratch {
         start..self.text.len()
     }
 
-    /// The topic of `row`; a value that an update left untouched is taken from the `old` row.
-    pub(super) fn render(&mut self, parts: &[Part], row: &Row, old: Option<&Row>) -> Rendered {
+    /// The topic of a row.
+    pub(super) fn render(&mut self, parts: &[Part], image: &Image<'_>) -> Rendered {
         let start = self.text.len();
         for part in parts {
             match part {
                 Part::Literal(text) => self.text.push_str(text),
-                Part::Column { index, form, .. } => {
-                    let datum = match row.get(*index) {
-                        Some(Datum::Unchanged) => old.and_then(|old| old.get(*index)),
-                        datum => datum,
-                    };
-                    match datum {
-                        Some(Datum::Null) => return Rendered::Nowhere,
-                        Some(Datum::Unchanged) | None => return Rendered::Unknown,
-                        Some(Datum::Text(output)) if self.push_value(output, *form) => {}
-                        Some(Datum::Text(_)) => return Rendered::Nowhere,
-                    }
-                }
+                Part::Column { index, form, .. } => match image.value(*index) {
+                    Some(Datum::Null) => return Rendered::Nowhere,
+                    Some(Datum::Unchanged) | None => return Rendered::Unknown,
+                    Some(Datum::Text(output)) if self.push_value(output, *form) => {}
+                    Some(Datum::Text(_)) => return Rendered::Nowhere,
+                },
             }
         }
         match self.text.len() - start {
@@ -122,34 +190,28 @@ impl Scratch {
         fits
     }
 
-    pub(super) fn add(&mut self, topic: Range<usize>, side: Side, route: RouteId) {
+    pub(super) fn add(&mut self, topic: Range<usize>, side: Side, source: Source) {
         let text = self.text.get(topic.clone());
         let index = match self.found.iter().position(|found| self.text.get(found.topic.clone()) == text) {
             Some(index) => index,
             None => {
-                self.found.push(Found { topic, before: None, after: None });
+                self.found.push(Found { topic, before: Sources::default(), after: Sources::default() });
                 self.found.len() - 1
             }
         };
         let Some(found) = self.found.get_mut(index) else { return };
         if side != Side::After {
-            found.before.get_or_insert(route);
+            found.before.add(source);
         }
         if side != Side::Before {
-            found.after.get_or_insert(route);
+            found.after.add(source);
         }
     }
 
-    pub(super) fn emit(&self, op: Op, sink: &mut impl FnMut(Target<'_>)) {
+    pub(super) fn emit(&self, sink: &mut impl FnMut(Target<'_>)) {
         for found in &self.found {
-            let Some(topic) = self.text.get(found.topic.clone()) else { continue };
-            let shown = match (op, found.before, found.after) {
-                (Op::Update, Some(_), None) => Shown::Leaving,
-                (Op::Update, None, Some(_)) => Shown::Entering,
-                _ => Shown::AsIs,
-            };
-            if let Some(route) = found.after.or(found.before) {
-                sink(Target::Topic { route, topic, shown });
+            if let Some(topic) = self.text.get(found.topic.clone()) {
+                sink(Target::Topic { topic, before: found.before, after: found.after });
             }
         }
     }

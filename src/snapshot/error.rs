@@ -11,6 +11,10 @@ pub(super) enum SnapshotError {
     Connect(WireError),
     #[error("look up the published tables: {0}")]
     Catalogue(WireError),
+    #[error("a route's `where` does not fit the table as it is now: {0}")]
+    Rule(crate::routing::ExpressionError),
+    #[error("the subscriber's filter does not fit the table as it is now: {0}")]
+    Filter(crate::routing::FilterError),
     #[error("{action}: {}", harmless(.source))]
     Query { action: &'static str, source: tokio_postgres::Error },
     #[error("the published tables were altered again and again while they were being locked")]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::change::{Oid, Relation};
-use crate::routing::Selection;
+use crate::routing::{Predicate, Selection};
 
 use super::published::Published;
 
@@ -12,6 +12,13 @@ use super::published::Published;
 pub(super) struct Query {
     pub(super) sql: String,
     pub(super) parameters: Vec<String>,
+}
+
+/// The rows that one route has in the topic.
+pub(super) struct Taken<'t> {
+    pub(super) selection: Selection<'t>,
+    /// Its `where`, for those who asked.
+    pub(super) conditions: Vec<Predicate>,
 }
 
 /// Begins a transaction that sees one moment, and waits for nobody for long.
@@ -35,12 +42,13 @@ pub(super) fn lock<'t>(tables: impl Iterator<Item = &'t Relation>) -> Option<Str
     (!names.is_empty()).then(|| format!("lock table {} in access share mode", names.join(", ")))
 }
 
-/// Opens a cursor over the rows of a selection that none of the `earlier` ones takes. A column that `shown` refuses is
-/// null in every row.
+/// Opens a cursor over the rows of a selection that none of the `earlier` ones takes, and of which the `filter` is true.
+/// A column that `shown` refuses is null in every row.
 pub(super) fn declare(
     table: &Published,
-    selection: &Selection<'_>,
-    earlier: &[Selection<'_>],
+    selection: &Taken<'_>,
+    earlier: &[Taken<'_>],
+    filter: Option<&Predicate>,
     shown: impl Fn(&str) -> bool,
 ) -> Query {
     let Published { relation, partitioned, row_filter } = table;
@@ -51,6 +59,7 @@ pub(super) fn declare(
     let mut parameters = Vec::new();
     let mut conditions: Vec<String> = row_filter.iter().map(|filter| format!("({filter})")).collect();
     conditions.extend(condition(relation, selection, &mut parameters));
+    conditions.extend(filter.map(|filter| predicate(relation, filter, &mut parameters)));
     for other in earlier {
         let taken = condition(relation, other, &mut parameters);
         conditions.push(format!("({}) is not true", taken.unwrap_or_else(|| "true".to_owned())));
@@ -71,15 +80,21 @@ pub(super) fn fetch(rows: u64) -> String {
 
 pub(super) const CLOSE: &str = "close walcast_rows";
 
-/// The rows whose columns have a selection's values; none for all rows.
-fn condition(relation: &Relation, selection: &Selection<'_>, parameters: &mut Vec<String>) -> Option<String> {
+/// The rows whose columns have a selection's values, and of which its route's `where` is true; none for all rows.
+fn condition(relation: &Relation, taken: &Taken<'_>, parameters: &mut Vec<String>) -> Option<String> {
     let mut conditions = Vec::new();
-    for (index, value) in &selection.columns {
+    for (index, value) in &taken.selection.columns {
         let column = relation.columns.get(*index)?;
         parameters.push((*value).to_owned());
         conditions.push(equals(&quoted(&column.name), column.ty.base_oid, parameters.len()));
     }
+    conditions.extend(taken.conditions.iter().map(|it| predicate(relation, it, parameters)));
     (!conditions.is_empty()).then(|| conditions.join(" and "))
+}
+
+fn predicate(relation: &Relation, predicate: &Predicate, parameters: &mut Vec<String>) -> String {
+    let mut name = |index: usize| relation.columns.get(index).map_or_else(String::new, |column| quoted(&column.name));
+    format!("({})", predicate.sql(&mut name, parameters))
 }
 
 /// Topics are made of `value::text`, so that decides. Where the type's own equality holds for equal texts it comes
@@ -127,7 +142,7 @@ mod tests {
 
     use super::*;
     use crate::change::{Column, RelationId, ReplicaIdentity, TypeCatalogue};
-    use crate::routing::RouteId;
+    use crate::routing::{Claims, Expression, RouteId, Scope};
 
     fn table(row_filter: Option<&str>) -> Published {
         let types = TypeCatalogue::builtin();
@@ -146,10 +161,14 @@ mod tests {
         }
     }
 
+    fn taken(route: u16, columns: Vec<(usize, &str)>) -> Taken<'_> {
+        Taken { selection: Selection { route: RouteId(route), columns }, conditions: Vec::new() }
+    }
+
     #[test]
     fn names_are_quoted_and_values_are_parameters() {
-        let selection = Selection { route: RouteId(0), columns: vec![(1, "x' or true --"), (2, "(1,2)")] };
-        let query = declare(&table(None), &selection, &[], |name| name != "id");
+        let selection = taken(0, vec![(1, "x' or true --"), (2, "(1,2)")]);
+        let query = declare(&table(None), &selection, &[], None, |name| name != "id");
         assert_eq!(
             query.sql,
             "declare walcast_rows no scroll cursor for select null, \"a\"\"b\", \"point\" \
@@ -163,9 +182,9 @@ mod tests {
 
     #[test]
     fn a_row_comes_by_the_first_selection_that_takes_it() {
-        let all = Selection { route: RouteId(1), columns: vec![] };
-        let one = Selection { route: RouteId(0), columns: vec![(0, "7")] };
-        let query = declare(&table(Some("id > 3")), &all, &[one], |_| true);
+        let all = taken(1, vec![]);
+        let one = taken(0, vec![(0, "7")]);
+        let query = declare(&table(Some("id > 3")), &all, &[one], None, |_| true);
         let (_, conditions) = query.sql.split_once(" where ").unwrap();
         assert_eq!(
             conditions,
@@ -173,14 +192,31 @@ mod tests {
              and \"id\"::pg_catalog.text collate pg_catalog.\"C\" = $1::pg_catalog.text) is not true"
         );
         assert!(query.sql.contains("from \"od\"\"d\""), "a partitioned table's rows are in its partitions");
-        let none_left = declare(&table(None), &all, std::slice::from_ref(&all), |_| true);
+        let none_left = declare(&table(None), &all, std::slice::from_ref(&all), None, |_| true);
         assert!(none_left.sql.ends_with(" where (true) is not true"), "{}", none_left.sql);
     }
 
     #[test]
+    fn predicates_are_conditions_with_bound_values() {
+        let published = table(None);
+        let compile = |sql: &str| {
+            let claims = Claims::new([("sub".to_owned(), serde_json::json!("' or true --"))].into_iter().collect());
+            let expression = Expression::parse(sql).unwrap().close(&claims);
+            expression.compile(&Scope::of_relation(&published.relation)).unwrap()
+        };
+        let owned =
+            Taken { conditions: vec![compile("id = 1"), compile("\"a\"\"b\" = claims.sub")], ..taken(0, vec![]) };
+        let public = Taken { conditions: vec![compile("\"a\"\"b\" <> 'public'")], ..taken(1, vec![(0, "7")]) };
+        let query = declare(&published, &public, &[owned], Some(&compile("id = 2")), |_| true);
+        assert!(!query.sql.contains("true --") && !query.sql.contains("public'"), "{}", query.sql);
+        assert_eq!(query.sql.matches('$').count(), query.parameters.len() + 1, "the topic's value is used twice");
+        assert_eq!(query.parameters, ["7", "public", "2", "1", "' or true --"]);
+    }
+
+    #[test]
     fn everything_is_asked_for_without_a_condition() {
-        let all = Selection { route: RouteId(0), columns: vec![] };
-        let query = declare(&table(None), &all, &[], |_| true);
+        let all = taken(0, vec![]);
+        let query = declare(&table(None), &all, &[], None, |_| true);
         assert!(query.sql.ends_with("\"t; drop table x\""), "{}", query.sql);
         assert_eq!(
             lock([&*table(None).relation].into_iter()).unwrap(),

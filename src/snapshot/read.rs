@@ -13,12 +13,12 @@ use crate::change::json::{ChangeEncoder, EncodeOptions};
 use crate::change::{Lsn, Row, Visibility};
 use crate::hub::{SnapshotEvent, SnapshotRequest};
 use crate::replication::wire::connect_sql;
-use crate::routing::{Plan, RouteSpec, Selection};
+use crate::routing::{Filter, Plan, Predicate, RouteSpec, Scope, Selection};
 
 use super::error::SnapshotError;
 use super::parts::Parts;
 use super::published::{Published, published};
-use super::query;
+use super::query::{self, Taken};
 use super::task::Settings;
 
 /// How often the tables may be altered between being looked up and being locked.
@@ -40,9 +40,8 @@ pub(super) async fn read(
     wanted: Arc<Semaphore>,
 ) -> Result<Summary, SnapshotError> {
     let client = connect_sql(&settings.connection).await.map_err(SnapshotError::Connect)?;
-    let Moment { tables, visibility, until } = begin(&client, settings, &request.topic).await?;
-    let event = settings.first_event(&request.topic, &tables);
-    let parts = Parts::new(request.id, settings.part, event, events, wanted);
+    let Moment { tables, visibility, until } = begin(&client, settings, request).await?;
+    let parts = Parts::new(request.id, settings.part, first_event(request, &tables), events, wanted);
     let mut reading = Reading { settings, request, client: &client, parts, rows: 0 };
     for table in &tables {
         reading.table(table).await?;
@@ -61,10 +60,13 @@ struct Moment {
 }
 
 /// Begins a transaction in which the tables are what the catalogue says, and stay so.
-async fn begin(client: &Client, settings: &Settings, topic: &str) -> Result<Moment, SnapshotError> {
+async fn begin(client: &Client, settings: &Settings, request: &SnapshotRequest) -> Result<Moment, SnapshotError> {
     let look = async || {
         let all = published(client, &settings.publication).await.map_err(SnapshotError::Catalogue)?;
-        let has_rows = |table: &Published| !settings.plan(table).selections(&settings.routes, topic).is_empty();
+        let has_rows = |table: &Published| {
+            let plan = request.routes.plan(&table.relation);
+            !plan.selections(&request.routes, &request.topic).is_empty()
+        };
         Ok::<_, SnapshotError>(all.into_iter().filter(has_rows).collect::<Vec<_>>())
     };
     let mut before = look().await?;
@@ -102,13 +104,14 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     async fn table(&mut self, table: &Published) -> Result<(), SnapshotError> {
-        let plan = self.settings.plan(table);
-        let selections = plan.selections(&self.settings.routes, &self.request.topic);
-        for (index, selection) in selections.iter().enumerate() {
-            let earlier = selections.get(..index).unwrap_or_default();
-            if let Some(route) = self.settings.routes.route(selection.route) {
-                self.selection(table, route, selection, earlier).await?;
-            }
+        let routes = &self.request.routes;
+        let plan = routes.plan(&table.relation);
+        let mut taken: Vec<Taken<'_>> = Vec::new();
+        for selection in plan.selections(routes, &self.request.topic) {
+            let Some(route) = routes.route(selection.route) else { continue };
+            let taken_by = Taken::new(table, selection, self.request)?;
+            self.selection(table, route, &taken_by, &taken).await?;
+            taken.push(taken_by);
         }
         Ok(())
     }
@@ -117,11 +120,12 @@ impl Reading<'_> {
         &mut self,
         table: &Published,
         route: &RouteSpec,
-        selection: &Selection<'_>,
-        earlier: &[Selection<'_>],
+        selection: &Taken<'_>,
+        earlier: &[Taken<'_>],
     ) -> Result<(), SnapshotError> {
         let columns = shown(table, route, self.request.columns.as_deref());
-        let query = query::declare(table, selection, earlier, |name| columns.contains(name));
+        let filter = filter(table, self.request)?;
+        let query = query::declare(table, selection, earlier, filter.as_ref(), |name| columns.contains(name));
         let parameters = query.parameters.iter().map(|value| value as &(dyn ToSql + Sync));
         let parameters: Vec<&(dyn ToSql + Sync)> = parameters.collect();
         let opened = self.client.execute(&query.sql, &parameters).await;
@@ -169,18 +173,30 @@ fn shown<'a>(table: &'a Published, route: &RouteSpec, wanted: Option<&[String]>)
     names.filter(|name| is_in(route.columns.as_deref(), name) && is_in(wanted, name)).collect()
 }
 
-impl Settings {
-    fn plan(&self, table: &Published) -> Plan {
-        self.routes.plan(&table.relation)
+impl<'t> Taken<'t> {
+    /// A selection with what its route's `where` is for those who asked.
+    fn new(table: &Published, selection: Selection<'t>, request: &SnapshotRequest) -> Result<Self, SnapshotError> {
+        let rules = &request.routes.rules(selection.route).filter;
+        let closed = request.rules.iter().find(|(route, _)| *route == selection.route).map(|(_, rule)| rule);
+        let scope = Scope::of_relation(&table.relation);
+        let conditions = rules.iter().chain(closed).map(|rule| rule.compile(&scope).map_err(SnapshotError::Rule));
+        Ok(Self { selection, conditions: conditions.collect::<Result<_, _>>()? })
     }
+}
 
-    /// The event of a part without rows.
-    fn first_event(&self, topic: &str, tables: &[Published]) -> Arc<str> {
-        let plans: Vec<Plan> = tables.iter().map(|table| self.plan(table)).collect();
-        let feeding = self.routes.routes_for_topic(topic, plans.iter());
-        let first = feeding.first().and_then(|route| self.routes.route(*route));
-        first.map_or_else(|| Arc::from(DEFAULT_EVENT), |route| Arc::clone(&route.event))
-    }
+/// What those who asked want to see of a table.
+fn filter(table: &Published, request: &SnapshotRequest) -> Result<Option<Predicate>, SnapshotError> {
+    let compile = |filter: &Filter| filter.compile(&Scope::of_relation(&table.relation)).map_err(SnapshotError::Filter);
+    request.filter.as_ref().map(compile).transpose()
+}
+
+/// The event of a part without rows.
+fn first_event(request: &SnapshotRequest, tables: &[Published]) -> Arc<str> {
+    let routes = &request.routes;
+    let plans: Vec<Plan> = tables.iter().map(|table| routes.plan(&table.relation)).collect();
+    let feeding = routes.routes_for_topic(&request.topic, plans.iter());
+    let first = feeding.first().and_then(|route| routes.route(*route));
+    first.map_or_else(|| Arc::from(DEFAULT_EVENT), |route| Arc::clone(&route.event))
 }
 
 /// Where no route says another one.

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use crate::hub::{LEAD_PARTS, SnapshotCommand, SnapshotEvent, SnapshotFailure, SnapshotId, SnapshotRequest};
 use crate::replication::wire::ConnectionConfig;
-use crate::routing::RouteTable;
 
 pub use super::parts::PartSize;
 
@@ -22,7 +21,6 @@ use super::read;
 pub struct Settings {
     pub connection: ConnectionConfig,
     pub publication: String,
-    pub routes: Arc<RouteTable>,
     /// Queries at a time, each with a connection of its own.
     pub concurrent: usize,
     /// The most rows of one snapshot.

@@ -26,6 +26,8 @@ mod session;
 mod statement;
 mod table;
 pub mod task;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 pub use outcome::Outcome;

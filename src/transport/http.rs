@@ -29,7 +29,7 @@ use super::shard::{Accepted, Newcomer, Shell, Stream, adopt};
 use super::{topics, websocket};
 
 /// Where Phoenix clients connect: the socket's mount path and the transport's name.
-const WEBSOCKET_PATH: &str = "/socket/websocket";
+const WEBSOCKET_PATH: [&str; 2] = ["socket", "websocket"];
 
 /// What HTTP holds of a request's head, and of an answer that its client is slow to take. A token fits.
 const HTTP_BUFFER: usize = 64 * 1024;
@@ -70,7 +70,7 @@ impl Server {
             let (server, router, permit) = (Rc::clone(&server), router.clone(), Rc::clone(&permit));
             async move {
                 let response = match request.uri().path() {
-                    WEBSOCKET_PATH => upgrade(request, &server.routers.gate, &server.shell, &permit).await,
+                    path if is_websocket(path) => upgrade(request, &server.routers.gate, &server.shell, &permit).await,
                     long_poll::PATH => long_poll::serve(request, &server).await,
                     path if path.starts_with(topics::PREFIX) => return Ok(topics::serve(request, &server).await),
                     _ => router.call(request).await?,
@@ -124,6 +124,11 @@ impl hyper::body::Body for Reply {
             Self::Stream(_) => SizeHint::default(),
         }
     }
+}
+
+/// As in Phoenix, empty segments are none: clients that were given `/socket/` ask for `/socket//websocket`.
+fn is_websocket(path: &str) -> bool {
+    path.split('/').filter(|segment| !segment.is_empty()).eq(WEBSOCKET_PATH)
 }
 
 /// The answer to a handshake; the socket is adopted once it is out.
@@ -197,4 +202,19 @@ fn text(status: StatusCode, body: &str) -> Response<Body> {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_its_segments() {
+        for path in ["/socket/websocket", "/socket/websocket/", "/socket//websocket", "//socket/websocket//"] {
+            assert!(is_websocket(path), "{path}");
+        }
+        for path in ["/", "/socket", "/socket/", "/socketwebsocket", "/socket/websocket/x", "/socket/websockets"] {
+            assert!(!is_websocket(path), "{path}");
+        }
+    }
 }

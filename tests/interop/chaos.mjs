@@ -12,7 +12,8 @@ let cursor = null;
 let snapshots = 0;
 
 /** Compares rows whatever the order of their members. */
-const same = (one, other) => JSON.stringify(Object.entries(one).sort()) === JSON.stringify(Object.entries(other).sort());
+const same = (one, other) => sorted(one) === sorted(other);
+const sorted = (row) => JSON.stringify(Object.entries(row).sort());
 
 function keyOf(table, row) {
   return JSON.stringify(table === "ledger" ? [table, row.writer, row.seq] : [table, row.id, 0]);

@@ -338,15 +338,3 @@ async fn polls_streams_and_rows_ask_for_tokens_too() {
     assert_eq!(begin(&format!("token={good}&token={gone}"), &[]).await["status"], 410);
     assert_eq!(begin(&format!("token={gone}"), &[]).await, json!({"status": 403}));
 }
-
-#[tokio::test]
-async fn a_stream_ends_with_its_token() {
-    let database = database().await;
-    let gateway = started(&database, &by_secret(), "").await;
-    let short = token(&json!({"exp": now() + 2}));
-    let text = http::get(gateway.port(), &format!("/topics/updates:feed/events?token={short}")).await.text().await;
-    assert!(text.ends_with("event: phx_error\ndata: {\"reason\":\"token_expired\"}\n\n"), "{text}");
-    // What a browser then tries is refused, and it stops.
-    let answer = http::get(gateway.port(), &format!("/topics/updates:feed/events?token={short}")).await;
-    assert_eq!((answer.status, answer.json().await), (401, json!({"reason": "token_expired"})));
-}

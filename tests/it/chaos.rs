@@ -33,7 +33,7 @@ use writer::{SCHEMA, Work};
 
 const WRITERS: i32 = 3;
 /// Transactions between two faults.
-const BETWEEN: u64 = 60;
+const BETWEEN: u64 = 40;
 
 /// Up to this long a run fits the log's default memory: it writes some megabytes a second.
 const FITS_DEFAULT_MEMORY: u64 = 10;
@@ -110,7 +110,7 @@ impl Scene {
         // What clients are kept for by the window must not be let go for its size.
         let memory = if seconds <= FITS_DEFAULT_MEMORY { "" } else { "memory = \"4GiB\"" };
         let gateway = Gateway::start(&database.url(), &CONFIG.replace("{memory}", memory)).await;
-        // What is older than the log's first transaction is acknowledged: this one makes every cursor younger than that.
+        // What is older than the log's first transaction is acknowledged: with this one every cursor is younger.
         let mut pin = phoenix::Client::joined(&gateway, "pin").await;
         database.execute("insert into pin values (1)").await;
         pin.next_updates().await;
@@ -213,6 +213,8 @@ impl Scene {
         for client in &self.clients {
             self.equal(client).await;
         }
+        // The window reaches back to the beginning, and the slot is its durable copy.
+        assert_eq!(self.resyncs(), 0, "clients were told to resync\n{}", self.gateway.log());
         let reader = self.database.connect().await;
         self.official.equal(replica::oracle("everything", &reader).await).await;
         transactions

@@ -189,6 +189,8 @@ impl Route {
             ops: Ops::ALL,
             event: "new_updates".into(),
             int8: Int8Format::Number,
+            filter: None,
+            allow: None,
         }])
         .unwrap();
         Self { plan: table.plan(&relation), table, relation }

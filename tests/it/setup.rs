@@ -111,9 +111,11 @@ fn a_table_whose_updates_would_then_fail_is_not_published() {
          8 | table = \"public.*\"\n  \
            |         ^^^^^^^^^^ has no replica identity\n  \
            |\n  \
-           = note: the apps that write to it would fail: the table has no primary key, and no other replica identity\n  \
+           = note: the apps that write to it would fail: the table has no primary key, and no other replica \
+         identity\n  \
            = help: give it a primary key\n  \
-           = help: or run `alter table public.clicks replica identity full`; where rows are only inserted, it costs nothing\n\n\
+           = help: or run `alter table public.clicks replica identity full`; where rows are only inserted, it \
+         costs nothing\n\n\
          nothing was changed\n"
     );
     assert_eq!(shop.sql(STATE), before);

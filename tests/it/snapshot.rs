@@ -1,5 +1,7 @@
 //! Rows at the join, and what commits meanwhile: each exactly once, through the real binary.
 
+mod renamed;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -114,12 +116,21 @@ async fn write(sql: tokio_postgres::Client, writer: i32, mut ended: tokio::sync:
         let id = writer * 1_000_000 + fastrand::i32(0..40);
         round += 1;
         let statement = match fastrand::u8(0..4) {
-                0 => format!("delete from items where id = {id}"),
-                1 => format!("begin; insert into items values ({id}, {writer}, {round}, repeat('x', {round} % 50)) on conflict do nothing;
-                              savepoint s; update items set version = version + 1 where id = {id}; release s; commit"),
-                2 => format!("begin; update items set owner = (owner + 1) % 8, version = {round} where id = {id}; select pg_sleep(0.002); commit"),
-                _ => format!("insert into items values ({id}, {writer}, {round}, null) on conflict (id) do update set version = excluded.version"),
-            };
+            0 => format!("delete from items where id = {id}"),
+            1 => format!(
+                "begin; insert into items values ({id}, {writer}, {round}, repeat('x', {round} % 50)) \
+                 on conflict do nothing; \
+                 savepoint s; update items set version = version + 1 where id = {id}; release s; commit"
+            ),
+            2 => format!(
+                "begin; update items set owner = (owner + 1) % 8, version = {round} where id = {id}; \
+                 select pg_sleep(0.002); commit"
+            ),
+            _ => format!(
+                "insert into items values ({id}, {writer}, {round}, null) \
+                 on conflict (id) do update set version = excluded.version"
+            ),
+        };
         sql.batch_execute(&statement).await.expect("a commit");
     }
 }
@@ -299,8 +310,11 @@ async fn a_topic_s_rows_are_those_that_the_feed_sends_there() {
             .await;
         routes.push_str(&format!("[[route]]\ntable = \"public.t{n}\"\ntopic = \"t{n}:{{v}}\"\n"));
     }
-    database.execute("create table parent (id int primary key); create table child () inherits (parent); alter table child add primary key (id)").await;
-    database.execute("create table whole (id int primary key) partition by list (id); create table one partition of whole for values in (1)").await;
+    let related = "create table parent (id int primary key); \
+                   create table child () inherits (parent); alter table child add primary key (id); \
+                   create table whole (id int primary key) partition by list (id); \
+                   create table one partition of whole for values in (1)";
+    database.execute(related).await;
     routes.push_str("[[route]]\ntable = \"public.*\"\ntopic = \"all\"\n");
     let gateway = Gateway::start(&database.url(), &routes).await;
     for (n, (_, one, other)) in columns.iter().enumerate() {

@@ -58,7 +58,12 @@ struct Device {
 
 impl Device {
     async fn join(gateway: &Gateway, topic: &str) -> Self {
-        let client = Client::joined(gateway, topic).await;
+        Self::join_as(Client::connect(gateway).await, topic).await
+    }
+
+    async fn join_as(mut client: Client, topic: &str) -> Self {
+        let reply = client.try_join(topic, json!({})).await;
+        assert_eq!(reply["status"], "ok", "{reply}");
         Self { client, topic: topic.to_owned(), requests: 100, updates: Vec::new() }
     }
 

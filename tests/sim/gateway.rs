@@ -76,6 +76,8 @@ fn routes() -> Arc<RouteTable> {
         ops: Ops::ALL,
         event: event.into(),
         int8: Int8Format::Number,
+        filter: None,
+        allow: None,
     };
     let routes = vec![
         route("public.articles", "feed", "new_updates"),

@@ -1,12 +1,13 @@
 //! The simulation: the real decoder, assembler, intake, hub, shards and codecs, single-threaded, without sockets, clock
 //! or tokio, between a model of Postgres and model clients. A seed decides everything that happens.
 //!
-//! Checked all the time: every client is sent exactly what the model says comes next on its topic, or is told to resync;
-//! every cursor stands for exactly what was sent up to it; nothing is acknowledged that a resume would need; nothing
-//! grows with the slowness of a client. At quiet points every client's rows are the table's.
+//! Checked all the time: every client is sent exactly what the model says comes next on its topic, or is told to
+//! resync; every cursor stands for exactly what was sent up to it; a snapshot's rows are what its transactions made;
+//! nothing is acknowledged that a resume would need; nothing grows with the slowness of a client, and the log keeps to
+//! its memory. At quiet points every client's rows are the table's.
 //!
-//! `WALCAST_SIM_SEEDS=100000` runs more seeds (`WALCAST_SIM_FROM=1000`: without the first ones), `WALCAST_SIM_SEED=7` one
-//! of them with a trace.
+//! `WALCAST_SIM_SEEDS=100000` runs more seeds (`WALCAST_SIM_FROM=1000`: without the first ones), `WALCAST_SIM_SEED=7`
+//! one of them with a trace.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod channel;

@@ -1,5 +1,5 @@
-//! The bytes between Postgres and the gateway, cut anywhere: a walsender's messages as copy-data one way, status updates
-//! the other way.
+//! The bytes between Postgres and the gateway, cut anywhere: a walsender's messages as copy-data one way, status
+//! updates the other way.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -106,15 +106,27 @@ impl ChangeEncoder {
     /// value, and in `omitted` where the value is too long or malformed. The malformed ones are returned too, so that
     /// someone who logs can tell: a composite type was altered, for example, and has to be looked up again.
     pub fn encode(&self, out: &mut Vec<u8>, operation: &Operation, shown: Shown) -> Vec<MalformedValue> {
-        self.encode_element(out, &Element::new(operation, shown))
+        self.encode_element(out, &Element::new(operation, shown), self)
+    }
+
+    /// As [`ChangeEncoder::encode`], of a row that was seen with the columns of `before` until this change: its old
+    /// values are shown as that shows them.
+    pub fn encode_between(
+        &self,
+        out: &mut Vec<u8>,
+        operation: &Operation,
+        shown: Shown,
+        before: &Self,
+    ) -> Vec<MalformedValue> {
+        self.encode_element(out, &Element::new(operation, shown), before)
     }
 
     /// Appends a row that was there when its subscriber came: op `snapshot`, otherwise as [`ChangeEncoder::encode`].
     pub fn encode_snapshot(&self, out: &mut Vec<u8>, row: &Row) -> Vec<MalformedValue> {
-        self.encode_element(out, &Element { op: "snapshot", record: Some((row, None)), old_record: None })
+        self.encode_element(out, &Element { op: "snapshot", record: Some((row, None)), old_record: None }, self)
     }
 
-    fn encode_element(&self, out: &mut Vec<u8>, element: &Element<'_>) -> Vec<MalformedValue> {
+    fn encode_element(&self, out: &mut Vec<u8>, element: &Element<'_>, before: &Self) -> Vec<MalformedValue> {
         let mut absent = Absent::default();
         out.extend_from_slice(b"{\"op\":\"");
         out.extend_from_slice(element.op.as_bytes());
@@ -128,7 +140,7 @@ impl ChangeEncoder {
         if let Some(old) = &element.old_record {
             out.extend_from_slice(b",\"old_record\":{");
             let mut absent_before = Absent::default();
-            self.write_old_record(out, old, &mut absent_before);
+            before.write_old_record(out, old, &mut absent_before);
             out.push(b'}');
             absent.malformed.append(&mut absent_before.malformed);
             if element.record.is_none() {

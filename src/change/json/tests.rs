@@ -325,7 +325,11 @@ fn names_what_is_malformed_or_missing_and_loses_nothing_else() {
     let error = ValueError::FieldCount { expected: 2 };
     assert_eq!(malformed, [MalformedValue { column: "pair".into(), error }]);
     assert!(!malformed[0].to_string().contains("1,2"), "no row value in an error");
-    let expected = r#"{"op":"insert","schema":"public","table":"or\"ders","record":{"id":1,"status":null,"notes":null},"omitted":["pair"]}"#;
+    let expected = [
+        r#"{"op":"insert","schema":"public","table":"or\"ders","#,
+        r#""record":{"id":1,"status":null,"notes":null},"omitted":["pair"]}"#,
+    ]
+    .concat();
     assert_eq!(String::from_utf8(out).unwrap(), expected);
     let short = Operation::Insert { new: row(&[V::Text("1")]) };
     assert_eq!(
@@ -377,7 +381,8 @@ proptest! {
     fn any_bytes_give_json_or_an_error(text in literal_like(), as_string: bool) {
         let catalogue = catalogue();
         let int8 = if as_string { Int8Format::String } else { Int8Format::Number };
-        for oid in [16, INT4, INT8, 701, 1082, 1114, 1184, 114, 1007, TEXT_ARRAY, 1020, 22, 30, TEXT, PAIR, PAIRS, HSTORE] {
+        let builtin = [16, INT4, INT8, 701, 1082, 1114, 1184, 114, 1007, TEXT_ARRAY, 1020, 22, 30, TEXT];
+        for oid in builtin.into_iter().chain([PAIR, PAIRS, HSTORE]) {
             let mut out = Vec::new();
             let result = write_value(&mut out, &catalogue.get(oid).unwrap(), &text, int8);
             match result {

@@ -109,7 +109,10 @@ mod tests {
         assert_eq!(
             lines(payload),
             [
-                r#"{"cursor":null,"commit_timestamp":"2026-11-22T03:40:00+00:00","xid":7,"op":"insert","record":{"n":1.50}}"#,
+                concat!(
+                    r#"{"cursor":null,"commit_timestamp":"2026-11-22T03:40:00+00:00","#,
+                    r#""xid":7,"op":"insert","record":{"n":1.50}}"#
+                ),
                 r#"{"cursor":"abc","commit_timestamp":"2026-11-22T03:40:00+00:00","xid":7,"op":"truncate"}"#,
             ]
         );

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use crate::change::{Announcement, Broadcast};
 use crate::hub::Position;
 use crate::hub::entry::Batch;
+use crate::hub::live::CURSOR_EVENT;
 use crate::hub::said::Said;
-use crate::hub::state::CURSOR_EVENT;
+
 use crate::routing::Topic;
 
 use super::Appending;

@@ -1,6 +1,6 @@
 //! Who is sent which part when, and who is let go.
 
-use crate::hub::{ConnectionKey, View};
+use crate::hub::ConnectionKey;
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn reader(join: u32) -> Reader {
 
 fn shape(number: u64) -> Shape {
     let topic = Topic::parse(&format!("topic:{number}")).unwrap();
-    Shape::new(ShapeId(number), topic, View::default(), (Duration::ZERO, Position::default()))
+    Shape::new(ShapeId(number), topic, Arc::default(), None, (Duration::ZERO, Position::default()))
 }
 
 fn part() -> SnapshotPart {
@@ -30,7 +30,7 @@ fn begun(snapshots: &mut Snapshots) -> Vec<u64> {
 fn end() -> (Cursor, After) {
     let system = crate::change::FeedSystem { system_id: 1, timeline: 1 };
     let position = Position::before(Lsn::new(9));
-    (Cursor { system, position, splice: None }, After::Log(position))
+    (Cursor { system, position, splice: None, fingerprint: None }, After::Log(position))
 }
 
 #[test]

@@ -62,7 +62,6 @@ fn told(bench: &mut Bench) -> Vec<(ShardId, Vec<String>)> {
             let keys: Vec<_> = content(&state).as_object().unwrap().keys().cloned().collect();
             format!("{} for {joins:?}", keys.join(","))
         }
-        ToShard::Publish(publication) => format!("{} {}", publication.event, publication.payload.len() > 2),
         other => format!("{other:?}"),
     };
     bench.hub.take_outgoing().map(|(shard, messages)| (shard, messages.into_iter().map(short).collect())).collect()
@@ -89,11 +88,11 @@ fn one_turn_is_told_as_one_diff_before_the_state() {
             (OTHER, joined(&["joined 2", "joined 3", "+7,u3,u9 -u1", "7,u3,u9 for [2, 3]"])),
         ]
     );
-    let announce =
-        Announce { topic: "room".into(), event: "hello".into(), content: Content::Json("{}".into()), except: None };
-    bench.hub.command(Command::Broadcast(Box::new(announce.clone())));
+    let saying =
+        Saying { topic: "room".into(), event: "hello".into(), content: Content::Json("{}".into()), except: None };
+    bench.hub.command(Command::Broadcast(Box::new(saying.clone())));
     bench.hub.command(Command::Unsubscribe { shard: SHARD, join: token(1), shape: ShapeId(0) });
-    bench.hub.command(Command::Broadcast(Box::new(announce)));
+    bench.hub.command(Command::Broadcast(Box::new(saying)));
     assert_eq!(
         told(&mut bench),
         [(SHARD, joined(&["hello {}"])), (OTHER, joined(&["hello {}", "hello {}", "+ -u9"]))],
@@ -102,21 +101,34 @@ fn one_turn_is_told_as_one_diff_before_the_state() {
 }
 
 #[test]
-fn a_topic_that_a_table_comes_to_feed_later_misses_nothing() {
+fn a_topic_that_a_table_comes_to_feed_later_is_joined_anew() {
     let mut bench = hub(vec![route("orders:{customer}", "new_updates")]);
     let at = Lsn::new(bench.lsn);
     let connected =
         FeedEvent::Connected { system: SYSTEM, ancestry: Vec::new(), start: at, flush: at, relations: Vec::new() };
     bench.feed(connected);
-    subscribe(&mut bench, SHARD, 1, "orders:7", &json!({"sub": "u"}));
-    told(&mut bench);
+    let join = |bench: &mut Bench, join: u32, cursor: Option<String>| {
+        let request = Subscribe { topic: "orders:7".to_owned(), cursor, ..Subscribe::default() };
+        bench.hub.command(Command::Subscribe { shard: SHARD, join: token(join), request: Box::new(request) });
+        match bench.hub.take_outgoing().flat_map(|(_, messages)| messages).next() {
+            Some(ToShard::Subscribed { subscribed, .. }) => subscribed,
+            other => panic!("{other:?}"),
+        }
+    };
+    let early = join(&mut bench, 1, None);
+    assert!(!early.fed);
+    // The route has had no say in that join: nothing of its rows goes there.
     bench.commit(&[vec![insert(7)]]);
+    let told: Vec<_> = bench.hub.take_outgoing().flat_map(|(_, messages)| messages).collect();
+    assert!(matches!(&told[..], [ToShard::Reset { shape }] if *shape == early.shape), "{told:?}");
+    // Whoever comes back has missed nothing.
+    let again = join(&mut bench, 2, early.cursor);
+    assert!(again.fed && again.resumed);
+    let (shape, after) = (again.shape, again.read_after.unwrap());
+    bench.hub.command(Command::Read { shard: SHARD, join: token(2), shape, number: 1, after });
+    let told: Vec<_> = bench.hub.take_outgoing().flat_map(|(_, messages)| messages).collect();
+    assert!(matches!(&told[..], [ToShard::Read { publications, .. }] if publications.len() == 1), "{told:?}");
     bench.commit(&[vec![Operation::Truncate]]);
-    let updates = (SHARD, vec!["new_updates true".to_owned(), "new_updates true".to_owned()]);
-    assert_eq!(told(&mut bench), [updates]);
-    // The next one who comes is told that there are rows.
-    let request = Subscribe { topic: "orders:7".to_owned(), ..Subscribe::default() };
-    bench.hub.command(Command::Subscribe { shard: SHARD, join: token(2), request: Box::new(request) });
-    let messages: Vec<_> = bench.hub.take_outgoing().flat_map(|(_, messages)| messages).collect();
-    assert!(matches!(&messages[0], ToShard::Subscribed { subscribed, .. } if subscribed.fed), "{messages:?}");
+    let told: Vec<_> = bench.hub.take_outgoing().flat_map(|(_, messages)| messages).collect();
+    assert!(matches!(&told[..], [ToShard::Publish(publication)] if publication.shape == shape), "{told:?}");
 }

@@ -38,7 +38,8 @@ pub enum Discontinuity {
 
 /// Where to stream from: after `position` if there is one and nothing speaks against it, else where the slot is.
 ///
-/// `sent` is where the last transaction commits of which anything was handed on: all of it, or the first parts. A server
+/// `sent` is where the last transaction commits of which anything was handed on: all of it, or the first parts. A
+/// server
 /// that never wrote that commit has abandoned what clients have seen. `ancestry` are the timelines before the server's.
 ///
 /// # Errors

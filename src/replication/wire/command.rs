@@ -53,7 +53,10 @@ mod tests {
         let start = StartReplication { slot: "walcast", start: Lsn::new(0x16_0000_00AB), publications: &publications };
         assert_eq!(
             start.command(),
-            r#"START_REPLICATION SLOT "walcast" LOGICAL 16/AB (proto_version '1', publication_names '"plain","o''clock ""sharp"""', messages 'true')"#
+            concat!(
+                r#"START_REPLICATION SLOT "walcast" LOGICAL 16/AB (proto_version '1', "#,
+                r#"publication_names '"plain","o''clock ""sharp"""', messages 'true')"#
+            )
         );
     }
 }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::change::{Column, RelationId, ReplicaIdentity, TypeKind};
-use crate::routing::{Int8Format, MAX_ROUTES, RouteTable, TablePattern, TooManyRoutes};
+use crate::change::{Column, OldRow, RelationId, ReplicaIdentity, Row, TypeKind};
+use crate::routing::{Expression, Int8Format, MAX_ROUTES, RouteTable, TablePattern, TooManyRoutes};
 
 const BOOL: u32 = 16;
 const INT4: u32 = 23;
@@ -40,6 +40,8 @@ fn route(table: &str, topic: &str, ops: Ops) -> RouteSpec {
         ops,
         event: "new_updates".into(),
         int8: Int8Format::Number,
+        filter: None,
+        allow: None,
     }
 }
 
@@ -80,11 +82,19 @@ fn update(old: &[&str], new: &[&str]) -> Operation {
 fn routed(table: &RouteTable, relation: &Arc<Relation>, operation: Operation) -> Vec<String> {
     let mut found = Vec::new();
     let change = Change { relation: Arc::clone(relation), operation, ordinal: 1 };
-    table.plan(relation).route(&change, &mut Scratch::default(), &mut |target| {
+    let is_update = matches!(change.operation, Operation::Update { .. });
+    let plan = table.plan(relation);
+    plan.route(&change, &mut Scratch::default(), &mut |target| {
         found.push(match target {
-            Target::Topic { route, topic, shown: Shown::AsIs } => format!("{} {topic}", route.0),
-            Target::Topic { route, topic, shown: Shown::Entering } => format!("{} +{topic}", route.0),
-            Target::Topic { route, topic, shown: Shown::Leaving } => format!("{} -{topic}", route.0),
+            Target::Topic { topic, before, after } => {
+                let route = plan.first_of(after).or(plan.first_of(before)).unwrap();
+                let sign = match (is_update, before.is_empty(), after.is_empty()) {
+                    (true, true, false) => "+",
+                    (true, false, true) => "-",
+                    _ => "",
+                };
+                format!("{} {sign}{topic}", route.0)
+            }
             Target::EveryTopic { route } => format!("{} every", route.0),
             Target::Hole { route } => format!("{} hole", route.0),
         });
@@ -304,8 +314,9 @@ proptest! {
         let mut expected: Vec<String> = after
             .iter()
             .map(|(topic, route)| format!("{route} {}{topic}", if before.contains_key(topic) { "" } else { "+" }))
-            .chain(before.iter().filter(|(topic, _)| !after.contains_key(*topic)).map(|(t, route)| format!("{route} -{t}")))
             .collect();
+        let left = before.iter().filter(|(topic, _)| !after.contains_key(*topic));
+        expected.extend(left.map(|(topic, route)| format!("{route} -{topic}")));
         actual.sort();
         expected.sort();
         prop_assert_eq!(actual, expected);
@@ -343,4 +354,100 @@ fn a_topic_s_rows_are_selected_by_its_columns_in_config_order() {
     assert_eq!(selected("b"), [(4, vec![])]);
     assert_eq!(selected("a:07"), []);
     assert_eq!(selected("b:x"), []);
+}
+
+fn with_where(topic: &str, sql: &str) -> RouteSpec {
+    RouteSpec { filter: Some(Expression::parse(sql).unwrap()), ..route("public.orders", topic, Ops::ALL) }
+}
+
+#[test]
+fn a_row_is_in_a_topic_while_where_is_true_of_it() {
+    let table =
+        RouteTable::new(vec![with_where("open", "note <> 'draft'"), with_where("c:{customer}", "id = 1")]).unwrap();
+    let routed = |operation| routed(&table, &orders(), operation);
+    assert_eq!(routed(insert(&["2", "7", "x"])), ["0 open"]);
+    assert_eq!(routed(insert(&["2", "7", "draft"])), [""; 0]);
+    assert_eq!(routed(insert(&["1", "7", "null"])), ["1 c:7"], "null is not true");
+    assert_eq!(routed(update(&["1", "7", "draft"], &["1", "8", "x"])), ["0 +open", "1 -c:7", "1 +c:8"]);
+    assert_eq!(routed(update(&["1", "7", "x"], &["2", "7", "unchanged"])), ["0 open", "1 -c:7"]);
+    assert_eq!(routed(delete(&["2", "7", "draft"])), [""; 0], "nobody had it");
+    assert_eq!(routed(delete(&["1", "7", "draft"])), ["1 c:7"]);
+    assert_eq!(routed(Operation::Truncate), ["1 every", "0 open"]);
+}
+
+#[test]
+fn a_value_that_was_not_sent_and_decides_is_a_hole() {
+    let table = RouteTable::new(vec![with_where("open", "note <> 'draft' and id = 1")]).unwrap();
+    let without_old = |new: &[&str]| routed(&table, &orders(), Operation::Update { old: None, new: row(new) });
+    assert_eq!(without_old(&["1", "7", "unchanged"]), ["0 hole"]);
+    assert_eq!(without_old(&["2", "7", "unchanged"]), [""; 0], "it is not in the topic, whatever the note is");
+    assert_eq!(without_old(&["1", "7", "x"]), ["0 open"]);
+}
+
+#[test]
+fn rules_with_claims_are_for_the_subscriber_to_answer() {
+    let specs = vec![
+        with_where("t", "note = 'a' and customer = claims.sub"),
+        with_where("t", "customer = claims.sub"),
+        route("public.orders", "t", Ops::ALL),
+        with_where("t", "id = claims.sub"),
+    ];
+    let plan = RouteTable::new(specs).unwrap().plan(&orders());
+    assert_eq!((plan.problems(), plan.rules()), (&[][..], &[RouteId(0), RouteId(1), RouteId(3)][..]));
+    let mut found = Vec::new();
+    for operation in [insert(&["1", "7", "a"]), update(&["1", "7", "a"], &["1", "7", "b"])] {
+        let change = Change { relation: orders(), operation, ordinal: 1 };
+        plan.route(&change, &mut Scratch::default(), &mut |target| {
+            let Target::Topic { before, after, .. } = target else { panic!("{target:?}") };
+            let sources = |it: Sources| (it.rules().collect::<Vec<_>>(), it.rest().map(|route| route.0));
+            found.push((sources(before), sources(after)));
+        });
+    }
+    // The third shows the row to everyone: the fourth does not matter.
+    let (both, second) = ((vec![0, 1], Some(2)), (vec![1], Some(2)));
+    assert_eq!(found, [((vec![], None), both.clone()), (both, second)]);
+}
+
+#[test]
+fn a_where_that_does_not_fit_the_table_is_told() {
+    let relation = relation(&[("id", INT4, true), ("customer", INT4, false)]);
+    let only_inserts = RouteSpec { ops: Ops::NONE.with(Op::Insert), ..with_where("a", "customer = 1") };
+    let allow = RouteSpec {
+        allow: Some(Expression::parse("custmer = claims.sub").unwrap()),
+        ..route("public.orders", "c:{id}", Ops::ALL)
+    };
+    let specs = vec![
+        with_where("a", "custmer = 1"),
+        with_where("a", "customer = 1"),
+        with_where("a", "customer = claims.sub"),
+        only_inserts,
+        with_where("a", "id = 'seven'"),
+        with_where("a", "id = claims.sub and id = 'seven' or claims.x"),
+        allow,
+    ];
+    let plan = RouteTable::new(specs).unwrap().plan(&relation);
+    let told: Vec<(u16, &str)> = plan
+        .problems()
+        .iter()
+        .map(|problem| {
+            let kind = match problem {
+                PlanProblem::NoWhereColumn { .. } => "no column",
+                PlanProblem::WhereNotInIdentity { .. } => "identity",
+                PlanProblem::Where { .. } => "where",
+                PlanProblem::Allow { .. } => "allow",
+                other => panic!("{other}"),
+            };
+            (problem.route().0, kind)
+        })
+        .collect();
+    let expected = [(0, "no column"), (1, "identity"), (2, "identity"), (4, "where"), (5, "where"), (6, "allow")];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn rules_of_one_table_are_limited() {
+    let specs = (0..=MAX_RULES).map(|_| with_where("t", "customer = claims.sub")).collect();
+    let plan = RouteTable::new(specs).unwrap().plan(&orders());
+    let route = RouteId(u16::try_from(MAX_RULES).unwrap());
+    assert_eq!(plan.problems(), [PlanProblem::TooManyRules { route, table: "public.orders".to_owned() }]);
 }

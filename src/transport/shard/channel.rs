@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::hub::{self, Announce, Broadcast, Command, ConnectionKey, Content, JoinToken};
+use crate::hub::{self, Broadcast, Command, ConnectionKey, Content, JoinToken, Saying};
 use crate::phoenix::{Body, CloseReason, JoinId, Payload, Refusal, Status};
 use crate::routing::ChannelSpec;
 use crate::transport::limits::{ChannelLimits, OUTBOX_REPLY_FACTOR};
@@ -81,7 +81,7 @@ impl State {
         let result = match event {
             "fetch_updates" if self.is_fed(slot, join) => join::fetch(payload).map(|()| self.fetch(slot, join.0)),
             "presence_update" => self.update_presence(slot, join, payload, now),
-            _ => self.announce(slot, join, topic, (event, payload), now),
+            _ => self.say(slot, join, topic, (event, payload), now),
         };
         match result {
             Ok(()) => (Status::Ok, Body::EMPTY),
@@ -98,7 +98,7 @@ impl State {
     }
 
     /// A client's event that is to reach everyone on its topic.
-    fn announce(
+    fn say(
         &mut self,
         slot: usize,
         join: JoinId,
@@ -118,8 +118,8 @@ impl State {
         let connection = ConnectionKey { slot, generation: connection.generation };
         let sender = hub::Member { shard: self.id, join: JoinToken { connection, join: join.0 } };
         let except = (!channel.include_sender).then_some(sender);
-        let announce = Announce { topic: Arc::clone(topic), event: Arc::clone(event), content, except };
-        self.commands.push(Command::Broadcast(Box::new(announce)));
+        let saying = Saying { topic: Arc::clone(topic), event: Arc::clone(event), content, except };
+        self.commands.push(Command::Broadcast(Box::new(saying)));
         Ok(())
     }
 

@@ -1,12 +1,14 @@
 //! Join params of a fed topic, and the replies to a join.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::auth::{Credential, Denied, TokenError};
 use crate::hub::{self, Introduction, SnapshotFailure, Subscribed, View};
 use crate::phoenix::{Body, Payload, Refusal};
-use crate::routing::Ops;
+use crate::routing::{Filter, Ops};
 
 use super::introduction;
 
@@ -46,11 +48,12 @@ pub(super) fn request(payload: &str, meta_max: usize) -> Result<Request, Refusal
     // Only an object: a list would be taken for a struct's fields in their order.
     let object = payload.trim_start().starts_with('{').then_some(payload);
     let params: Params<'_> = object.and_then(|object| serde_json::from_str(object).ok()).unwrap_or_default();
-    if params.filter.is_some() {
-        return invalid("join param `filter` is not available in this version".to_owned());
-    }
     let snapshot = params.snapshot.map_or(Ok(false), snapshot)?;
-    let view = View { columns: params.columns.map(columns).transpose()?, ops: ops(params.ops)? };
+    let view = View {
+        columns: params.columns.map(columns).transpose()?,
+        ops: ops(params.ops)?,
+        filter: params.filter.map(filter).transpose()?.filter(|filter| !filter.is_empty()),
+    };
     // A cursor that is no string is none that we gave out: the hub refuses it as such.
     let cursor = params.cursor.map(|raw| serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned()));
     let introduction = introduction::read(params.presence, meta_max)?;
@@ -111,6 +114,13 @@ fn columns(raw: &RawValue) -> Result<Box<[String]>, Refusal> {
     }
 }
 
+fn filter(raw: &RawValue) -> Result<Filter, Refusal> {
+    let Ok(text) = serde_json::from_str::<Cow<'_, str>>(raw.get()) else {
+        return invalid("`filter` is a text, as in \"status=eq.open&total=gt.100\"".to_owned());
+    };
+    Filter::parse(&text).or_else(|error| invalid(error.to_string()))
+}
+
 fn ops(raw: Option<&RawValue>) -> Result<Ops, Refusal> {
     let Some(raw) = raw else { return Ok(Ops::ALL) };
     let Ok(names) = serde_json::from_str::<Vec<String>>(raw.get()) else {
@@ -144,6 +154,8 @@ pub(super) fn refusal(refusal: &hub::Refusal) -> Refusal {
         hub::Refusal::UnknownColumn(column) => {
             Refusal::InvalidFilter { message: format!("this topic has no column `{column}`") }
         }
+        hub::Refusal::InvalidFilter { message } => Refusal::InvalidFilter { message: message.clone() },
+        hub::Refusal::InvalidClaim { message } => Refusal::InvalidClaim { message: message.clone() },
         hub::Refusal::Unauthorized => Refusal::Unauthorized,
         hub::Refusal::ResyncRequired => Refusal::ResyncRequired,
         hub::Refusal::NotReady => Refusal::NotReady,
@@ -177,15 +189,25 @@ mod tests {
     fn reads_the_view() {
         let view = |payload| request(payload).map(|request| request.view);
         let columns = ["a".to_owned(), "b".to_owned()];
-        let expected = View { columns: Some(columns.into()), ops: [Op::Insert, Op::Delete].into_iter().collect() };
+        let ops = [Op::Insert, Op::Delete].into_iter().collect();
+        let expected = View { columns: Some(columns.into()), ops, filter: None };
         assert_eq!(view(r#"{"columns":["b","a","b"],"ops":["delete","insert"]}"#), Ok(expected));
-        assert_eq!(view(r#"{"columns":null,"ops":null}"#), Ok(View::default()));
+        for nothing in [r#"{"columns":null,"ops":null,"filter":null}"#, r#"{"filter":""}"#] {
+            assert_eq!(view(nothing), Ok(View::default()));
+        }
+        let filter = Some(Filter::parse("status=eq.open&total=gt.100").unwrap());
+        assert_eq!(
+            view(r#"{"filter":"total=gt.100\u0026status=eq.open"}"#),
+            Ok(View { filter, ..View::default() }),
+            "in any order"
+        );
     }
 
     #[test]
     fn refuses_what_it_would_have_to_ignore() {
         for payload in [
-            r#"{"filter":"a=eq.1"}"#,
+            r#"{"filter":7}"#,
+            r#"{"filter":"a"}"#,
             r#"{"snapshot":1}"#,
             r#"{"columns":[]}"#,
             r#"{"columns":"a"}"#,

@@ -235,8 +235,11 @@ impl State {
                 self.commands.read_answered(number);
                 self.read(join, number, &publications, outcome, now);
             }
-            ToShard::Position { join, number, cursor } => self.located(join, number, &cursor, now),
-            ToShard::Reset { shape } => self.reset(shape, now),
+            ToShard::Position { join, number, cursor, complete } => {
+                self.located(join, (number, &cursor, complete), now);
+            }
+            ToShard::Reset { shape } => self.fail_all(shape, &Refusal::ResyncRequired, now),
+            ToShard::Failed { shape, refusal } => self.fail_all(shape, &join::refusal(&refusal), now),
         }
     }
 
@@ -262,6 +265,9 @@ impl State {
             }
         }
         self.counters.messages += messages;
+        if let Some(time) = publication.committed.filter(|_| messages > 0) {
+            self.note_commit(time.as_micros());
+        }
     }
 
     fn subscribed(&mut self, token: JoinToken, subscribed: &Subscribed, now: Duration) {
@@ -274,9 +280,9 @@ impl State {
             self.commands.push(Command::Unsubscribe { shard: self.id, join: token, shape });
             return self.refuse(slot, JoinId(token.join), &Refusal::TokenExpired, now);
         }
-        self.counters.joins += 1;
         let feed = subscribed.read_after.clone().map_or(Feed::Live, Feed::Behind);
         connection.behind += usize::from(!feed.is_live());
+        self.counters.joins += 1;
         let place = self.groups.add(shape, Member { slot, join: token.join, feed, knows_presence: false });
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.subscriptions.push(Subscription { join: token.join, shape, place });
@@ -346,21 +352,21 @@ impl State {
         }
         self.mark_dirty(slot);
         self.flushed(slot);
-        if is_live {
-            self.commands.extend(self.writes.caught_up(self.id, token, shape));
-        }
+        self.commands.extend(self.writes.caught_up(self.id, token, shape));
     }
 
-    /// The feed has a hole: every subscriber of the shape joins anew. The hub has forgotten the shape already.
-    fn reset(&mut self, shape: ShapeId, now: Duration) {
+    /// No subscriber of the shape can go on. The hub has forgotten the shape already.
+    fn fail_all(&mut self, shape: ShapeId, reason: &Refusal, now: Duration) {
         for member in self.groups.take(shape) {
             if let Some(connection) = self.connections.get_mut(member.slot) {
                 connection.behind -= usize::from(!member.feed.is_live());
                 connection.remove_subscription(member.join);
                 self.writes.leave(JoinToken { connection: connection.key(member.slot), join: member.join });
             }
-            self.counters.resync(Resync::Hole);
-            self.fail_channel(member.slot, member.join, &Refusal::ResyncRequired, now);
+            if *reason == Refusal::ResyncRequired {
+                self.counters.resync(Resync::Hole);
+            }
+            self.fail_channel(member.slot, member.join, reason, now);
         }
     }
 
@@ -416,7 +422,10 @@ impl State {
 
     fn effect(&mut self, slot: usize, effect: Effect, now: Duration) {
         match effect {
-            Effect::Send(outgoing) => self.send(slot, &outgoing, now),
+            Effect::Send(outgoing) => {
+                self.counters.answered(&outgoing);
+                self.send(slot, &outgoing, now);
+            }
             Effect::Join { join, topic, params } => self.join(slot, join, topic, params, now),
             Effect::Leave { join } => self.unsubscribe(slot, join.0),
             Effect::Event { join, topic, event, payload, reference } if event == SYNC_REQUEST => {

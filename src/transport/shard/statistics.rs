@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::phoenix::{CloseReason, Refusal};
+use crate::phoenix::{CloseReason, Event, Outgoing, Refusal, Status};
 use crate::sync::Outcome;
 use crate::transport::wire::Wire;
 
@@ -117,6 +117,24 @@ pub struct Statistics {
     pub slow: Vec<SlowClient>,
 }
 
+impl Statistics {
+    /// Adds another shard's.
+    pub fn add(&mut self, other: &Self) {
+        self.counters.add(&other.counters);
+        add_each(&mut self.connections, &other.connections);
+        self.subscriptions += other.subscriptions;
+        self.behind += other.behind;
+        self.outbox_bytes += other.outbox_bytes;
+        self.slow.extend(&other.slow);
+        self.keep_slowest();
+    }
+
+    fn keep_slowest(&mut self) {
+        self.slow.sort_unstable_by_key(|client| std::cmp::Reverse((client.outbox_bytes, client.behind)));
+        self.slow.truncate(SLOW_MAX);
+    }
+}
+
 /// A client that does not take what waits for it. It has no name here: whose it is nobody is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlowClient {
@@ -156,7 +174,7 @@ impl Histogram {
 
     /// Adds what another one has counted.
     pub fn add(&mut self, other: &Self) {
-        self.buckets.iter_mut().zip(other.buckets).for_each(|(count, more)| *count += more);
+        add_each(&mut self.buckets, &other.buckets);
         self.sum += other.sum;
     }
 
@@ -167,6 +185,24 @@ impl Histogram {
 }
 
 impl Counters {
+    fn add(&mut self, other: &Self) {
+        add_each(&mut self.opened, &other.opened);
+        add_each(&mut self.resyncs, &other.resyncs);
+        let by_name = [
+            (&mut self.closes, &other.closes),
+            (&mut self.refused_joins, &other.refused_joins),
+            (&mut self.refused_events, &other.refused_events),
+            (&mut self.writes, &other.writes),
+        ];
+        for (counts, more) in by_name {
+            more.iter().for_each(|(name, count)| *counts.entry(name).or_default() += count);
+        }
+        self.joins += other.joins;
+        self.falls += other.falls;
+        self.messages += other.messages;
+        self.commit_to_send.add(&other.commit_to_send);
+    }
+
     pub(super) fn opened(&mut self, wire: Wire) {
         if let Some(count) = self.opened.get_mut(Transport::from(wire) as usize) {
             *count += 1;
@@ -184,6 +220,15 @@ impl Counters {
         *self.refused_joins.entry(refusal.reason()).or_default() += 1;
     }
 
+    /// Of the joins that the session itself refuses this is the one that is worth knowing of.
+    pub(super) fn answered(&mut self, outgoing: &Outgoing) {
+        if let Event::Reply { status: Status::Error, response, .. } = &outgoing.event
+            && *response == Refusal::TooManyChannels.response()
+        {
+            self.refused_join(&Refusal::TooManyChannels);
+        }
+    }
+
     pub(super) fn refused_event(&mut self, refusal: &Refusal) {
         *self.refused_events.entry(refusal.reason()).or_default() += 1;
     }
@@ -197,6 +242,10 @@ impl Counters {
     pub(super) fn wrote(&mut self, outcome: &Outcome) {
         *self.writes.entry(outcome.name()).or_default() += 1;
     }
+}
+
+fn add_each(counts: &mut [u64], more: &[u64]) {
+    counts.iter_mut().zip(more).for_each(|(count, more)| *count += more);
 }
 
 impl State {
@@ -218,8 +267,7 @@ impl State {
                 statistics.slow.push(self.slow(slot, connection, now));
             }
         }
-        statistics.slow.sort_unstable_by_key(|client| std::cmp::Reverse((client.outbox_bytes, client.behind)));
-        statistics.slow.truncate(SLOW_MAX);
+        statistics.keep_slowest();
         statistics
     }
 

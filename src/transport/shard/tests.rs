@@ -2,6 +2,7 @@
 
 mod requests;
 mod token;
+mod writes;
 
 use std::sync::Arc;
 
@@ -124,6 +125,8 @@ impl Bench {
             ops: Ops::ALL,
             event: "new_updates".into(),
             int8: Int8Format::Number,
+            filter: None,
+            allow: None,
         };
         let routes = Arc::new(RouteTable::new(vec![route]).unwrap());
         let mut bench = Self {
@@ -270,10 +273,10 @@ fn leaving_and_joining_twice_keep_one_subscription() {
 }
 
 #[test]
-fn params_that_would_be_ignored_are_refused() {
+fn params_that_do_not_fit_are_refused() {
     let mut bench = Bench::new(1 << 20);
     let client = bench.open(Serializer::V2);
-    bench.say(client, &json!(["1", "1", "numbers", "phx_join", {"filter": "n=eq.1"}]));
+    bench.say(client, &json!(["1", "1", "numbers", "phx_join", {"filter": "missing=eq.1"}]));
     bench.say(client, &json!(["1", "2", "numbers", "my_event", {}]));
     let messages = bench.messages(client);
     assert_eq!(messages[0][4]["response"]["reason"], "invalid_filter");

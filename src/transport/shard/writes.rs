@@ -13,6 +13,10 @@ use crate::phoenix::{Body, Payload, Ref, Refusal, Status};
 use crate::routing::Claims;
 use crate::sync::{Answer, Outcome, Request};
 
+/// Payloads of a shard's requests that are not written, in bytes: what its clients hold beside outboxes and commands.
+/// Beyond it requests are answered with `busy`.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Requests, until their replies are out.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
@@ -22,6 +26,8 @@ pub(super) struct Writes {
     channels: HashMap<JoinToken, VecDeque<u32>>,
     /// How many of a connection's requests are not replied to.
     counts: HashMap<ConnectionKey, usize>,
+    /// Of payloads that are not written.
+    bytes: usize,
     /// For those who write.
     ready: VecDeque<Request>,
 }
@@ -30,6 +36,8 @@ pub(super) struct Writes {
 struct Pending {
     token: JoinToken,
     reference: Option<Ref>,
+    /// Of its payload, until that is written.
+    size: usize,
     stage: Stage,
 }
 
@@ -71,11 +79,13 @@ impl Writes {
             Payload::Json(payload) => payload,
             Payload::Binary(_) => return Err(reply(token, reference, Outcome::binary())),
         };
-        let count = self.counts.entry(token.connection).or_default();
-        if *count >= most {
+        let count = self.counts.get(&token.connection).copied().unwrap_or_default();
+        let size = payload.get().len();
+        if count >= most || self.bytes.saturating_add(size) > BYTES_MAX {
             return Err(reply(token, reference, Outcome::busy()));
         }
-        *count += 1;
+        self.counts.insert(token.connection, count + 1);
+        self.bytes += size;
         let number = self.next;
         self.next = self.next.wrapping_add(1);
         let request = Request { shard: shard.0, number, topic, claims, payload };
@@ -88,7 +98,7 @@ impl Writes {
         } else {
             Stage::Queued(Box::new(request))
         };
-        self.pending.insert(number, Pending { token, reference, stage });
+        self.pending.insert(number, Pending { token, reference, size, stage });
         Ok(())
     }
 
@@ -111,6 +121,7 @@ impl Writes {
     ) -> Option<Next> {
         let Answer { number, outcome } = answer;
         let pending = self.pending.get_mut(&number)?;
+        self.bytes -= std::mem::take(&mut pending.size);
         let join = pending.token;
         let shape = shape(join);
         self.advance(join, shape.is_some());
@@ -132,19 +143,19 @@ impl Writes {
         }
     }
 
-    /// The hub has said where the feed is; the reply, if the subscription `is_live`.
-    pub(super) fn located(&mut self, number: u32, cursor: &str, is_live: bool) -> Option<Reply> {
+    /// The hub has said where the feed is; the reply, if the client `has_all` up to there.
+    pub(super) fn located(&mut self, number: u32, cursor: &str, has_all: bool) -> Option<Reply> {
         let pending = self.pending.get_mut(&number).filter(|pending| matches!(pending.stage, Stage::Locating))?;
-        if !is_live {
+        if !has_all {
             pending.stage = Stage::Behind;
             return None;
         }
         let Pending { token, reference, .. } = self.forget(number)?;
-        let response = Body::Json(format!(r#"{{"cursor":"{cursor}"}}"#).into());
+        let response = Body::Json(format!(r#"{{"cursor":{cursor}}}"#).into());
         Some(Reply { token, reference, status: Status::Ok, response })
     }
 
-    /// A subscription has become live: what to ask the hub for those who waited for that.
+    /// A subscription that is not live has read on: what to ask the hub for those who wait for that.
     pub(super) fn caught_up(&mut self, shard: ShardId, join: JoinToken, shape: ShapeId) -> Vec<Command> {
         if !self.counts.contains_key(&join.connection) {
             return Vec::new();
@@ -194,6 +205,7 @@ impl Writes {
 
     fn forget(&mut self, number: u32) -> Option<Pending> {
         let pending = self.pending.remove(&number)?;
+        self.bytes -= pending.size;
         if let Some(count) = self.counts.get_mut(&pending.token.connection) {
             *count -= 1;
             if *count == 0 {

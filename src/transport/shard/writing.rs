@@ -64,11 +64,11 @@ impl State {
     }
 
     /// The hub has said where the feed is, behind all that it had published.
-    pub(super) fn located(&mut self, token: JoinToken, number: u32, cursor: &str, now: Duration) {
+    pub(super) fn located(&mut self, token: JoinToken, (number, cursor, complete): (u32, &str, bool), now: Duration) {
         let subscription = self.connection(token).and_then(|(_, connection)| connection.subscription(token.join));
         let member = subscription.and_then(|it| self.groups.member_mut(it.shape, it.place));
-        let is_live = member.is_some_and(|member| member.feed.is_live());
-        if let Some(reply) = self.writes.located(number, cursor, is_live) {
+        let has_all = complete || member.is_some_and(|member| member.feed.is_live());
+        if let Some(reply) = self.writes.located(number, cursor, has_all) {
             self.reply(reply, now);
         }
     }

@@ -1,5 +1,5 @@
-//! The official `phoenix` client, unmodified, as its users run it: the readme's live table in a node process, which comes
-//! back with its last cursor whatever happens and checks that every change fits.
+//! The official `phoenix` client, unmodified, as its users run it: the readme's live table in a node process, which
+//! comes back with its last cursor whatever happens and checks that every change fits.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -104,8 +104,8 @@ fn statement(random: &mut fastrand::Rng) -> String {
         75..83 => format!("delete from accounts where id = {id};"),
         // Out of line, so that later updates do not carry it.
         83..88 => format!(
-            "update accounts set note = (select string_agg(md5(n::text || random()), '') from generate_series(1, 150) n) \
-             where id = {id};"
+            "update accounts set note = \
+             (select string_agg(md5(n::text || random()), '') from generate_series(1, 150) n) where id = {id};"
         ),
         88..90 => format!("update accounts set owner = null where id = {id};"),
         90..92 => "insert into elsewhere (note) select repeat('e', 100) from generate_series(1, 200);".to_owned(),

@@ -1,5 +1,6 @@
 //! Node scripts of `tests/interop`, which drive the binary as its users' programs do.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
@@ -18,14 +19,19 @@ pub(crate) struct Script {
 impl Script {
     /// `node tests/interop/<name>` with the environment `variables`.
     pub(crate) fn start(name: &str, variables: &[(&str, &str)]) -> Self {
-        let folder = repository().join("tests/interop");
-        assert!(folder.join("node_modules").is_dir(), "the clients are not installed: run `make test`");
+        Self::start_at(&repository().join("tests/interop").join(name), variables)
+    }
+
+    /// The same with a script somewhere else.
+    pub(crate) fn start_at(path: &Path, variables: &[(&str, &str)]) -> Self {
+        let clients = repository().join("tests/interop/node_modules");
+        assert!(clients.is_dir(), "the clients are not installed: run `make test`");
         let mut command = Command::new("node");
-        command.arg(folder.join(name)).envs(variables.iter().copied()).kill_on_drop(true);
+        command.arg(path).envs(variables.iter().copied()).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("start node (is it installed?)");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        Self { name: name.to_owned(), child, lines }
+        Self { name: path.display().to_string(), child, lines }
     }
 
     /// Until the script prints `line`; whatever comes before is skipped.

@@ -11,7 +11,10 @@ use walcast::replication::wire::ConnectionConfig;
 use walcast::routing::{Claims, Conflict, Ops, RouteSpec, TablePattern, Template, WritableRoute, WritePolicy};
 use walcast::sync::{self, Answer, Outcome, Queued, Request, Settings, WriteLimits};
 
+use super::Device;
 use crate::support::database::Database;
+use crate::support::gateway::Gateway;
+use crate::support::phoenix::Client;
 
 const SETUP: &str = include_str!("../../../sql/setup.sql");
 const TEAM: &str = "
@@ -47,6 +50,8 @@ fn start(database: &Database, role: Option<&str>) -> Writer {
         table: TablePattern::parse("public.notes").unwrap(),
         topic: Template::parse("notes").unwrap(),
         columns: None,
+        filter: None,
+        allow: None,
         ops: Ops::ALL,
         event: "sync_update".into(),
         int8: walcast::routing::Int8Format::Number,
@@ -177,5 +182,40 @@ async fn claims_and_role_end_with_the_transaction() {
         let others = json!([{"op": "delete", "key": {"id": 10 + number}, "base": {"title": "x"}}]);
         let refused = writer.ask(json!({"role": "author"}), &format!("b{number}"), others).await.unwrap_err();
         assert_eq!(refused["reason"], "conflict");
+    }
+}
+
+const SECRET: &str = "a secret of more than 32 bytes, for tests";
+
+#[tokio::test]
+async fn the_tokens_role_and_subject_are_those_of_the_write() {
+    let database = prepared().await;
+    database.execute("alter table notes replica identity full").await;
+    let mut gateway = Gateway::configure(
+        &database.url(),
+        "[[route]]\ntable = \"public.notes\"\ntopic = \"notes\"\nevent = \"sync_update\"\n[route.write]\n",
+    );
+    let text = std::fs::read_to_string(gateway.config_file()).unwrap();
+    gateway.write_config(&text.replace("mode = \"none\"", &format!("mode = \"jwt\"\nsecret = \"{SECRET}\"")));
+    let setup = gateway.walcast("setup").await;
+    assert!(setup.status.success(), "{}{}", setup.stdout, setup.stderr);
+    gateway.spawn();
+    gateway.wait_until_ready().await;
+    let device = async |claims: Value| {
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+        let url = format!("{}/websocket?vsn=2.0.0&token={token}", gateway.socket_url());
+        Device::join_as(Client::connect_exactly(&url).await, "notes").await
+    };
+    let exp = 4_000_000_000_u64;
+    let mut author = device(json!({"sub": "u1", "role": "author", "exp": exp})).await;
+    author.write("a", update(1, "mine")).await;
+    assert_eq!(author.updates[0]["updates"][0]["record"], json!({"id": 1, "owner": "u1", "title": "changed"}));
+    let response = author.refused("b", update(2, "theirs")).await;
+    assert_eq!((&response["reason"], &response["conflicts"][0]["current"]), (&json!("conflict"), &Value::Null));
+    for claims in [json!({"sub": "u2", "exp": exp}), json!({"sub": "u2", "role": "boss", "exp": exp})] {
+        let mut nobody = device(claims).await;
+        let response = nobody.refused("c", update(2, "theirs")).await;
+        assert_eq!(response["reason"], "not_permitted");
     }
 }

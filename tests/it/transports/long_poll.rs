@@ -224,10 +224,18 @@ async fn a_post_brings_one_message_or_one_a_line() {
 
 #[tokio::test]
 async fn sessions_are_connections() {
-    let (_database, gateway) = start_with(&format!("{ROUTES}\n[limits]\nconnections = 3\n")).await;
-    let _first = Session::start(&gateway).await;
-    let _second = Session::start(&gateway).await;
-    // Two sessions and the request itself.
-    let answer = http::get(gateway.port(), "/socket/longpoll?vsn=2.0.0").await;
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+    let (_database, gateway) = start_with(&format!("{ROUTES}\n[limits]\nconnections = 8\n")).await;
+    let mut sessions = 0;
+    loop {
+        let answer = http::get(gateway.port(), "/socket/longpoll?vsn=2.0.0").await;
+        if answer.status == 503 {
+            assert_eq!(answer.header("retry-after"), Some("5"));
+            break;
+        }
+        assert_eq!(answer.json().await["status"], 410);
+        sessions += 1;
+        // Each request is a connection for as long as it lasts; the sessions stay.
+        assert!(sessions < 8, "there is room for {sessions} sessions");
+    }
+    assert!(sessions > 0);
 }

@@ -81,3 +81,10 @@ async fn a_body_that_ends_too_early_is_cut_off() {
     assert!(end.is_err(), "the client can tell");
     assert!(body.starts_with(br#"{"updates":[{"#) && serde_json::from_slice::<Value>(&body).is_err());
 }
+
+#[tokio::test]
+async fn a_topic_that_no_table_feeds_has_no_rows() {
+    let (_database, gateway) = start_with(&format!("{ROUTES}\n[[channel]]\ntopic = \"room:*\"\n")).await;
+    let answer = http::get(gateway.port(), "/topics/room:1").await;
+    assert_eq!((answer.status, answer.json().await["updates"].clone()), (200, json!([])));
+}

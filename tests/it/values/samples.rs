@@ -28,7 +28,8 @@ create type pair as ("we""ird	k\ey" int8, t text, ts timestamptz, b bool);
 create domain dom_pair as pair;
 create type one as (v text);
 create type empty as ();
-create type nested as (id int, gone int, p pair, ps pair[], j jsonb, d dom_ints, n numeric, dt date, tx text[], os one[]);
+create type nested as
+    (id int, gone int, p pair, ps pair[], j jsonb, d dom_ints, n numeric, dt date, tx text[], os one[]);
 alter type nested drop attribute gone;
 create table base_row (a int, b text, c float8[], d timestamp);
 alter table base_row drop column b;

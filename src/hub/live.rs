@@ -1,0 +1,202 @@
+//! What has just been appended goes to those who are subscribed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::audience::{Audience, Concerned};
+use super::judge::Trouble;
+use super::log::Keep;
+use super::shape::Shape;
+use super::topics::BatchRef;
+use super::{Hub, Publication, Refusal, ShapeId, ToShard};
+
+/// The event by which subscribers of a quiet topic are told how far the feed has come.
+pub(super) const CURSOR_EVENT: &str = "cursor";
+/// They are told after this fraction of the window: three of these events can be missed.
+const QUIET_FRACTION: u32 = 4;
+/// The most shapes that are told in one tick, or an eighth of those that there are, if that is more: a great many that
+/// joined at once must not all be told at once.
+const QUIET_A_TICK: usize = 5_000;
+
+/// When shapes are to be looked at because they may have been quiet for long: each once.
+#[derive(Debug, Default)]
+pub(super) struct Quiet(BTreeSet<(Duration, ShapeId)>);
+
+impl Quiet {
+    pub(super) fn add(&mut self, id: ShapeId, due: Duration) {
+        self.0.insert((due, id));
+    }
+
+    fn next_due(&mut self, now: Duration) -> Option<ShapeId> {
+        self.0.first().filter(|(due, _)| *due <= now)?;
+        self.0.pop_first().map(|(_, id)| id)
+    }
+}
+
+impl Hub {
+    /// Encodes what has subscribers, once for each shape, and hands each shard one message for it.
+    pub(super) fn publish(&mut self, number: u64) {
+        let batches = self.log.as_ref().and_then(|log| log.entry(number)).map_or(0, |entry| entry.batches.len());
+        for batch in 0..batches {
+            let at = BatchRef { entry: number, batch };
+            if self.is_said(at) {
+                let everybody = self.audience_of(at, Audience::shapes);
+                everybody.into_iter().for_each(|id| self.publish_said(at, id));
+                continue;
+            }
+            for id in self.audience_of(at, |audience| audience.everyone().to_vec()) {
+                self.publish_to(at, id, None);
+            }
+            for (id, deliveries) in self.concerned(at) {
+                self.publish_to(at, id, Some(&deliveries));
+            }
+        }
+    }
+
+    fn is_said(&self, at: BatchRef) -> bool {
+        self.log.as_ref().and_then(|log| log.batch(at)).is_some_and(|(_, batch)| batch.said.is_some())
+    }
+
+    /// Sends a shape a batch that shows no rows.
+    fn publish_said(&mut self, at: BatchRef, id: ShapeId) {
+        let (Some(log), Some(shape)) = (&self.log, self.shapes.get_mut(&id)) else { return };
+        let Some(publication) = log.said(at, shape, None) else { return };
+        shape.told = (self.now, publication.position);
+        publish(&mut self.outgoing, shape, &publication);
+    }
+
+    /// The choosy shapes that a batch may concern, and those that wait for it because it is the last of its
+    /// transaction.
+    fn concerned(&mut self, at: BatchRef) -> Concerned {
+        if self.audience_of(at, |audience| audience.choosy().len()) == 0 {
+            return BTreeMap::new();
+        }
+        self.index(at);
+        let Some(log) = &mut self.log else { return BTreeMap::new() };
+        let Some((entry, batch)) = log.batch(at) else { return BTreeMap::new() };
+        let Some((_, state)) = log.topics.get(batch.topic.as_str()) else { return BTreeMap::new() };
+        let mut concerned = state.audience.concerned(entry, batch);
+        if !batch.more {
+            for id in &state.audience.owed {
+                concerned.entry(*id).or_default();
+            }
+        }
+        concerned
+    }
+
+    /// Indexes the shapes by what they ask of a batch's tables. Those that no longer fit a table go no further.
+    fn index(&mut self, at: BatchRef) {
+        let missing = self.log.as_ref().and_then(|log| {
+            let (entry, batch) = log.batch(at)?;
+            let (topic, state) = log.topics.get(batch.topic.as_str())?;
+            let tables = state.audience.not_indexed(entry, batch);
+            (!tables.is_empty()).then(|| (topic.clone(), tables, state.audience.choosy().clone()))
+        });
+        let Some((topic, tables, choosy)) = missing else { return };
+        for table in tables {
+            let (mut found, mut unfit) = (Vec::with_capacity(choosy.len()), Vec::new());
+            for id in &choosy {
+                match self.shapes.get_mut(id).map(|shape| shape.keys(&table)) {
+                    Some(Ok(keys)) => found.push((*id, keys)),
+                    Some(Err(refusal)) => unfit.push((*id, refusal)),
+                    None => {}
+                }
+            }
+            unfit.into_iter().for_each(|(id, refusal)| self.end(id, refusal));
+            if let Some(state) = self.log.as_mut().and_then(|log| log.topics.get_mut(topic.as_str())) {
+                state.audience.index_table(table, found.into_iter());
+            }
+        }
+    }
+
+    /// Sends a shape what it is shown of a batch: of all of it, or of some deliveries.
+    fn publish_to(&mut self, at: BatchRef, id: ShapeId, deliveries: Option<&[usize]>) {
+        let (Some(log), Some(shape)) = (&mut self.log, self.shapes.get_mut(&id)) else { return };
+        let seen = match log.see(at, shape, deliveries) {
+            Ok(seen) => seen,
+            Err(Trouble::Unknown) => return self.reset(id),
+            Err(Trouble::Ended(refusal)) => return self.end(id, refusal),
+        };
+        let Some((_, batch)) = log.batch(at) else { return };
+        let is_sent = !seen.is_empty() || shape.wants_empty(batch, shape.owed);
+        let is_owed = batch.more && (shape.owed || is_sent);
+        if is_owed != shape.owed
+            && let Some(state) = log.topics.get_mut(shape.topic.as_str())
+        {
+            state.audience.owe(id, is_owed);
+        }
+        shape.owed = is_owed;
+        if !is_sent {
+            return;
+        }
+        let Some(publication) = log.publication(at, shape, &seen, None, Keep::No) else { return };
+        shape.told = (self.now, publication.position);
+        publish(&mut self.outgoing, shape, &publication);
+    }
+
+    /// A quiet topic's cursor must not grow old: it would fall out of the log while its subscribers are connected.
+    pub(super) fn refresh_cursors(&mut self) {
+        let Some(log) = &self.log else { return };
+        let patience = self.limits.log.window / QUIET_FRACTION;
+        for _ in 0..QUIET_A_TICK.max(self.shapes.len() / 8) {
+            let Some(id) = self.quiet.next_due(self.now) else { return };
+            let Some(shape) = self.shapes.get_mut(&id) else { continue };
+            let (when, position) = shape.told;
+            let is_quiet = self.now.saturating_sub(when) >= patience;
+            if !is_quiet || log.head <= position {
+                let since = if is_quiet { self.now } else { when };
+                self.quiet.add(id, since + patience);
+                continue;
+            }
+            let cursor = log.cursor(log.head, None, shape.fingerprint);
+            let payload = Bytes::from(format!(r#"{{"cursor":"{cursor}"}}"#));
+            let (topic, event) = (shape.topic.clone(), Arc::from(CURSOR_EVENT));
+            let publication = Arc::new(Publication::new(shape.id, topic, event, log.head..log.head, payload));
+            shape.told = (self.now, log.head);
+            self.quiet.add(id, self.now + patience);
+            publish(&mut self.outgoing, shape, &publication);
+        }
+    }
+
+    /// When a shape that was told of a position now is to be looked at again.
+    pub(super) fn look_again(&mut self, id: ShapeId) {
+        self.quiet.add(id, self.now + self.limits.log.window / QUIET_FRACTION);
+    }
+
+    /// A shape goes no further, for a reason that its subscribers share.
+    fn end(&mut self, id: ShapeId, refusal: Refusal) {
+        self.drop_shape(id, |shape| ToShard::Failed { shape, refusal: refusal.clone() });
+    }
+
+    /// A shape's feed has a hole.
+    pub(super) fn reset(&mut self, id: ShapeId) {
+        self.drop_shape(id, |shape| ToShard::Reset { shape });
+    }
+
+    fn drop_shape(&mut self, id: ShapeId, message: impl Fn(ShapeId) -> ToShard) {
+        let Some(shape) = self.shapes.remove(&id) else { return };
+        self.readers.drop_shape(id);
+        self.channels.reset(id);
+        for shard in shape.shards() {
+            self.tell(shard, message(id));
+        }
+        self.forget_shape(&shape);
+    }
+
+    fn audience_of<T: Default>(&self, at: BatchRef, of: impl Fn(&Audience) -> T) -> T {
+        let log = self.log.as_ref();
+        let state = log.and_then(|log| log.topics.get(log.batch(at)?.1.topic.as_str()));
+        state.map(|(_, state)| of(&state.audience)).unwrap_or_default()
+    }
+}
+
+pub(super) fn publish(outgoing: &mut [Vec<ToShard>], shape: &Shape, publication: &Arc<Publication>) {
+    for shard in shape.shards() {
+        if let Some(outgoing) = outgoing.get_mut(shard.0) {
+            outgoing.push(ToShard::Publish(Arc::clone(publication)));
+        }
+    }
+}

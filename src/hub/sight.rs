@@ -1,0 +1,94 @@
+//! What subscribers of a topic see of it: what they asked for, as far as the rules let them.
+
+use std::hash::{Hash, Hasher};
+
+use crate::routing::{Claims, Expression, Filter, Ops, RouteId, RouteTable};
+
+/// What a subscriber wants to see of its topic. By default everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct View {
+    /// Of the route's columns, in no order; `None` for all.
+    pub columns: Option<Box<[String]>>,
+    /// As the topic sees them: an update that brings a row in is an insert.
+    pub ops: Ops,
+    /// Of which rows must be true what.
+    pub filter: Option<Filter>,
+}
+
+/// A view under the rules of the topic's routes. Who has an equal one is sent the same bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Sight {
+    pub(super) view: View,
+    /// The routes that feed the topic, in config order, each with its `where` as far as that has claims: with their
+    /// values.
+    pub(super) routes: Box<[(RouteId, Option<Expression>)]>,
+}
+
+impl Sight {
+    pub(super) fn new(view: View, routes: &RouteTable, feeding: &[RouteId], claims: &Claims) -> Self {
+        let rule = |route: RouteId| routes.rules(route).rule.as_ref().map(|rule| rule.close(claims));
+        Self { view, routes: feeding.iter().map(|route| (*route, rule(*route))).collect() }
+    }
+
+    /// A route's rule for these subscribers; none where the route does not feed the topic, `Some(None)` where it shows
+    /// its rows to everyone.
+    pub(super) fn rule(&self, route: RouteId) -> Option<Option<&Expression>> {
+        self.routes.iter().find(|(known, _)| *known == route).map(|(_, rule)| rule.as_ref())
+    }
+
+    /// Whether every row of the topic is shown.
+    pub(super) fn shows_all_rows(&self) -> bool {
+        self.view.filter.is_none() && self.routes.iter().all(|(_, rule)| rule.is_none())
+    }
+
+    /// Whether there is nothing that the topic gets and they don't.
+    pub(super) fn shows_everything(&self) -> bool {
+        self.view.ops == Ops::ALL && self.shows_all_rows()
+    }
+
+    /// What tells a cursor of these subscribers from one that was given out for other rows; none where all rows are shown
+    /// that the topic's routes could have.
+    pub(super) fn fingerprint(&self, routes: &RouteTable) -> Option<Fingerprint> {
+        let mut rules: Vec<String> = Vec::new();
+        for (route, rule) in &self.routes {
+            let parts: Vec<String> =
+                routes.rules(*route).filter.iter().chain(rule).map(Expression::canonical).collect();
+            if !parts.is_empty() {
+                rules.push(parts.join(" and "));
+            }
+        }
+        rules.sort_unstable();
+        rules.dedup();
+        let filter = self.view.filter.as_ref().map(Filter::canonical);
+        (filter.is_some() || !rules.is_empty()).then(|| Fingerprint::of(&(rules, filter)))
+    }
+}
+
+/// Of a filter and of rules: the same after every restart of the same version. Another version may give another one, and
+/// then its cursors begin afresh.
+///
+/// No secret, and no right is derived from it: who forges one is sent rows that its own rules show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub u64);
+
+impl Fingerprint {
+    fn of(value: &impl Hash) -> Self {
+        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        value.hash(&mut hash);
+        Self(hash.0)
+    }
+}
+
+/// FNV-1a, 64 bits: the same in every process, which the standard library's is not.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        const PRIME: u64 = 0x0000_0100_0000_01b3;
+        self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

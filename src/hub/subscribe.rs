@@ -1,0 +1,167 @@
+//! Who may subscribe to what, and as part of which shape.
+
+use std::sync::Arc;
+
+use crate::routing::{Claims, Plan, RouteId, Topic};
+
+use super::append::{Tables, meet};
+use super::broadcast::Member;
+use super::judge::Judge;
+use super::log::Log;
+use super::shape::Shape;
+use super::sight::{Fingerprint, Sight};
+use super::snapshot::Reader;
+use super::table::Table;
+use super::{After, Cursor, Hub, Position, Refusal, ShapeId, Subscribe, Subscribed, View};
+
+impl Hub {
+    pub(super) fn subscribe(&mut self, reader: Reader, request: Subscribe) -> Result<Subscribed, Refusal> {
+        let Subscribe { topic: name, claims, view, cursor, snapshot, introduction } = request;
+        // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
+        let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
+        let topic = Topic::parse(&name).map_err(|_| Refusal::UnmatchedTopic)?;
+        let known = log.topics.get(&name).map(|(_, state)| state.routes.clone());
+        // A topic that only a channel has may be fed by a table that has come since.
+        let known = known.filter(|routes| !routes.is_empty());
+        let routes = known.unwrap_or_else(|| self.tables.routes_for_topic(&name));
+        let fed = !routes.is_empty();
+        let grant = self.channels.grant(&topic, fed, &claims, introduction)?;
+        self.tables.admit(&routes, &name, &claims)?;
+        // Where no route feeds the topic there are no rows to begin with.
+        let snapshot = snapshot && fed;
+        // Changes of its table would not come, and nobody would know.
+        if routes.iter().any(|route| self.unfed.contains(route)) {
+            return Err(Refusal::NotReady);
+        }
+        self.tables.check_columns(&routes, &view)?;
+        let sight = Sight::new(view, &self.tables.routes, &routes, &claims);
+        if log.topics.get(&name).is_none_or(|(_, state)| state.audience.find(&sight).is_none()) {
+            self.tables.check_sight(&sight, &name)?;
+        }
+        let fingerprint = sight.fingerprint(&self.tables.routes);
+        let resume = cursor.map(|text| resumable(log, &routes, &text, fingerprint)).transpose();
+        // The current rows are what a client needs whose cursor is too old.
+        let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
+        let begins = |route: &&RouteId| log.topics.get(&name).is_some_and(|(_, state)| !state.routes.contains(route));
+        if routes.iter().filter(begins).any(|route| self.tables.routes.has_rules(*route)) {
+            // Who is there joined a topic without rows, and was not held against the rules that they have now.
+            self.reset_topic(&topic);
+        }
+        let log = self.log.as_mut().ok_or(Refusal::NotReady)?;
+        match log.topics.get_mut(&name) {
+            Some(state) => state.routes = routes,
+            None => meet(log, &self.tables, &topic, routes),
+        }
+        // The truncates that a new topic is given take room, too.
+        log.evict(self.now);
+        let cursor = match &resume {
+            Some(cursor) => Some(cursor.to_string()),
+            None => (!snapshot).then(|| log.cursor(log.head, None, fingerprint).to_string()),
+        };
+        let position = resume.as_ref().map_or(log.head, |cursor| cursor.position);
+        let shape = self.shape_of(&topic, sight, fingerprint, position);
+        let resumed = resume.is_some();
+        let read_after = match resume {
+            Some(Cursor { position, splice: None, .. }) => Some(After::Log(position)),
+            Some(Cursor { position, splice: Some(splice), .. }) => Some(After::Splice(position, splice)),
+            None if snapshot => Some(self.begin_snapshot(shape, reader)?),
+            None => None,
+        };
+        if let Some(shape) = self.shapes.get_mut(&shape) {
+            shape.add(reader.shard);
+        }
+        let channel = grant.channel.clone();
+        self.channels.enter(Member { shard: reader.shard, join: reader.join }, &topic, shape, grant);
+        Ok(Subscribed { shape, cursor, resumed, read_after, fed, channel })
+    }
+
+    /// Why a subscription can't go on as it is under other claims; none: they make no difference.
+    pub(super) fn recheck(&self, shape: ShapeId, claims: &Claims) -> Option<Refusal> {
+        let shape = self.shapes.get(&shape)?;
+        let routes: Vec<RouteId> = shape.sight.routes.iter().map(|(route, _)| *route).collect();
+        if let Err(refusal) = self.tables.admit(&routes, shape.topic.as_str(), claims) {
+            return Some(refusal);
+        }
+        let sight = Sight::new(shape.sight.view.clone(), &self.tables.routes, &routes, claims);
+        // A join under the new claims gets the rows that they show.
+        (sight != *shape.sight).then_some(Refusal::ResyncRequired)
+    }
+
+    fn begin_snapshot(&mut self, shape: ShapeId, reader: Reader) -> Result<After, Refusal> {
+        if let Some(id) = self.join_snapshot(shape, reader) {
+            return Ok(After::Snapshot(id));
+        }
+        self.remove_if_empty(shape);
+        Err(Refusal::NotReady)
+    }
+
+    /// The topic's shape with this sight, made if it has none.
+    fn shape_of(
+        &mut self,
+        topic: &Topic,
+        sight: Sight,
+        fingerprint: Option<Fingerprint>,
+        position: Position,
+    ) -> ShapeId {
+        let next = ShapeId(self.next_shape);
+        let state = self.log.as_mut().and_then(|log| log.topics.get_mut(topic.as_str()));
+        let Some(state) = state else { return next };
+        if let Some(known) = state.audience.find(&sight) {
+            return known;
+        }
+        let sight = Arc::new(sight);
+        let mut shape = Shape::new(next, topic.clone(), Arc::clone(&sight), fingerprint, (self.now, position));
+        state.audience.add(next, sight, |table| shape.keys(table).ok());
+        self.next_shape += 1;
+        self.shapes.insert(next, shape);
+        self.look_again(next);
+        next
+    }
+}
+
+impl Tables {
+    /// Whether the routes of a topic let these claims in.
+    fn admit(&self, routes: &[RouteId], topic: &str, claims: &Claims) -> Result<(), Refusal> {
+        match self.routes.admits(routes, topic, claims, self.plans()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::Unauthorized),
+            Err(error) => Err(Refusal::InvalidClaim { message: error.to_string() }),
+        }
+    }
+
+    /// Whether a sight fits every table that feeds the topic: what its filter names, and what its claims are.
+    fn check_sight(&self, sight: &Sight, topic: &str) -> Result<(), Refusal> {
+        if sight.shows_all_rows() {
+            return Ok(());
+        }
+        let feeds = |table: &&Arc<Table>| {
+            let mut routes = sight.routes.iter().map(|(route, _)| *route);
+            routes.any(|route| table.plan.feeds(&self.routes, route, topic))
+        };
+        self.relations().filter(feeds).try_for_each(|table| Judge::compile(table, sight).map(|_| ()))
+    }
+
+    /// Whether the routes let out every column that a view asks for.
+    fn check_columns(&self, routes: &[RouteId], view: &View) -> Result<(), Refusal> {
+        let lets_out = |column: &&String| {
+            let mut shown = self.relations().flat_map(|table| routes.iter().map(move |route| (table, *route)));
+            shown.any(|(table, route)| table.shows(route, column))
+        };
+        match view.columns.iter().flatten().find(|column| !lets_out(column)) {
+            None => Ok(()),
+            Some(column) => Err(Refusal::UnknownColumn(column.clone())),
+        }
+    }
+
+    pub(super) fn plans(&self) -> impl Iterator<Item = &Plan> + Clone {
+        self.tables.values().map(|table| &table.plan)
+    }
+}
+
+fn resumable(log: &Log, routes: &[RouteId], text: &str, fingerprint: Option<Fingerprint>) -> Result<Cursor, Refusal> {
+    let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
+    // Else it is of other rows than these, or of another history.
+    let is_ours = cursor.fingerprint == fingerprint && log.lineage.holds(&cursor);
+    let valid = is_ours && !log.is_beyond(cursor.position) && log.can_resume(cursor.position, routes);
+    valid.then_some(cursor).ok_or(Refusal::ResyncRequired)
+}
