@@ -6,6 +6,7 @@ mod channels;
 mod chaos;
 mod check;
 mod demo_page;
+mod inspector;
 mod interop;
 mod live;
 mod metrics;

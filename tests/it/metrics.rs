@@ -7,9 +7,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::support::database::Database;
-use super::support::eventually;
 use super::support::gateway::{Gateway, get};
 use super::support::phoenix::Client;
+use super::support::{PATIENCE, POLL, eventually};
 
 const CONFIG: &str = r#"
 [[route]]
@@ -25,6 +25,14 @@ topic = "rooms:*"
 publish = ["said"]
 presence = true
 "#;
+
+async fn database() -> Database {
+    let database = Database::start().await;
+    database.execute("create table orders (id int primary key, customer int not null)").await;
+    database.execute("alter table orders replica identity full").await;
+    database.execute("create table articles (id int primary key, title text)").await;
+    database
+}
 
 /// What one scrape gave, by the name that follows `# HELP`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -105,7 +113,7 @@ fn documented() -> BTreeMap<String, (Described, Vec<String>)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_manual_lists_what_is_served_and_nothing_else() {
-    let database = Database::start().await;
+    let database = database().await;
     let gateway = Gateway::start(&database.url(), CONFIG).await;
     let scrape = Scrape::of(&gateway).await;
     let manual = documented();
@@ -120,7 +128,10 @@ async fn the_manual_lists_what_is_served_and_nothing_else() {
     let unknown = |text: &str| {
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         let names = scrape.names();
-        words.filter(|word| word.starts_with("walcast_") && !names.contains(*word)).map(str::to_owned).collect()
+        words
+            .filter(|word| word.starts_with("walcast_") && !names.contains(*word))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     let dashboard: Value = serde_json::from_str(&documentation("grafana-dashboard.json")).unwrap();
     let expressions = expressions(&dashboard);
@@ -200,10 +211,7 @@ fn each_alert_is_complete_and_explained() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbers_follow_what_happens() {
-    let database = Database::start().await;
-    database.execute("create table orders (id int primary key, customer int not null)").await;
-    database.execute("alter table orders replica identity full").await;
-    database.execute("create table articles (id int primary key, title text)").await;
+    let database = database().await;
     let gateway = Gateway::start(&database.url(), CONFIG).await;
     let mut client = Client::joined(&gateway, "orders:7").await;
     let refused = client.try_join("nothing:here", json!({})).await;
@@ -242,14 +250,7 @@ async fn numbers_follow_what_happens() {
         ("walcast_commit_to_send_seconds_bucket{le=\"+Inf\"}", 2.0),
         ("walcast_log_entries", 2.0),
     ];
-    let mut seen = BTreeMap::new();
-    let what = format!("{expected:?}");
-    eventually(&what, async || {
-        let scrape = Scrape::of(&gateway).await;
-        seen = scrape.samples.clone();
-        expected.iter().all(|(sample, value)| scrape.value(sample) == Some(*value)).then_some(())
-    })
-    .await;
+    let seen = reaching(&gateway, &expected).await;
     assert!(seen["walcast_slot_held_bytes"] > 0.0, "{seen:?}");
     assert!(seen["walcast_log_size_bytes"] > 0.0, "{seen:?}");
     assert!(seen["walcast_commit_to_send_seconds_sum"] < 30.0, "{seen:?}");
@@ -257,9 +258,25 @@ async fn numbers_follow_what_happens() {
     assert!(!text.contains("orders:7") && !text.contains("secret"), "labels of rows or clients: {text}");
 }
 
+/// All samples, once these have their values.
+async fn reaching(gateway: &Gateway, expected: &[(&str, f64)]) -> BTreeMap<String, f64> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let scrape = Scrape::of(gateway).await;
+        let value = |sample: &str| scrape.value(sample);
+        let wrong: Vec<_> = expected.iter().filter(|(sample, expected)| value(sample) != Some(*expected)).collect();
+        if wrong.is_empty() {
+            return scrape.samples;
+        }
+        let found: Vec<_> = wrong.iter().map(|(sample, _)| value(sample)).collect();
+        assert!(tokio::time::Instant::now() < deadline, "{wrong:?}, but {found:?}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lag_grows_while_postgres_is_away_and_goes_when_it_is_back() {
-    let mut database = Database::start().await;
+    let mut database = database().await;
     let gateway = Gateway::start(&database.url(), CONFIG).await;
     database.stop(walcast::demo::cluster::StopMode::Fast);
     let lag = async || Scrape::of(&gateway).await.value("walcast_replication_lag_seconds").filter(|lag| *lag > 1.0);
@@ -283,13 +300,12 @@ async fn lag_grows_while_postgres_is_away_and_goes_when_it_is_back() {
 
 #[tokio::test]
 async fn readiness_names_what_is_in_the_way() {
-    let database = Database::start().await;
+    let database = database().await;
     let mut gateway = Gateway::configure(&database.url(), CONFIG);
     let setup = gateway.walcast("setup").await;
     assert!(setup.status.success(), "{setup:?}");
     // Somebody else has the slot.
-    let holder = Gateway::configure(&database.url(), CONFIG);
-    let mut holder = holder;
+    let mut holder = Gateway::configure(&database.url(), CONFIG);
     holder.spawn();
     holder.wait_until_ready().await;
     gateway.spawn();
