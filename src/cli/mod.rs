@@ -7,6 +7,7 @@ mod output;
 mod run;
 mod setup;
 mod tail;
+mod why;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,7 @@ enum Command {
     Check(check::Arguments),
     Setup(setup::Arguments),
     Tail(tail::Arguments),
+    Why(why::Arguments),
     Demo(crate::demo::Options),
 }
 
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::execute(config.as_deref(), &arguments),
         Command::Check(arguments) => check::execute(config.as_deref(), &arguments),
         Command::Setup(arguments) => setup::execute(config.as_deref(), &arguments),
+        Command::Why(arguments) => why::execute(config.as_deref(), &arguments),
         Command::Tail(arguments) => tail::execute(config.as_deref(), arguments),
         Command::Demo(arguments) => demo::execute(arguments),
     };

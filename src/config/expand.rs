@@ -81,7 +81,14 @@ pub(super) fn expand(
 /// How many bytes of quotes come first, when the content stands in the file as it is.
 fn content_offset(decoded: &str, raw: &str) -> Option<usize> {
     let quotes = if raw.starts_with("\"\"\"") || raw.starts_with("'''") { 3 } else { 1 };
-    (raw.get(quotes..raw.len().checked_sub(quotes)?)? == decoded).then_some(quotes)
+    let inside = raw.get(quotes..raw.len().checked_sub(quotes)?)?;
+    // A line break right after three quotes is none of the string.
+    let line_break = match quotes {
+        3 if inside.starts_with("\r\n") => 2,
+        3 if inside.starts_with('\n') => 1,
+        _ => 0,
+    };
+    (inside.get(line_break..)? == decoded).then_some(quotes + line_break)
 }
 
 struct Expansion<'e> {

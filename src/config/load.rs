@@ -13,7 +13,7 @@ use super::diagnostic::{Finding, sort};
 use super::document::{Reader, Section};
 use super::expand::Environment;
 use super::source::Source;
-use super::{Config, auth, channels, routes, sections, write};
+use super::{Config, auth, channels, routes, rules, sections, write};
 
 /// Why there is no text to judge.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +106,7 @@ fn read_document(reader: &mut Reader<'_>, document: &DeTable<'_>) -> (Option<Dra
     let channels = channels::read(reader, &mut root, &routes);
     if let Some(auth) = &auth {
         write::judge_roles(reader, &routes, auth);
+        rules::judge_claims(reader, &routes, auth);
     }
     sections::later(reader, &mut root);
     reader.finish(root);

@@ -22,6 +22,7 @@ mod load;
 mod quantity;
 pub mod render;
 mod routes;
+mod rules;
 mod sections;
 mod source;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use diagnostic::{Finding, Severity, Span};
 pub use expand::Environment;
 pub use load::{Loaded, ReadError, parse, read};
 pub use quantity::{display_duration, display_size};
+pub use rules::SqlText;
 pub use source::Source;
 
 /// A configuration without errors.
@@ -201,6 +203,9 @@ pub struct RouteSpans {
     /// One for each of `columns`, in order.
     pub columns: Vec<Span>,
     pub ops: Option<Span>,
+    /// Of `where`.
+    pub filter: Option<SqlText>,
+    pub allow: Option<SqlText>,
 }
 
 /// A `[[channel]]` and where its parts stand in the file.

@@ -6,7 +6,7 @@ use super::code::Code;
 use super::diagnostic::{Finding, Span, closest, quoted_list};
 use super::document::{Reader, Section, TextList};
 use super::expand::Text;
-use super::{Route, RouteSpans, write};
+use super::{Route, RouteSpans, rules, write};
 use crate::routing::{
     Int8Format, MAX_ROUTES, Op, Ops, PatternErrorKind, Piece, RouteSpec, TablePattern, Template, TemplateErrorKind,
 };
@@ -52,7 +52,8 @@ fn route(reader: &mut Reader<'_>, mut section: Section<'_>, topic_bytes_max: u64
     let event = reader.text(&mut section, "event");
     let int8 = reader.choice(&mut section, "int8", &[("number", Int8Format::Number), ("string", Int8Format::String)]);
     let write = write::read(reader, &mut section);
-    refuse_later_keys(reader, &mut section);
+    let filter = reader.text(&mut section, "where");
+    let allow = reader.text(&mut section, "allow");
     reader.finish(section);
 
     let columns = columns.and_then(|list| checked_columns(reader, list));
@@ -63,23 +64,25 @@ fn route(reader: &mut Reader<'_>, mut section: Section<'_>, topic_bytes_max: u64
     let topic = topic.and_then(|text| Some((template(reader, &text, topic_bytes_max)?, text)));
     let ((table, table_span), (topic, topic_text)) = (table?, topic?);
     let (columns, column_spans) = columns.unzip();
+    let filter = filter.and_then(|text| rules::expression(reader, "where", text));
+    let allow = allow.and_then(|text| rules::expression(reader, "allow", text));
+    if let Some((allow, sql)) = &allow {
+        rules::check_variables(reader, allow, sql, &topic);
+    }
+    let ((filter, filter_sql), (allow, allow_sql)) = (filter.unzip(), allow.unzip());
     let spans = RouteSpans {
         table: table_span,
         topic_columns: topic_columns(&topic, &topic_text),
         topic: topic_text.span,
         columns: column_spans.unwrap_or_default(),
         ops: ops_span,
+        filter: filter_sql,
+        allow: allow_sql,
     };
     let int8 = int8.map(|(format, _)| format).unwrap_or_default();
-    let spec = RouteSpec { table, topic, columns, ops, event: Arc::from(event), int8, filter: None, allow: None };
+    let spec = RouteSpec { table, topic, columns, ops, event: Arc::from(event), int8, filter, allow };
     let write = write.inspect(|write| write::judge(reader, write, &spec, &spans));
     Some(Route { spec, spans, write })
-}
-
-fn refuse_later_keys(reader: &mut Reader<'_>, section: &mut Section<'_>) {
-    let help = "remove the key only if every row of the table may be seen by everyone who joins the topic";
-    reader.refuse(section, "where", "rows that it is meant to keep back would be sent", help);
-    reader.refuse(section, "allow", "anyone could join the topic that it is meant to guard", help);
 }
 
 fn pattern(reader: &mut Reader<'_>, text: &Text) -> Option<TablePattern> {

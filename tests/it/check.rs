@@ -281,6 +281,36 @@ fn every_route_is_held_against_its_table() {
 }
 
 #[test]
+fn rules_are_held_against_the_types_and_the_replica_identity() {
+    let shop = open_with_tables();
+    let none: [&str; 0] = [];
+    shop.sql(
+        "create type state as enum ('open', 'paid');
+         create collation anycase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+         create table sales (id int primary key, owner uuid not null, state state, tags text[], name text collate anycase);
+         create unique index sales_seen on sales (id, owner);
+         alter publication walcast add table sales",
+    );
+    let sales = |rule: &str| shop.codes_of_route(&format!("table = \"public.sales\"\ntopic = \"sales\"\n{rule}"));
+    assert_eq!(sales("where = \"owner = 'x'\""), ["identity-too-weak", "expression-type"]);
+    assert_eq!(sales("where = \"id > 0\""), none);
+    assert_eq!(sales("where = \"ownr = 'x'\"\nops = [\"insert\"]"), ["column-missing"]);
+    let sane = "where = \"state in ('open', 'paid') and 'a' = any (tags)\"\nops = [\"insert\"]";
+    assert_eq!(sales(sane), none);
+    assert_eq!(sales("where = \"name = 'a'\"\nops = [\"insert\"]"), ["collation"]);
+    assert_eq!(sales("where = \"state > 'open'\"\nops = [\"insert\"]"), ["expression-type"]);
+    let by_owner = "table = \"public.sales\"\ntopic = \"sales:{owner}\"\nops = [\"insert\"]\nallow = \"owner = 7\"";
+    assert_eq!(shop.codes_of_route(by_owner), ["expression-type"]);
+    let owned =
+        "table = \"public.sales\"\ntopic = \"sales\"\nwhere = \"owner <> '00000000-0000-0000-0000-000000000000'\"";
+    let outcome = shop.walcast(&config(owned), &["check", "--database"]);
+    let remedy = "`alter table public.sales replica identity using index sales_seen`";
+    assert!(outcome.stderr.contains(remedy), "{}", outcome.stderr);
+    shop.sql("alter table sales replica identity using index sales_seen");
+    assert_eq!(shop.codes_of_route(owned), none);
+}
+
+#[test]
 fn a_type_with_a_cast_to_json_of_its_own_is_told() {
     let shop = open_with_tables();
     shop.sql(

@@ -2,12 +2,7 @@
 //! Postgres says of the same expression, and what is refused for its types must be refused by Postgres, too.
 //!
 //! Reproducible: `WALCAST_TEST_SEED=<seed from the output> cargo test --test it predicates::`.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "clippy takes only the test functions themselves for tests"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "clippy takes only the test functions themselves for tests")]
 
 mod grammar;
 

@@ -1,6 +1,9 @@
 //! What there is to know about a server, as plain data.
 
 use super::writes::WriteFacts;
+use std::sync::Arc;
+
+use crate::change::Type;
 use crate::config::Config;
 use crate::routing::TablePattern;
 
@@ -81,6 +84,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Of the table, or of each leaf partition: WAL is written with the leaf's.
     pub identities: Vec<Identity>,
+    /// Of a table that is not partitioned, by name.
+    pub unique_indexes: Vec<UniqueIndex>,
     /// How it is in the publication, if it is.
     pub published: Option<Published>,
     /// The publication names it; a table can be published without that, and a partitioned one named without being
@@ -164,6 +169,16 @@ pub struct Column {
     pub json_cast: bool,
     /// `generated always as (…)`.
     pub generated: bool,
+    pub ty: Arc<Type>,
+    /// Its collation takes some texts for equal whose bytes differ.
+    pub nondeterministic: bool,
+}
+
+/// An index that could be a replica identity: unique, of columns that can't be null, and of every row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UniqueIndex {
+    pub name: String,
+    pub columns: Vec<String>,
 }
 
 /// The replica identity of one table.

@@ -1,15 +1,17 @@
 //! Asking the server. Every query reads the catalogue only, and works for any role on Postgres 14 to 18.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio_postgres::{Client, Row};
 
 use super::facts::{
     Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, ServerFacts, SlotFacts,
-    Table, WalStatus, quote_identifier,
+    Table, UniqueIndex, WalStatus, quote_identifier,
 };
 use super::writes;
-use crate::change::Oid;
+use crate::change::catalogue::{CatalogueRow, DEFINITIONS_SQL, TypeDefinition};
+use crate::change::{Oid, Type, TypeCatalogue, TypeKind};
 use crate::config::Config;
 
 /// A question that the server did not answer.
@@ -139,22 +141,24 @@ async fn tables(client: &Client, config: &Config, version: i32) -> Result<Vec<Ta
     let is_routed = |table: &Table| config.routes.iter().any(|route| table.matches(&route.spec.table));
     let routed: Vec<Oid> = tables.iter().filter(|(_, table)| is_routed(table)).map(|(oid, _)| *oid).collect();
     let judged: Vec<Oid> = routed.iter().chain(published.keys()).copied().collect();
-    let mut columns = grouped(all(client, "the columns", COLUMNS, &[&routed]).await?, |row| Column {
+    let columns = all(client, "the columns", COLUMNS, &[&routed]).await?;
+    let types = types(client, columns.iter().map(|row| row.get("type_oid"))).await?;
+    let mut columns = grouped(columns, |row| column(row, &types));
+    let mut indexes = grouped(all(client, "the unique indexes", INDEXES, &[&routed]).await?, |row| UniqueIndex {
         name: row.get("name"),
-        type_name: row.get("type_name"),
-        json_cast: row.get("json_cast"),
-        generated: row.get("generated"),
+        columns: row.get("columns"),
     });
     let mut identities = grouped(all(client, "the replica identities", IDENTITIES, &[&judged]).await?, identity);
     for (oid, table) in &mut tables {
         table.columns = columns.remove(oid).unwrap_or_default();
         table.identities = identities.remove(oid).unwrap_or_default();
+        table.unique_indexes = indexes.remove(oid).unwrap_or_default();
         table.published = published.remove(oid).and_then(|found| found.into_iter().next());
     }
     Ok(tables.into_iter().map(|(_, table)| table).collect())
 }
 
-fn grouped<T>(rows: Vec<Row>, read: fn(&Row) -> T) -> HashMap<Oid, Vec<T>> {
+fn grouped<T>(rows: Vec<Row>, read: impl Fn(&Row) -> T) -> HashMap<Oid, Vec<T>> {
     let mut groups: HashMap<Oid, Vec<T>> = HashMap::new();
     for row in &rows {
         groups.entry(row.get("oid")).or_default().push(read(row));
@@ -195,6 +199,7 @@ fn table(row: &Row) -> (Oid, Table) {
         kind,
         columns: Vec::new(),
         identities: Vec::new(),
+        unique_indexes: Vec::new(),
         published: None,
         member: row.get("member"),
         selectable: row.get("selectable"),
@@ -214,12 +219,68 @@ const COLUMNS: &str = "\
           or p.typrelid <> 0 and t.oid in (select atttypid from pg_attribute
                                            where attrelid = p.typrelid and attnum > 0 and not attisdropped))
     select a.attrelid as oid, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type_name,
-           a.attgenerated <> '' as generated,
+           a.attgenerated <> '' as generated, a.atttypid as type_oid,
+           exists (select from pg_collation l where l.oid = a.attcollation and not l.collisdeterministic)
+               as nondeterministic,
            exists (select from parts p join pg_type t on t.oid = p.oid join pg_cast k on k.castsource = t.oid
                    where p.whole = a.atttypid and k.casttarget = 'json'::regtype and k.castmethod = 'f'
                      and t.typname <> 'hstore' and t.oid >= 16384) as json_cast
     from pg_attribute a where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
     order by a.attrelid, a.attnum";
+
+fn column(row: &Row, types: &TypeCatalogue) -> Column {
+    let oid: Oid = row.get("type_oid");
+    let name: String = row.get("type_name");
+    // Only one that was dropped between two questions is not there.
+    let gone = || Arc::new(Type { oid, base_oid: oid, name: name.as_str().into(), kind: TypeKind::Text });
+    Column {
+        name: row.get("name"),
+        json_cast: row.get("json_cast"),
+        generated: row.get("generated"),
+        nondeterministic: row.get("nondeterministic"),
+        ty: types.get(oid).unwrap_or_else(gone),
+        type_name: name,
+    }
+}
+
+/// The types with all that they are made of, round by round.
+async fn types(client: &Client, oids: impl Iterator<Item = Oid>) -> Result<TypeCatalogue, GatherError> {
+    let mut types = TypeCatalogue::builtin();
+    let mut wanted = types.missing(oids);
+    while !wanted.is_empty() {
+        let rows = all(client, "the types", DEFINITIONS_SQL, &[&wanted]).await?;
+        wanted = types.define(&wanted, rows.iter().map(definition).collect());
+    }
+    Ok(types)
+}
+
+fn definition(row: &Row) -> TypeDefinition {
+    let row = CatalogueRow {
+        oid: row.get(0),
+        name: row.get(1),
+        category: row.get(2),
+        base: row.get(3),
+        element: row.get(4),
+        delimiter: row.get(5),
+        field_names: row.get(6),
+        field_types: row.get(7),
+        has_json_cast: row.get(8),
+    };
+    row.into()
+}
+
+/// Indexes that `replica identity using index` takes.
+const INDEXES: &str = "\
+    select i.indrelid as oid, c.relname::text as name,
+           array(select a.attname::text from pg_attribute a
+                 where a.attrelid = i.indrelid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1])
+                 order by a.attnum) as columns
+    from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
+    where i.indrelid = any($1) and t.relkind = 'r' and i.indisunique and i.indimmediate and i.indisvalid
+      and i.indpred is null and i.indexprs is null
+      and not exists (select from pg_attribute a where a.attrelid = i.indrelid and not a.attnotnull
+                      and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1]))
+    order by i.indrelid, c.relname";
 
 /// A partitioned table has no WAL of its own: its leaves' identities count.
 const IDENTITIES: &str = "\

@@ -7,6 +7,7 @@
 mod facts;
 mod gather;
 mod publication;
+mod rules;
 mod server;
 mod tables;
 #[cfg(test)]
@@ -15,7 +16,7 @@ mod writes;
 
 pub use facts::{
     Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, SCHEMA_COMMENT,
-    ServerFacts, SlotFacts, Table, WalStatus, quote_identifier,
+    ServerFacts, SlotFacts, Table, UniqueIndex, WalStatus, quote_identifier,
 };
 pub use gather::{GatherError, gather};
 pub(crate) use tables::refused_updates;

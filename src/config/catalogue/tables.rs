@@ -1,6 +1,7 @@
 //! Each route against the tables that it takes.
 
-use super::facts::{Identity, RelationKind, ServerFacts, Table};
+use super::facts::{Identity, RelationKind, ServerFacts, Table, UniqueIndex};
+use super::rules;
 use crate::config::code::Code;
 use crate::config::diagnostic::{Finding, Span, closest, quoted_list};
 use crate::config::{Config, Route};
@@ -19,6 +20,7 @@ pub(super) fn judge(facts: &ServerFacts, config: &Config, route: &Route) -> Vec<
     findings.extend(not_selectable(facts, &tables, route));
     for table in tables {
         findings.extend(columns(table, config, route));
+        findings.extend(rules::judge(table, config, route));
         findings.extend(weak_identity(table, route));
         findings.extend(ignored_casts(table, route));
         findings.extend(generated_column(table, route));
@@ -125,7 +127,7 @@ fn columns(table: &Table, config: &Config, route: &Route) -> Vec<Finding> {
     in_topic.chain(listed).filter_map(|(name, span)| column(table, config, name, span)).collect()
 }
 
-fn column(table: &Table, config: &Config, name: &str, span: &Span) -> Option<Finding> {
+pub(super) fn column(table: &Table, config: &Config, name: &str, span: &Span) -> Option<Finding> {
     let shown = table.qualified();
     if table.column(name).is_none() {
         let names = || table.columns.iter().map(|column| column.name.as_str());
@@ -152,33 +154,65 @@ fn column(table: &Table, config: &Config, name: &str, span: &Span) -> Option<Fin
     })
 }
 
-/// Where an update or delete comes without the old value of a topic's column, nobody can tell which topic it left.
+/// What an old value is needed for.
+#[derive(Debug, Clone, Copy)]
+enum Need {
+    Topic,
+    Where,
+}
+
+/// Where an update or delete comes without the old value of a topic's column, nobody can tell which topic it left;
+/// without one of `where`, who had the row.
 fn weak_identity(table: &Table, route: &Route) -> Vec<Finding> {
     let needs_old: Vec<Op> = [Op::Update, Op::Delete].into_iter().filter(|op| route.spec.ops.contains(*op)).collect();
     if needs_old.is_empty() {
         return Vec::new();
     }
-    let in_topic = route.spec.topic.columns().zip(&route.spans.topic_columns);
-    let weak = |(column, span): (&str, &Span)| {
+    let in_topic = route.spec.topic.columns().zip(route.spans.topic_columns.iter().cloned());
+    let in_topic = in_topic.map(|(column, span)| (column, span, Need::Topic));
+    let in_where = rules::filter_columns(route).into_iter().map(|(column, span)| (column, span, Need::Where));
+    let needed: Vec<(&str, Span, Need)> = in_topic.chain(in_where).collect();
+    let index = covering_index(table, &needed);
+    let weak = |(column, span, need): &(&str, Span, Need)| {
         table.column(column)?;
         let weak: Vec<&Identity> =
             table.identities.iter().filter(|identity| !identity.columns.contains(column)).collect();
-        (!weak.is_empty()).then(|| identity_too_weak(table, column, span.clone(), &weak, &needs_old))
+        let too_weak = || identity_too_weak(table, column, span.clone(), *need, &needs_old);
+        (!weak.is_empty()).then(|| with_remedy(too_weak(), &weak, index))
     };
-    in_topic.filter_map(weak).collect()
+    needed.iter().filter_map(weak).collect()
 }
 
-fn identity_too_weak(table: &Table, column: &str, span: Span, weak: &[&Identity], needs_old: &[Op]) -> Finding {
+/// The index that has everything that old values are needed of: writing less to the WAL than the whole row.
+fn covering_index<'t>(table: &'t Table, needed: &[(&str, Span, Need)]) -> Option<&'t UniqueIndex> {
+    let covers =
+        |index: &&UniqueIndex| needed.iter().all(|(name, ..)| index.columns.iter().any(|column| column == name));
+    table.unique_indexes.iter().filter(covers).min_by_key(|index| index.columns.len())
+}
+
+fn identity_too_weak(table: &Table, column: &str, span: Span, need: Need, needs_old: &[Op]) -> Finding {
     let shown = table.qualified();
-    let ops = needs_old.iter().map(|op| op.as_str());
-    Finding::error(
-        Code::IdentityTooWeak,
-        format!("the replica identity of `{shown}` does not have the column `{column}`"),
-    )
-    .label(span, "the old value is needed to know which topic a row left")
-    .note(format!("{} come without the old `{column}`, and could not be routed", quoted_list(ops)))
-    .help(replica_identity_full(weak))
-    .help("or leave these ops out of the route's `ops`")
+    let ops = quoted_list(needs_old.iter().map(|op| op.as_str()));
+    let (why, what) = match need {
+        Need::Topic => ("which topic a row left", "could not be routed"),
+        Need::Where => ("who had the row", "nobody could say who may see them"),
+    };
+    let message = format!("the replica identity of `{shown}` does not have the column `{column}`");
+    Finding::error(Code::IdentityTooWeak, message)
+        .label(span, format!("the old value is needed to know {why}"))
+        .note(format!("{ops} come without the old `{column}`, and {what}"))
+}
+
+fn with_remedy(finding: Finding, weak: &[&Identity], index: Option<&UniqueIndex>) -> Finding {
+    let finding = match (index, weak) {
+        (Some(index), [identity]) => finding.help(format!(
+            "run `alter table {} replica identity using index {}`",
+            identity.table,
+            super::quote_identifier(&index.name)
+        )),
+        _ => finding.help(replica_identity_full(weak)),
+    };
+    finding.help("or leave these ops out of the route's `ops`")
 }
 
 fn replica_identity_full(identities: &[&Identity]) -> String {

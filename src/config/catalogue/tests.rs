@@ -1,6 +1,7 @@
 //! Every verdict about a server, as its reader sees it.
 
 use super::*;
+use crate::change::TypeCatalogue;
 use crate::config::code::{Code, Tier};
 use crate::config::render::{self, Style};
 use crate::config::tests::{check_snapshot, config, fixtures};
@@ -76,6 +77,8 @@ fn orders() -> Table {
         type_name: "integer".to_owned(),
         json_cast: false,
         generated: false,
+        ty: TypeCatalogue::builtin().get(if *name == "status" { 25 } else { 23 }).unwrap(),
+        nondeterministic: false,
     };
     Table {
         schema: "public".to_owned(),
@@ -83,6 +86,7 @@ fn orders() -> Table {
         kind: RelationKind::Table,
         columns: columns.iter().map(column).collect(),
         identities: vec![Identity { table: "public.orders".to_owned(), columns: IdentityColumns::All }],
+        unique_indexes: Vec::new(),
         published: Some(Published { columns: columns.map(str::to_owned).into() }),
         member: true,
         selectable: true,
@@ -94,8 +98,6 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
     let slot = facts.slot.as_mut().unwrap();
     let publication = facts.publication.as_mut().unwrap();
     let table = &mut facts.tables[0];
-    let writable = &mut facts.writes.tables[0];
-    let key_only = IdentityColumns::Some(vec!["id".to_owned()]);
     match code {
         Code::ServerVersion => facts.version = 130_012,
         Code::ServerMinor => facts.version = 150_013,
@@ -123,9 +125,12 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         }
         Code::TableNotPublished => table.published = None,
         Code::OpNotPublished => (publication.delete, publication.truncate) = (false, false),
-        Code::ColumnMissing => *text = text.replace("{customer_id}", "{custmer_id}").replace("\"total\"", "\"totl\""),
+        Code::ColumnMissing => {
+            *text = text.replace("{customer_id}", "{custmer_id}").replace("\"total\"", "\"totl\"");
+            text.push_str("where = \"stauts = 'open'\"\n");
+        }
         Code::ColumnNotPublished => table.published = Some(Published { columns: vec!["id".to_owned()] }),
-        Code::IdentityTooWeak => table.identities[0].columns = key_only,
+        Code::ExpressionType | Code::Collation | Code::IdentityTooWeak => break_rules(code, table, text),
         Code::UpdatesRefused => {
             *text = text.replace("{customer_id}", "all");
             table.identities[0].columns = IdentityColumns::Some(Vec::new());
@@ -139,7 +144,37 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         Code::CastIgnored => {
             (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());
         }
-        Code::MutationsMissing => (facts.writes.mutations, *text) = (false, format!("{CONFIG}{WRITE}")),
+        Code::MutationsMissing
+        | Code::WriteNoKey
+        | Code::WriteGenerated
+        | Code::WriteConflictType
+        | Code::WriteRoleMissing
+        | Code::WritePrivilege => break_writes(code, &mut facts.writes, text),
+        other => panic!("{other} is not about the server"),
+    }
+}
+
+fn break_rules(code: Code, table: &mut Table, text: &mut String) {
+    match code {
+        Code::ExpressionType => {
+            text.push_str("where = \"status = 5 and total > 'much' or status > 'a'\"\n");
+            text.push_str("allow = \"claims.role = 'admin' or customer_id = true\"\n");
+        }
+        Code::Collation => {
+            table.columns[2].nondeterministic = true;
+            text.push_str("where = \"\"\"\nstatus = 'open'\nand total > 0\"\"\"\n");
+        }
+        _ => {
+            table.identities[0].columns = IdentityColumns::Some(vec!["id".to_owned()]);
+            text.push_str("where = \"status <> 'draft' and id > 0\"\n");
+        }
+    }
+}
+
+fn break_writes(code: Code, writes: &mut WriteFacts, text: &mut String) {
+    let writable = &mut writes.tables[0];
+    match code {
+        Code::MutationsMissing => (writes.mutations, *text) = (false, format!("{CONFIG}{WRITE}")),
         Code::WriteNoKey => (writable.columns[0].key, *text) = (false, format!("{CONFIG}{WRITE}")),
         Code::WriteGenerated => (writable.columns[3].generated, *text) = (true, format!("{CONFIG}{WRITE}")),
         Code::WriteConflictType => {
@@ -155,7 +190,7 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
             writable.writer = Some(Writer { role: "web".to_owned(), takeable: true, privileges });
             *text = format!("{CONFIG}{WRITE}");
         }
-        other => panic!("{other} is not about the server"),
+        other => panic!("{other} is not about writes"),
     }
 }
 
@@ -214,6 +249,27 @@ fn ops_without_old_rows_need_no_replica_identity() {
     let mut facts = sound();
     facts.tables[0].identities[0].columns = IdentityColumns::Some(vec!["id".to_owned()]);
     assert_eq!(judge(&facts, &config), []);
+}
+
+#[test]
+fn an_index_that_has_what_is_needed_is_enough() {
+    let config = config(&(CONFIG.to_owned() + "where = \"status <> 'draft'\"\n"));
+    let mut facts = sound();
+    facts.tables[0].identities[0].columns = IdentityColumns::Some(vec!["id".to_owned()]);
+    let index = |name: &str, columns: &[&str]| UniqueIndex {
+        name: name.to_owned(),
+        columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+    };
+    facts.tables[0].unique_indexes = vec![
+        index("orders_pkey", &["id"]),
+        index("All", &["id", "customer_id", "status", "total"]),
+        index("Live", &["id", "customer_id", "status"]),
+    ];
+    let findings = judge(&facts, &config);
+    let remedies: Vec<&str> = findings.iter().map(|finding| &*finding.help[0]).collect();
+    assert_eq!(remedies, ["run `alter table public.orders replica identity using index \"Live\"`"; 2]);
+    let inserts = self::config(&(CONFIG.to_owned() + "where = \"status <> 'draft'\"\nops = [\"insert\"]\n"));
+    assert_eq!(judge(&facts, &inserts), []);
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Resolves an expression's names and types as Postgres would, and works out what is constant.
 
+use super::compiled::Predicate;
 use super::error::{ExpressionError, ExpressionErrorKind};
 use super::node::{Comparison, Escape, Node, Term};
 use super::operand::{ConstantItems, Kind, Typed, typed};
 use super::pattern::Pattern;
-use super::predicate::Predicate;
 use super::resolve::{Comparing, Order, common_type, comparing};
 use super::scope::Scope;
-use super::test::{ArrayColumn, Column, Items, Operand, Test};
+use super::tree::{ArrayColumn, Column, Items, Operand, Test};
 use super::types::{Category, Scalar};
 use super::value::Class;
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::predicate::Values;
+use super::compiled::Values;
 use super::sql;
-use super::test::Test;
+use super::tree::Test;
 use super::truth::Truths;
 use super::value::EvaluationError;
 use super::write::identifier;
@@ -17,7 +17,7 @@ pub struct Explanation {
     /// As SQL, with the claims and literals that are in it.
     pub text: String,
     pub verdict: Verdict,
-    pub parts: Vec<Explanation>,
+    pub parts: Vec<Self>,
 }
 
 /// What a part of a predicate came to.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
 use serde_json::Value;
 
 use super::compile;
+use super::compiled::Predicate;
 use super::error::ExpressionError;
 use super::node::{Bound, Node, Term, TermKind};
 use super::parse;
-use super::predicate::Predicate;
 use super::scope::Scope;
 use super::write::{ClaimStyle, write};
 use crate::routing::Claims;
@@ -52,6 +53,20 @@ impl Expression {
             }
         });
         columns
+    }
+
+    /// The same, each with the bytes of the SQL text where it stands first.
+    #[must_use]
+    pub fn places(&self) -> Vec<(&str, Range<usize>)> {
+        let mut places: Vec<(&str, Range<usize>)> = Vec::new();
+        self.node.each_term(&mut |term| {
+            if let TermKind::Column(name) = &term.kind
+                && !places.iter().any(|(known, _)| *known == &**name)
+            {
+                places.push((name, term.span.range()));
+            }
+        });
+        places
     }
 
     /// The conjuncts without claims, and those with: a row passes the whole if it passes both.

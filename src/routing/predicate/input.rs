@@ -96,7 +96,7 @@ fn uuid(text: &str) -> Option<Box<str>> {
             '-' if hyphen_may_follow && digits.len() < 32 => hyphen_may_follow = false,
             _ if character.is_ascii_hexdigit() => {
                 digits.push(character.to_ascii_lowercase());
-                hyphen_may_follow = digits.len() % 4 == 0;
+                hyphen_may_follow = digits.len().is_multiple_of(4);
             }
             _ => return None,
         }
@@ -123,7 +123,7 @@ fn network(text: &str, fits: impl Fn(Network) -> bool) -> Option<Box<str>> {
 
 fn bytea(text: &str) -> Option<Box<str>> {
     let digits = text.strip_prefix("\\x")?;
-    let whole = digits.len() % 2 == 0 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let whole = digits.len().is_multiple_of(2) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     whole.then(|| text.to_ascii_lowercase().into())
 }
 

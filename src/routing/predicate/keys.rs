@@ -1,7 +1,7 @@
 //! Values by which an index finds a predicate.
 
 use super::node::Comparison;
-use super::test::{Column, Constant, Operand, Test};
+use super::tree::{Column, Constant, Operand, Test};
 use super::types::Scalar;
 use super::value::{Class, Value};
 

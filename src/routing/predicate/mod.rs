@@ -9,6 +9,7 @@
 
 mod array;
 mod compile;
+mod compiled;
 mod error;
 mod explain;
 mod expression;
@@ -22,24 +23,23 @@ mod numeric;
 mod operand;
 mod parse;
 mod pattern;
-mod predicate;
 mod resolve;
 mod scope;
 mod source;
 mod sql;
-mod test;
+mod tree;
 mod truth;
 mod types;
 mod value;
 mod words;
 mod write;
 
+pub use compiled::{Predicate, Values};
 pub use error::{ExpressionError, ExpressionErrorKind};
 pub use explain::{Explanation, Verdict};
 pub use expression::{Expression, MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_NODES};
 pub use filter::{Filter, FilterError, MAX_CONDITIONS, MAX_FILTER_LENGTH, MAX_IN_VALUES};
 pub use keys::Keys;
-pub use predicate::{Predicate, Values};
 pub use scope::Scope;
 pub use truth::Truth;
 pub use value::EvaluationError;

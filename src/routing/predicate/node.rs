@@ -32,12 +32,12 @@ impl Hash for Span {
 /// A boolean expression.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) enum Node {
-    And(Box<[Node]>),
-    Or(Box<[Node]>),
-    Not(Box<Node>),
+    And(Box<[Self]>),
+    Or(Box<[Self]>),
+    Not(Box<Self>),
     /// `is [not] true`, `is [not] false`, `is [not] unknown`.
     Is {
-        operand: Box<Node>,
+        operand: Box<Self>,
         truth: Option<bool>,
         negated: bool,
     },

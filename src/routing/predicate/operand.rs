@@ -10,7 +10,7 @@ use super::node::{Bound, Span, Term, TermKind, TypeName, claim_name};
 use super::numeric::Numeric;
 use super::resolve::common_type;
 use super::scope::Scope;
-use super::test::{Column, Constant, Operand};
+use super::tree::{Column, Constant, Operand};
 use super::types::{Category, Scalar, Shape};
 use super::value::{Class, Unreadable, read};
 use crate::change::TypeKind;
@@ -150,8 +150,11 @@ impl Typed {
             shown.push('…');
         }
         let message = format!("`{shown}` can't be read as {ty}");
-        let help = how.starts_with("write").then(|| how.to_owned()).unwrap_or_else(|| format!("write it {how}"));
-        let help = help.replacen("write it a", "write a", usize::from(how.starts_with("a ") || how.starts_with("an ")));
+        let help = match how {
+            _ if how.starts_with("write") => how.to_owned(),
+            _ if how.starts_with("a ") || how.starts_with("an ") => format!("write {how}"),
+            _ => format!("write it {how}"),
+        };
         ExpressionError::new(self.span.range(), ExpressionErrorKind::Literal { message, help: Some(help) })
     }
 

@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_long_text_takes_no_exponential_time() {
         let pattern = Pattern::new(&"%a".repeat(50), Escape::None, false).unwrap();
-        assert!(!pattern.matches(&"ab".repeat(40).repeat(1)));
+        assert!(!pattern.matches(&"ab".repeat(40)));
         assert!(pattern.matches(&"a".repeat(100_000)));
     }
 }

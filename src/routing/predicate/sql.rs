@@ -3,33 +3,28 @@
 //! Types are written out, so that Postgres takes the operators that were taken here.
 
 use super::operand::ConstantItems;
-use super::test::{Column, Constant, Items, Operand, Test};
+use super::tree::{Column, Constant, Items, Operand, Test};
 use super::types::{Category, Scalar};
 
 pub(super) fn write(test: &Test, column: &mut dyn FnMut(usize) -> String, parameters: &mut Vec<String>) -> String {
-    Writer {
-        column,
-        literal: &mut |text| {
-            parameters.push(text.to_owned());
-            format!("${}::pg_catalog.text", parameters.len())
-        },
-    }
-    .test(test)
+    Writer { column, parameters: Some(parameters) }.test(test)
 }
 
-/// With the literals in it: for an explanation to the one whose they are.
+/// With the literals in it, and without what only a query needs: for an explanation to the one whose they are.
 pub(super) fn write_plain(test: &Test, column: &mut dyn FnMut(usize) -> String) -> String {
-    Writer { column, literal: &mut |text| super::write::literal(text) }.test(test)
+    Writer { column, parameters: None }.test(test)
 }
 
 struct Writer<'w> {
     column: &'w mut dyn FnMut(usize) -> String,
-    literal: &'w mut dyn FnMut(&str) -> String,
+    /// None where the literals are written out.
+    parameters: Option<&'w mut Vec<String>>,
 }
 
 impl Writer<'_> {
     fn test(&mut self, test: &Test) -> String {
         match test {
+            Test::Constant(None) if self.parameters.is_none() => "null".to_owned(),
             Test::Constant(truth) => constant(*truth).to_owned(),
             Test::And(tests) => self.joined(tests, " and "),
             Test::Or(tests) => self.joined(tests, " or "),
@@ -41,7 +36,7 @@ impl Writer<'_> {
             Test::Null { index, negated, .. } => format!("{} is {}null", (self.column)(*index), not(*negated)),
             Test::Holds(operand) => self.operand(operand),
             Test::Compare { op, left, right } => {
-                let collation = if op.orders() { collation(left) } else { "" };
+                let collation = if op.orders() { self.collation(left) } else { "" };
                 format!("{}{collation} {} {}", self.operand(left), op.symbol(), self.operand(right))
             }
             Test::Distinct { left, right, negated } => {
@@ -57,12 +52,12 @@ impl Writer<'_> {
                     Items::Constants(items) => items.element,
                 };
                 let left = match left {
-                    Some(left) if op.orders() => format!("{}{}", self.operand(left), collation(left)),
+                    Some(left) if op.orders() => format!("{}{}", self.operand(left), self.collation(left)),
                     Some(left) => self.operand(left),
                     None => format!("null::{}", element.cast_name()),
                 };
                 let items = match items {
-                    Items::Column(column) if matches!(column.element, Scalar::Enum(_)) => {
+                    Items::Column(column) if self.parameters.is_some() && matches!(column.element, Scalar::Enum(_)) => {
                         format!("{}::pg_catalog.text[]", (self.column)(column.index))
                     }
                     Items::Column(column) => (self.column)(column.index),
@@ -71,16 +66,23 @@ impl Writer<'_> {
                 format!("{left} {} {} ({items})", op.symbol(), if *all { "all" } else { "any" })
             }
             Test::Like { operand, pattern, negated } => {
-                let (like, collation) = if pattern.is_insensitive() { ("ilike", C) } else { ("like", "") };
-                let text = (self.literal)(&pattern.text());
+                let (like, collation) = if pattern.is_insensitive() { ("ilike", self.c()) } else { ("like", "") };
+                let text = self.literal(&pattern.text());
                 format!("{}{collation} {}{like} {text}", self.operand(operand), not(*negated))
             }
         }
     }
 
     fn joined(&mut self, tests: &[Test], by: &str) -> String {
-        let each: Vec<String> = tests.iter().map(|test| format!("({})", self.test(test))).collect();
+        let each: Vec<String> = tests.iter().map(|test| self.nested(test)).collect();
         each.join(by)
+    }
+
+    fn nested(&mut self, test: &Test) -> String {
+        match test {
+            Test::Constant(_) | Test::Holds(_) => self.test(test),
+            test => format!("({})", self.test(test)),
+        }
     }
 
     fn items(&mut self, items: &ConstantItems) -> String {
@@ -88,7 +90,10 @@ impl Writer<'_> {
         if items.null {
             list.push("null".to_owned());
         }
-        format!("array[{}]::{}[]", list.join(", "), items.element.cast_name())
+        match &self.parameters {
+            Some(_) => format!("array[{}]::{}[]", list.join(", "), items.element.cast_name()),
+            None => format!("array[{}]", list.join(", ")),
+        }
     }
 
     fn operand(&mut self, operand: &Operand) -> String {
@@ -101,27 +106,43 @@ impl Writer<'_> {
     fn column(&mut self, column: &Column) -> String {
         let name = (self.column)(column.index);
         let as_text = matches!(column.scalar, Scalar::Enum(_));
-        if as_text || column.source != column.scalar { format!("{name}::{}", column.scalar.cast_name()) } else { name }
+        match &self.parameters {
+            Some(_) if as_text || column.source != column.scalar => format!("{name}::{}", column.scalar.cast_name()),
+            None if column.source != column.scalar => format!("{name}::{}", column.scalar.typname()),
+            _ => name,
+        }
     }
 
     fn constant(&mut self, constant: &Constant) -> String {
-        let text = (self.literal)(&constant.text);
-        match constant.scalar {
-            Scalar::Text | Scalar::Enum(_) => text,
-            scalar => format!("{text}::{}", scalar.cast_name()),
+        match (&self.parameters, constant.scalar) {
+            (None, scalar) if scalar.category() == Category::Numeric => constant.text.to_string(),
+            (None, _) | (Some(_), Scalar::Text | Scalar::Enum(_)) => self.literal(&constant.text),
+            (Some(_), scalar) => format!("{}::{}", self.literal(&constant.text), scalar.cast_name()),
         }
     }
-}
 
-const C: &str = " collate pg_catalog.\"C\"";
+    fn literal(&mut self, text: &str) -> String {
+        match &mut self.parameters {
+            None => super::write::literal(text),
+            Some(parameters) => {
+                parameters.push(text.to_owned());
+                format!("${}::pg_catalog.text", parameters.len())
+            }
+        }
+    }
 
-/// Texts are only ever ordered by their bytes.
-fn collation(operand: &Operand) -> &'static str {
-    let scalar = match operand {
-        Operand::Column(column) => column.scalar,
-        Operand::Constant(constant) => constant.scalar,
-    };
-    if scalar.category() == Category::String { C } else { "" }
+    /// Texts are only ever ordered by their bytes.
+    fn collation(&self, operand: &Operand) -> &'static str {
+        let scalar = match operand {
+            Operand::Column(column) => column.scalar,
+            Operand::Constant(constant) => constant.scalar,
+        };
+        if scalar.category() == Category::String { self.c() } else { "" }
+    }
+
+    const fn c(&self) -> &'static str {
+        if self.parameters.is_some() { " collate pg_catalog.\"C\"" } else { " collate \"C\"" }
+    }
 }
 
 const fn constant(truth: Option<bool>) -> &'static str {

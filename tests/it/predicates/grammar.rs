@@ -326,7 +326,7 @@ impl Grammar<'_> {
     }
 
     fn operator(&mut self) -> &'static str {
-        *self.pick(&["=", "<>", "!=", "<", "<=", ">", ">=", "=", "="])
+        self.pick::<&str>(&["=", "<>", "!=", "<", "<=", ">", ">=", "=", "="])
     }
 
     fn comparison(&mut self, column: &Column) -> Written {

@@ -12,9 +12,9 @@ use std::collections::BTreeSet;
 use condition::{Asked, Condition};
 
 use super::compile;
+use super::compiled::Predicate;
 use super::error::{ExpressionError, ExpressionErrorKind};
 use super::node::{Escape, Node, Span, Term, TermKind};
-use super::predicate::Predicate;
 use super::scope::Scope;
 use super::types::{Category, Scalar, Shape};
 use super::write::{ClaimStyle, write};

@@ -3,7 +3,7 @@
 use super::explain::Explanation;
 use super::keys::{self, Keys};
 use super::sql;
-use super::test::Test;
+use super::tree::Test;
 use super::truth::Truth;
 use super::value::EvaluationError;
 use crate::change::{Datum, Row};

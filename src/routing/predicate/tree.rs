@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::array;
+use super::compiled::Values;
 use super::node::Comparison;
 use super::operand::ConstantItems;
 use super::pattern::Pattern;
-use super::predicate::Values;
 use super::truth::Truths;
 use super::types::Scalar;
 use super::value::{Class, EvaluationError, Unreadable, Value, read};
@@ -16,11 +16,11 @@ use crate::change::Datum;
 #[derive(Debug, Clone)]
 pub(super) enum Test {
     Constant(Option<bool>),
-    And(Box<[Test]>),
-    Or(Box<[Test]>),
-    Not(Box<Test>),
+    And(Box<[Self]>),
+    Or(Box<[Self]>),
+    Not(Box<Self>),
     Is {
-        test: Box<Test>,
+        test: Box<Self>,
         truth: Option<bool>,
         negated: bool,
     },
