@@ -15,6 +15,7 @@ use super::entry::{Batch, Entry, Kept, Malformed};
 use super::evicted::Evicted;
 use super::judge::{Seen, Trouble};
 use super::shape::Shape;
+use super::statistics::LogStatistics;
 use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
 use super::{Cursor, Fingerprint, Position, Publication, Splice};
 
@@ -94,6 +95,11 @@ impl Log {
             open: Vec::new(),
             malformed: Vec::new(),
         }
+    }
+
+    pub(super) fn statistics(&self, now: Duration) -> LogStatistics {
+        let span = self.entries.front().map_or(Duration::ZERO, |front| now.saturating_sub(front.arrived));
+        LogStatistics { entries: self.entries.len(), bytes: self.size(), span }
     }
 
     /// Bytes of memory, about.
@@ -412,14 +418,16 @@ impl Log {
         }
         let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
         let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
+        let publication = publication.committed_at(entry.header.commit_timestamp);
         (Arc::new(publication.with_splice(cursor.splice)), malformed)
     }
 
     /// A batch that shows no rows, as a message: every shape is sent it.
     pub(super) fn said(&self, at: BatchRef, shape: &Shape, splice: Option<&Arc<Splice>>) -> Option<Arc<Publication>> {
-        let (_, batch) = self.batch(at)?;
+        let (entry, batch) = self.batch(at)?;
         let cursor = self.cursor(batch.span.end, splice, shape.fingerprint);
-        Some(Arc::new(batch.said.as_ref()?.publication(batch, shape.id, cursor)))
+        let publication = batch.said.as_ref()?.publication(batch, shape.id, cursor);
+        Some(Arc::new(publication.committed_at(entry.header.commit_timestamp)))
     }
 
     /// Keeps a batch's encoding, in place of another shape's.
