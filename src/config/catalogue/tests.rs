@@ -98,7 +98,6 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
     let slot = facts.slot.as_mut().unwrap();
     let publication = facts.publication.as_mut().unwrap();
     let table = &mut facts.tables[0];
-    let writable = &mut facts.writes.tables[0];
     let key_only = IdentityColumns::Some(vec!["id".to_owned()]);
     match code {
         Code::ServerVersion => facts.version = 130_012,
@@ -129,7 +128,7 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         Code::OpNotPublished => (publication.delete, publication.truncate) = (false, false),
         Code::ColumnMissing => {
             *text = text.replace("{customer_id}", "{custmer_id}").replace("\"total\"", "\"totl\"")
-                + "where = \"stauts = 'open'\"\n"
+                + "where = \"stauts = 'open'\"\n";
         }
         Code::ExpressionType => {
             text.push_str("where = \"status = 5 and total > 'much' or lower(status) is null\"\n");
@@ -158,6 +157,13 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         Code::CastIgnored => {
             (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());
         }
+        other => break_writes(other, facts, text),
+    }
+}
+
+fn break_writes(code: Code, facts: &mut ServerFacts, text: &mut String) {
+    let writable = &mut facts.writes.tables[0];
+    match code {
         Code::MutationsMissing => (facts.writes.mutations, *text) = (false, format!("{CONFIG}{WRITE}")),
         Code::WriteNoKey => (writable.columns[0].key, *text) = (false, format!("{CONFIG}{WRITE}")),
         Code::WriteGenerated => (writable.columns[3].generated, *text) = (true, format!("{CONFIG}{WRITE}")),

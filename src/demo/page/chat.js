@@ -76,7 +76,8 @@ at("text").addEventListener("input", () => {
 at("form").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = at("text").value.trim();
-  if (text) room.push("message", { key: me.key, text }).receive("error", ({ reason }) => (at("typing").textContent = reason));
+  const refused = ({ reason }) => (at("typing").textContent = reason);
+  if (text) room.push("message", { key: me.key, text }).receive("error", refused);
   at("text").value = "";
   saidTyping = 0;
 });
