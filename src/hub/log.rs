@@ -262,8 +262,8 @@ impl Log {
         self.evicted.all_seen(visibility).then_some(from)
     }
 
-    /// What a shape's topic got after a position: about `budget` bytes of payload at a time, and as much as can be looked
-    /// at meanwhile. With a `splice`, without what its snapshot saw.
+    /// What a shape's topic got after a position: about `budget` bytes of payload at a time, and as much as can be
+    /// looked at meanwhile. With a `splice`, without what its snapshot saw.
     pub(super) fn read(
         &mut self,
         shape: &mut Shape,
@@ -309,8 +309,8 @@ impl Log {
             reading.add(said);
             return Ok(());
         }
-        // A reader may have part of it: transactions were cut elsewhere when it got that, by a gateway with other limits
-        // or other routes.
+        // A reader may have part of it: transactions were cut elsewhere when it got that, by a gateway with other
+        // limits or other routes.
         let is_within = batch.span.start < reading.after && reading.after.lsn == entry.header.commit_lsn;
         let rest = is_within.then(|| batch.after(reading.after.ordinal, &entry.changes));
         if let (None, Some(known)) = (&rest, self.encoded(batch, shape, reading.splice)) {
@@ -335,8 +335,8 @@ impl Log {
         Ok(())
     }
 
-    /// Whether a reader has got a part of a transaction with whose last batch it has nothing to do: this one, the topic's
-    /// batch number `index`.
+    /// Whether a reader has got a part of a transaction with whose last batch it has nothing to do: this one, the
+    /// topic's batch number `index`.
     fn is_owed(&self, index: usize, at: BatchRef, shape: &mut Shape, reading: &Reading<'_>) -> bool {
         let lsn = self.entry(at.entry).map(|entry| entry.header.commit_lsn);
         if reading.publications.last().is_some_and(|latest| Some(latest.position.lsn) == lsn) {
