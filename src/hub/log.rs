@@ -16,6 +16,7 @@ use super::evicted::Evicted;
 use super::judge::{Seen, Trouble};
 use super::past::Past;
 use super::shape::Shape;
+use super::statistics::LogStatistics;
 use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
 use super::{Cursor, Fingerprint, Position, Publication, Splice};
 
@@ -97,6 +98,11 @@ impl Log {
             open: Vec::new(),
             malformed: Vec::new(),
         }
+    }
+
+    pub(super) fn statistics(&self, now: Duration) -> LogStatistics {
+        let span = self.entries.front().map_or(Duration::ZERO, |front| now.saturating_sub(front.arrived));
+        LogStatistics { entries: self.entries.len(), bytes: self.size(), span }
     }
 
     /// Bytes of memory, about.
@@ -256,8 +262,8 @@ impl Log {
         self.evicted.all_seen(visibility).then_some(from)
     }
 
-    /// What a shape's topic got after a position: about `budget` bytes of payload at a time, and as much as can be looked
-    /// at meanwhile. With a `splice`, without what its snapshot saw.
+    /// What a shape's topic got after a position: about `budget` bytes of payload at a time, and as much as can be
+    /// looked at meanwhile. With a `splice`, without what its snapshot saw.
     pub(super) fn read(
         &mut self,
         shape: &mut Shape,
@@ -303,8 +309,8 @@ impl Log {
             reading.add(said);
             return Ok(());
         }
-        // A reader may have part of it: transactions were cut elsewhere when it got that, by a gateway with other limits
-        // or other routes.
+        // A reader may have part of it: transactions were cut elsewhere when it got that, by a gateway with other
+        // limits or other routes.
         let is_within = batch.span.start < reading.after && reading.after.lsn == entry.header.commit_lsn;
         let rest = is_within.then(|| batch.after(reading.after.ordinal, &entry.changes));
         if let (None, Some(known)) = (&rest, self.encoded(batch, shape, reading.splice)) {
@@ -329,8 +335,8 @@ impl Log {
         Ok(())
     }
 
-    /// Whether a reader has got a part of a transaction with whose last batch it has nothing to do: this one, the topic's
-    /// batch number `index`.
+    /// Whether a reader has got a part of a transaction with whose last batch it has nothing to do: this one, the
+    /// topic's batch number `index`.
     fn is_owed(&self, index: usize, at: BatchRef, shape: &mut Shape, reading: &Reading<'_>) -> bool {
         let lsn = self.entry(at.entry).map(|entry| entry.header.commit_lsn);
         if reading.publications.last().is_some_and(|latest| Some(latest.position.lsn) == lsn) {
@@ -435,14 +441,16 @@ impl Log {
         }
         let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
         let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
+        let publication = publication.committed_at(entry.header.commit_timestamp);
         (Arc::new(publication.with_splice(cursor.splice)), malformed)
     }
 
     /// A batch that shows no rows, as a message: every shape is sent it.
     pub(super) fn said(&self, at: BatchRef, shape: &Shape, splice: Option<&Arc<Splice>>) -> Option<Arc<Publication>> {
-        let (_, batch) = self.batch(at)?;
+        let (entry, batch) = self.batch(at)?;
         let cursor = self.cursor(batch.span.end, splice, shape.fingerprint);
-        Some(Arc::new(batch.said.as_ref()?.publication(batch, shape.id, cursor)))
+        let publication = batch.said.as_ref()?.publication(batch, shape.id, cursor);
+        Some(Arc::new(publication.committed_at(entry.header.commit_timestamp)))
     }
 
     /// Keeps a batch's encoding, in place of another shape's.

@@ -34,6 +34,7 @@ mod sight;
 mod snapshot;
 mod splice;
 mod state;
+mod statistics;
 mod subscribe;
 mod table;
 pub mod task;
@@ -57,3 +58,4 @@ pub use snapshot::{
 };
 pub use splice::Splice;
 pub use state::{Hub, HubLimits};
+pub use statistics::{Counters, InspectedTopic, Inspection, LogStatistics, RouteCounts, Statistics};

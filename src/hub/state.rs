@@ -17,6 +17,7 @@ use super::log::Log;
 use super::reading::{Question, Readers};
 use super::shape::Shape;
 use super::snapshot::Reader;
+use super::statistics::Counters;
 use super::{Command, LogLimits, Position, ShapeId, ShardId, ToShard};
 
 /// The hub's bounds.
@@ -56,6 +57,7 @@ pub struct Hub {
     /// Routes whose table the publication does not give.
     pub(super) unfed: BTreeSet<RouteId>,
     pub(super) outgoing: Vec<Vec<ToShard>>,
+    pub(super) counters: Counters,
 }
 
 impl Hub {
@@ -80,6 +82,7 @@ impl Hub {
             holes: BTreeSet::new(),
             unfed: BTreeSet::new(),
             outgoing: vec![Vec::new(); shards],
+            counters: Counters::default(),
         }
     }
 
@@ -139,7 +142,9 @@ impl Hub {
 
     /// Values that were left out since the last call because their types don't write them, for the operator.
     pub fn take_malformed(&mut self) -> Vec<Malformed> {
-        self.log.as_mut().map(|log| std::mem::take(&mut log.malformed)).unwrap_or_default()
+        let malformed = self.log.as_mut().map(|log| std::mem::take(&mut log.malformed)).unwrap_or_default();
+        self.counters.malformed += malformed.len() as u64;
+        malformed
     }
 
     /// Takes what replication says, `now` after the process began.
@@ -214,7 +219,10 @@ impl Hub {
                 }
                 self.channels.identify(Member { shard, join }, &claims);
             }
-            Command::Broadcast(saying) => self.say(*saying),
+            Command::Broadcast(saying) => {
+                self.counters.said_by_clients += 1;
+                self.say(*saying);
+            }
             Command::UpdatePresence { shard, join, meta } => self.channels.update(Member { shard, join }, meta),
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);
@@ -253,6 +261,9 @@ impl Hub {
             return;
         };
         let (xid, end_lsn) = (part.header.xid, part.end_lsn);
+        self.counters.transactions += u64::from(end_lsn.is_some());
+        self.counters.changes += part.changes.len() as u64;
+        self.counters.said_by_sql += part.announcements.len() as u64;
         let appended = append(log, &mut self.tables, &mut self.scratch, part, self.now);
         for topic in &appended.widened {
             self.reset_topic(topic);

@@ -297,7 +297,7 @@ impl Intake {
 /// What a batch was.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivered {
-    last_end: Option<Lsn>,
+    pub(super) last_end: Option<Lsn>,
     /// It brings something that was not known before it.
     pub is_new: bool,
 }

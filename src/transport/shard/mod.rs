@@ -11,6 +11,7 @@ mod requests;
 mod sessions;
 mod shell;
 mod state;
+mod statistics;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -21,5 +22,6 @@ mod writing;
 pub use outbox::Outbox;
 pub(in crate::transport) use shell::{Newcomer, Shell, adopt};
 pub use state::State;
+pub use statistics::{BUCKETS, Counters, Counts, Histogram, Resync, SlowClient, Statistics, Transport};
 pub(in crate::transport) use stream::{NoStream, Stream, open as open_stream};
 pub use thread::{Accepted, Control, ShardChannels, ShardThread};
