@@ -55,13 +55,22 @@ try {
   await page.keyboard.press("Enter");
   await page.waitForFunction(() => document.getElementById("tail-state").textContent === "following notes:7", null, PATIENCE);
   console.log("following");
-  await page.waitForSelector("#tail li", PATIENCE);
-  assert.match(await page.innerText("#tail li"), /insert notes/);
-  await page.click("#tail summary");
-  await page.waitForFunction(() => document.querySelector("#tail pre").textContent !== "", null, PATIENCE);
-  const message = JSON.parse(await page.textContent("#tail pre"));
+  await page.waitForSelector("#tail li:nth-child(3)", PATIENCE);
+  const summaries = (await page.locator("#tail summary").allInnerTexts()).map((text) => text.replaceAll("\n", " "));
+  ["delete notes", "update notes", "insert notes"].forEach((what, place) => assert.ok(summaries[place].includes(what), summaries[place]));
+  await page.click("#tail li:nth-child(3) summary");
+  await page.waitForFunction(() => document.querySelector("#tail li:nth-child(3) pre").textContent !== "", null, PATIENCE);
+  const message = JSON.parse(await page.textContent("#tail li:nth-child(3) pre"));
   assert.equal(message.updates[0].record.text, "<b>not markup</b>");
   assert.equal(await page.locator("#tail b").count(), 0);
+
+  await page.fill("#search", "");
+  await page.waitForFunction(() => document.querySelectorAll("#routes tr").length > 1, null, PATIENCE);
+  await page.locator("h1").click();
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.screenshot({ path: join(folder, "inspector-light.png"), fullPage: true });
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.screenshot({ path: join(folder, "inspector-dark.png"), fullPage: true });
 
   // What an app would do, for this topic.
   await page.locator("h1").click();
@@ -85,12 +94,6 @@ try {
   assert.equal(await page.getAttribute("#pause", "aria-pressed"), "true");
   await page.keyboard.press("p");
 
-  await page.fill("#search", "");
-  await page.waitForFunction(() => document.querySelectorAll("#routes tr").length > 1, null, PATIENCE);
-  await page.evaluate(() => scrollTo(0, 0));
-  await page.screenshot({ path: join(folder, "inspector-light.png"), fullPage: true });
-  await page.emulateMedia({ colorScheme: "dark" });
-  await page.screenshot({ path: join(folder, "inspector-dark.png"), fullPage: true });
   await page.setViewportSize({ width: 390, height: 844 });
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "scrolls sideways on a phone");
   await page.screenshot({ path: join(folder, "inspector-phone.png"), fullPage: true });

@@ -25,7 +25,7 @@ const sum = (counts) => Object.values(counts).reduce((total, count) => total + c
 const CHARTS = [
   ["Replication lag", (it) => it.replication.lag_seconds, seconds, (lag) => (lag > 30 ? "bad" : lag > 5 ? "warn" : ""), (it) => bytes(it.replication.lag_bytes)],
   ["Slot holds", (it) => it.replication.slot_held_bytes, bytes, (_, it) => level(it.replication), (it) => it.replication.slot_status ?? "no slot"],
-  ["Log span", (it) => it.log.span_seconds, seconds, () => "", (it) => `${number(it.log.entries)} entries, ${bytes(it.log.bytes)}`],
+  ["Log span", (it) => it.log.span_seconds, seconds, () => "", (it) => `${number(it.log.entries)} in ${bytes(it.log.bytes)}`],
   ["Changes / s", (it) => it.changes, number, () => "", (it) => `${number(it.changes)} in all`, "rate"],
   ["Messages / s", (it) => it.clients.messages, number, () => "", (it) => `${number(it.clients.messages)} in all`, "rate"],
   ["Connections", (it) => sum(it.clients.connections), number, () => "", (it) => `${number(it.clients.subscriptions)} subscriptions`],

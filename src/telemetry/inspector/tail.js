@@ -34,12 +34,13 @@ export class Tail {
     } catch (error) {
       if (this.abort !== abort) return; // stopped, or another topic
       this.stop();
-      this.say(`${topic}: ${error.message}`);
+      this.say(`${topic}: ${error.message}`, true);
     }
   }
 
-  say(text) {
+  say(text, failed = false) {
     this.state.textContent = text;
+    this.state.classList.toggle("failed", failed);
   }
 
   async read(body) {
