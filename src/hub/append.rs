@@ -208,8 +208,8 @@ impl Appending<'_> {
         }
     }
 
-    /// Adds a change that comes first by a route to the topic's message of this entry; a topic that is new to the log is
-    /// met first.
+    /// Adds a change that comes first by a route to the topic's message of this entry; a topic that is new to the log
+    /// is met first.
     fn deliver(&mut self, topic: &str, at: Position, route: RouteId, delivery: Delivery) {
         if self.log.topics.get(topic).is_none() {
             let Ok(topic) = Topic::parse(topic) else { return };

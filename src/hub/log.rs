@@ -14,6 +14,7 @@ use super::encodings::{Encodings, entries_max};
 use super::entry::{Batch, Entry, Kept, Malformed};
 use super::evicted::Evicted;
 use super::judge::{Seen, Trouble};
+use super::past::Past;
 use super::shape::Shape;
 use super::statistics::LogStatistics;
 use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
@@ -58,6 +59,7 @@ pub(super) struct Log {
     tail: Position,
     /// Where the last transaction that is complete ends, or nothing is pending.
     pub(super) reached: Lsn,
+    past: Past,
     /// What was in the log once.
     pub(super) evicted: Evicted,
     /// Of the entries.
@@ -76,7 +78,7 @@ pub(super) struct Log {
 
 impl Log {
     /// An empty log of everything that commits at `start` or later.
-    pub(super) fn new(limits: LogLimits, lineage: Lineage, start: Lsn) -> Self {
+    pub(super) fn new(limits: LogLimits, lineage: Lineage, start: Lsn, now: Duration) -> Self {
         Self {
             limits,
             lineage,
@@ -85,6 +87,7 @@ impl Log {
             head: Position::before(start),
             tail: Position::before(start),
             reached: start,
+            past: Past::new(start, now, &limits),
             evicted: Evicted::default(),
             size: 0,
             encodings: Encodings::default(),
@@ -177,16 +180,36 @@ impl Log {
             }
             self.evict_front();
         }
+        self.past.note(now, self.head.lsn, &self.limits);
         self.drop_encodings();
     }
 
-    /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
-    /// after a crash the log is rebuilt as it was.
-    pub(super) fn acknowledgeable(&self) -> Lsn {
-        match self.entries.front() {
-            Some(front) if self.limits.wal > 0 => front.header.commit_lsn.min(self.reached),
-            _ => self.reached,
+    /// Somebody has a cursor of the head, or one that is resumed from.
+    pub(super) fn give(&mut self, now: Duration, resumed: Option<Position>) {
+        if let Some(position) = resumed {
+            self.past.keep(now, position.lsn, &self.limits);
         }
+        self.past.give(now, self.head.lsn);
+    }
+
+    /// Lets go of what only holds the slot back, where nobody or somebody listens.
+    pub(super) fn thin(&mut self, now: Duration, subscribed: bool) {
+        self.past.thin(now, self.kept(), &self.limits, subscribed);
+    }
+
+    /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
+    /// after a crash the log is rebuilt as it was, and begins no later than where it is promised to.
+    pub(super) fn acknowledgeable(&self) -> Lsn {
+        if self.limits.wal == 0 {
+            return self.reached;
+        }
+        // Cursors from before the tail are refused anyway.
+        self.past.oldest().map_or(self.kept(), |oldest| oldest.max(self.tail.lsn).min(self.kept()))
+    }
+
+    /// From here on there are transactions in the log, or still to come.
+    fn kept(&self) -> Lsn {
+        self.entries.front().map_or(self.reached, |front| front.header.commit_lsn.min(self.reached))
     }
 
     fn evict_front(&mut self) {
@@ -239,8 +262,8 @@ impl Log {
         self.evicted.all_seen(visibility).then_some(from)
     }
 
-    /// What a shape's topic got after a position: about `budget` bytes of payload at a time, and as much as can be looked
-    /// at meanwhile. With a `splice`, without what its snapshot saw.
+    /// What a shape's topic got after a position: about `budget` bytes of payload at a time, and as much as can be
+    /// looked at meanwhile. With a `splice`, without what its snapshot saw.
     pub(super) fn read(
         &mut self,
         shape: &mut Shape,
@@ -286,8 +309,8 @@ impl Log {
             reading.add(said);
             return Ok(());
         }
-        // A reader may have part of it: transactions were cut elsewhere when it got that, by a gateway with other limits
-        // or other routes.
+        // A reader may have part of it: transactions were cut elsewhere when it got that, by a gateway with other
+        // limits or other routes.
         let is_within = batch.span.start < reading.after && reading.after.lsn == entry.header.commit_lsn;
         let rest = is_within.then(|| batch.after(reading.after.ordinal, &entry.changes));
         if let (None, Some(known)) = (&rest, self.encoded(batch, shape, reading.splice)) {
@@ -312,8 +335,8 @@ impl Log {
         Ok(())
     }
 
-    /// Whether a reader has got a part of a transaction with whose last batch it has nothing to do: this one, the topic's
-    /// batch number `index`.
+    /// Whether a reader has got a part of a transaction with whose last batch it has nothing to do: this one, the
+    /// topic's batch number `index`.
     fn is_owed(&self, index: usize, at: BatchRef, shape: &mut Shape, reading: &Reading<'_>) -> bool {
         let lsn = self.entry(at.entry).map(|entry| entry.header.commit_lsn);
         if reading.publications.last().is_some_and(|latest| Some(latest.position.lsn) == lsn) {

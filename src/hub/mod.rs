@@ -23,6 +23,7 @@ mod judge;
 mod live;
 mod log;
 mod message;
+mod past;
 mod presence;
 mod publication;
 mod published;

@@ -46,8 +46,8 @@ impl Sight {
         self.view.ops == Ops::ALL && self.shows_all_rows()
     }
 
-    /// What tells a cursor of these subscribers from one that was given out for other rows; none where all rows are shown
-    /// that the topic's routes could have.
+    /// What tells a cursor of these subscribers from one that was given out for other rows; none where all rows are
+    /// shown that the topic's routes could have.
     pub(super) fn fingerprint(&self, routes: &RouteTable) -> Option<Fingerprint> {
         let mut rules: Vec<String> = Vec::new();
         for (route, rule) in &self.routes {
@@ -64,8 +64,8 @@ impl Sight {
     }
 }
 
-/// Of a filter and of rules: the same after every restart of the same version. Another version may give another one, and
-/// then its cursors begin afresh.
+/// Of a filter and of rules: the same after every restart of the same version. Another version may give another one,
+/// and then its cursors begin afresh.
 ///
 /// No secret, and no right is derived from it: who forges one is sent rows that its own rules show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -183,6 +183,17 @@ impl Hub {
         self.look_at_readers(now);
         self.answer_writers();
         self.refresh_cursors();
+        self.hold_back();
+    }
+
+    /// Subscribers have cursors of wherever the feed is.
+    fn hold_back(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        let subscribed = !self.shapes.is_empty();
+        if subscribed {
+            log.give(self.now, None);
+        }
+        log.thin(self.now, subscribed);
     }
 
     /// Takes what a shard asks.
@@ -240,7 +251,7 @@ impl Hub {
         match &mut self.log {
             // Replication says Lost before it connects to a timeline that abandoned what it sent.
             Some(log) => log.lineage = lineage,
-            None => self.log = Some(Log::new(self.limits.log, lineage, start)),
+            None => self.log = Some(Log::new(self.limits.log, lineage, start, self.now)),
         }
     }
 

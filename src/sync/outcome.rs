@@ -69,7 +69,8 @@ impl From<Refusal> for Outcome {
     }
 }
 
-/// Why nothing was done. Names of columns and constraints are told, values of rows only where the asker may see the row.
+/// Why nothing was done. Names of columns and constraints are told, values of rows only where the asker may see the
+/// row.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub(super) enum Refusal {

@@ -147,7 +147,7 @@ impl Intake {
     pub fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) {
         let in_transaction = self.assembler.in_transaction();
         if let Some(progress) = &mut self.progress {
-            progress.keepalive(wal_end, reply_requested, in_transaction || !self.outbox.is_empty());
+            progress.keepalive(wal_end, reply_requested);
         }
         if let Some(position) = self.position.as_mut().filter(|position| !in_transaction && position.end < wal_end) {
             position.end = wal_end;

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use super::changes::Observation;
 use super::gauge::{self, ServerSample};
-use crate::replication::publication::{Look, Suspicion, altered_since, holes, look, mark};
+use crate::replication::publication::{Look, altered_since, holes, look, mark};
 use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
 
 /// From one look to the next: how long a change of the publication goes unnoticed.
@@ -40,10 +40,7 @@ pub(super) async fn first(client: &Client, subject: &Subject, before: Option<&Lo
     let (is_new, suspicions) = match before {
         Some(before) => (before.publication != now.publication, holes(before, &now)),
         None => {
-            let altered = altered_since(client, &now, &subject.slot).await?;
-            let tables = now.tables().filter(|(id, _)| altered.contains(id));
-            let reason = "it was altered, or joined the publication, while no gateway watched";
-            let suspicions: Vec<_> = tables.map(|(_, table)| Suspicion::of(&table.relation, reason)).collect();
+            let suspicions = altered_since(client, &now, &subject.slot).await?;
             (!suspicions.is_empty(), suspicions)
         }
     };

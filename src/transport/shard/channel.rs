@@ -206,7 +206,8 @@ fn content(payload: &Payload, length_max: usize) -> Result<Content, Refusal> {
         return Err(Refusal::PayloadTooLarge);
     }
     match payload {
-        // Phoenix' payloads are maps, and there are clients that fail on anything else: no reason to let others do that.
+        // Phoenix' payloads are maps, and there are clients that fail on anything else: no reason to let others do
+        // that.
         Payload::Json(json) if !json.get().starts_with('{') => Err(Refusal::InvalidPayload),
         Payload::Json(json) => Ok(Content::Json(Bytes::copy_from_slice(json.get().as_bytes()))),
         Payload::Binary(data) => Ok(Content::Binary(data.clone())),
