@@ -58,6 +58,7 @@ export function element(name, properties = {}, ...children) {
 export function myName() {
   const names = ["Amara", "Jonas", "Mei", "Sofía", "Luca", "Nadia", "Ewa", "Oisín"];
   const asked = new URLSearchParams(location.search).get("name");
-  sessionStorage.name ??= asked ?? `${names[Math.floor(Math.random() * names.length)]} ${Math.ceil(Math.random() * 99)}`;
+  const random = (below) => Math.floor(Math.random() * below);
+  sessionStorage.name ??= asked ?? `${names[random(names.length)]} ${random(99) + 1}`;
   return sessionStorage.name;
 }

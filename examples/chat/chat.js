@@ -50,10 +50,12 @@ find("form").addEventListener("submit", async (event) => {
 
 function line({ name, text, sent_at }) {
   const time = new Date(sent_at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  return element("li", {}, element("time", { textContent: `${time} ` }), element("b", { textContent: `${name}: ` }), text);
+  const [when, who] = [element("time", { textContent: `${time} ` }), element("b", { textContent: `${name}: ` })];
+  return element("li", {}, when, who, text);
 }
 
 function showTyping() {
   const names = [...typing.keys()];
-  find("typing").textContent = names.length ? `${names.join(", ")} ${names.length > 1 ? "are" : "is"} typing …` : "\u00a0";
+  const verb = names.length > 1 ? "are" : "is";
+  find("typing").textContent = names.length ? `${names.join(", ")} ${verb} typing …` : "\u00a0";
 }
