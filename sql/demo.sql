@@ -147,7 +147,8 @@ end;
 create function notify_readers() returns trigger language plpgsql as $$
 begin
     case tg_table_name
-        when 'orders' then perform tell_reader('order', format('%s ordered %s × %s', new.customer, new.quantity, new.item));
+        when 'orders' then
+            perform tell_reader('order', format('%s ordered %s × %s', new.customer, new.quantity, new.item));
         when 'articles' then perform tell_reader('article', format('%s: %s', new.section, new.title));
         when 'matches' then perform tell_reader('match', new.last_event);
     end case;
