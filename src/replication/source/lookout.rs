@@ -89,9 +89,12 @@ async fn again(
         }
     };
     let client = connection.insert(client);
-    let sample = gauge::sample(client, &subject.slot).await?;
-    // Without anyone who listens, the caller ends.
-    let _closed = sightings.send(Sighting::Server(sample)).await;
+    match gauge::sample(client, &subject.slot).await {
+        // Without anyone who listens, the caller ends.
+        Ok(sample) => drop(sightings.send(Sighting::Server(sample)).await),
+        // What can't be measured keeps nothing from being noticed.
+        Err(error) => tracing::debug!(%error, "the slot could not be looked at"),
+    }
     let now = look(client, &subject.publication, Some(last)).await?;
     if now.publication == last.publication {
         return Ok(None);
