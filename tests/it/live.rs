@@ -259,6 +259,18 @@ async fn a_killed_gateway_is_resumed_from_without_a_hole() {
     }
 }
 
+#[tokio::test]
+async fn a_slot_that_holds_much_wal_is_warned_of() {
+    let database = Database::start_with(&[("max_wal_size", "32MB"), ("min_wal_size", "32MB")]).await;
+    database.execute("create table articles (id int primary key, title text); create table busy (n text)").await;
+    let gateway = Gateway::start(&database.url(), ROUTES).await;
+    database.execute("insert into articles values (1, 'kept for the window')").await;
+    for _ in 0..4 {
+        database.execute("insert into busy select repeat('x', 1000) from generate_series(1, 20000)").await;
+    }
+    eventually("a warning", async || gateway.log().contains("more WAL than max_wal_size").then_some(())).await;
+}
+
 /// What is acknowledged while nothing is published goes no further than the cursors that are out.
 #[tokio::test]
 async fn a_client_that_has_heard_nothing_is_resumed_after_a_killed_gateway() {

@@ -1,4 +1,4 @@
-//! The task that looks at the publication while its changes are streamed.
+//! The task that looks at the publication, and at the slot, while changes are streamed.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 
 use super::changes::Observation;
 use super::gauge::{self, ServerSample};
+use crate::replication::catalogue::slot_status;
 use crate::replication::publication::{Look, altered_since, holes, look, mark};
 use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
 
@@ -51,7 +52,7 @@ pub(super) async fn first(client: &Client, subject: &Subject, before: Option<&Lo
 /// Looks again and again, from `last` on, and sends what is new of the publication, and all of the server, until nobody
 /// listens.
 pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sender<Sighting>) {
-    let mut connection = None;
+    let (mut connection, mut wal_status) = (None, None);
     let mut rest = LOOK_INTERVAL;
     loop {
         tokio::select! {
@@ -69,6 +70,9 @@ pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sende
             Ok(None) => {}
             // The next one finds what this one did not.
             Err(error) => tracing::warn!(%error, "the publication could not be looked at, trying again"),
+        }
+        if let Some(client) = &connection {
+            look_at_slot(client, &subject.slot, &mut wal_status).await;
         }
         rest = LOOK_INTERVAL.max(began.elapsed().saturating_mul(REST_FACTOR));
     }
@@ -101,4 +105,40 @@ async fn again(
     }
     let until = mark(client).await?;
     Ok(Some(Observation { suspicions: holes(last, &now), look: now, until: Some(until) }))
+}
+
+/// Says it when Postgres holds, or no longer holds, what the slot needs. `known` is what it was at the last look.
+async fn look_at_slot(client: &Client, slot: &str, known: &mut Option<String>) {
+    let status = match slot_status(client, slot).await {
+        Ok(status) => status.and_then(|status| status.wal_status),
+        // The next look finds what this one did not.
+        Err(error) => return tracing::warn!(slot, %error, "the slot could not be looked at, trying again"),
+    };
+    if *known == status {
+        return;
+    }
+    if let Some(meaning) = status.as_deref().and_then(meaning) {
+        tracing::warn!(slot, wal_status = status, "{meaning}");
+    } else if known.as_deref().and_then(meaning).is_some() {
+        tracing::info!(slot, wal_status = status, "Postgres holds no more WAL for the slot than it would anyway");
+    }
+    *known = status;
+}
+
+/// What an operator has to know of a slot's `wal_status`.
+fn meaning(wal_status: &str) -> Option<&'static str> {
+    match wal_status {
+        "extended" => Some(
+            "Postgres holds more WAL than max_wal_size, for this slot or another reader: the gateway is behind, or \
+             replay.wal is larger than max_wal_size",
+        ),
+        "unreserved" => Some(
+            "Postgres is about to remove WAL that the slot needs: if it is lost everyone has to resync. Raise \
+             max_slot_wal_keep_size, or lower replay.wal or replay.window",
+        ),
+        "lost" => {
+            Some("Postgres has removed WAL that the slot needs: drop it, run `walcast setup`, and everyone resyncs")
+        }
+        _ => None,
+    }
 }
