@@ -25,7 +25,7 @@ use crate::snapshot::{self, task::PartSize};
 use crate::sync::{self, WriteLimits};
 use crate::telemetry::health::{self, Health};
 use crate::transport::{
-    self, ChannelLimits, Control, Count, Entrance, Limits, Peers, Routers, ShardChannels, ShardThread,
+    self, ChannelLimits, Control, Count, Entrance, Limits, Pace, Peers, Routers, ShardChannels, ShardThread,
 };
 
 /// Batches of feed events between replication and the hub. Each is what one read of the socket brought: a few give
@@ -173,6 +173,7 @@ impl App {
             gate,
             public: health::liveness(),
             admin: health::liveness().merge(health::readiness(health)).merge(pages),
+            posts: Pace::new(config.limits.posts_per_second),
         };
         let count = Count::default();
         let (write_sender, writes) = mpsc::channel(config.limits.write_queue as usize);

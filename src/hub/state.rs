@@ -204,6 +204,10 @@ impl Hub {
                 self.channels.identify(Member { shard, join }, &claims);
             }
             Command::Broadcast(saying) => self.say(*saying),
+            Command::Publish { shard, number, saying } => {
+                let result = self.announce(*saying);
+                self.tell(shard, ToShard::Published { number, result });
+            }
             Command::UpdatePresence { shard, join, meta } => self.channels.update(Member { shard, join }, meta),
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);

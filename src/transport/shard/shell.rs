@@ -21,6 +21,7 @@ use crate::sync::{Answer, Request};
 use crate::transport::limits::Limits;
 use crate::transport::listener::{Count, Permit};
 
+use super::posts::Posts;
 use super::sessions::Session;
 use super::state::State;
 use super::stream::StreamEnd;
@@ -46,6 +47,7 @@ pub(in crate::transport) struct Shell {
     sockets: Vec<Option<Socket>>,
     /// Clients that have no socket of their own, by slot.
     pub(super) guests: HashMap<usize, Guest>,
+    pub(super) posts: Posts,
     /// Of the process' connections; sessions are among them.
     count: Count,
     /// The server stops: nobody comes in any more.
@@ -85,6 +87,7 @@ impl Shell {
             gate,
             sockets: Vec::new(),
             guests: HashMap::new(),
+            posts: Posts::default(),
             count,
             draining: false,
             next_serial: 0,
@@ -103,6 +106,7 @@ impl Shell {
     pub(super) fn told(&mut self, messages: Vec<ToShard>) {
         let now = self.now();
         messages.into_iter().for_each(|message| self.state.told(message, now));
+        self.answer_posts();
     }
 
     /// Writes to every connection that has got something, once each.
