@@ -1,5 +1,7 @@
 //! The process: configuration → parts → tasks → an orderly end.
 
+mod reporting;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -17,16 +19,20 @@ use crate::change::Acknowledgement;
 use crate::config::{Auth, Config};
 use crate::hub::task::HubTask;
 use crate::hub::{Channels, Hub, HubLimits, LogLimits, ShardId};
-use crate::replication::source::{self, SourceError, SourceSettings, SourceState};
+use crate::replication::source::{self, SourceError, SourceSettings};
 use crate::replication::transaction::PartLimits;
 use crate::routing::TooManyRoutes;
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
 use crate::sync::{self, WriteLimits};
-use crate::telemetry::health::{self, Health};
+use crate::telemetry::health;
+use crate::telemetry::metrics::Reloads;
 use crate::transport::{
-    self, ChannelLimits, Control, Count, Entrance, Limits, Pace, Peers, Routers, ShardChannels, ShardThread,
+    self, ChannelLimits, Control, Count, Entrance, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics,
+    ShardThread,
 };
+
+use reporting::Reporting;
 
 /// Batches of feed events between replication and the hub. Each is what one read of the socket brought: a few give
 /// both something to do, more would only hold memory while the hub is slow.
@@ -130,6 +136,8 @@ pub struct App {
     /// Keeps published keys for tokens current, where there are such.
     refreshing: Option<JoinHandle<()>>,
     shards: Vec<Shard>,
+    /// Where it is counted how often the configuration was read again.
+    pub reloads: Arc<Reloads>,
 }
 
 struct Shard {
@@ -166,27 +174,24 @@ impl App {
         let admin_listener = bind(config.server.admin)?;
         let (public, admin) = (local_address(&public_listener)?, local_address(&admin_listener)?);
 
-        let (state_sender, source_state) = watch::channel(SourceState::default());
-        let health = Health { caught_up: caught_up.clone(), source: source_state, shutdown: shutdown.clone() };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (reporting, own) = Reporting::new(config, cores, caught_up.clone(), shutdown.clone());
+        let Reporting { source: reports, hub: hub_statistics, inspections, shards: statistics, .. } = reporting;
+        let (meter, count) = (reporting.snapshots, reporting.count);
         let (gate, refresher) = gate(config)?;
-        let routers = Routers {
-            gate,
-            public: health::liveness(),
-            admin: health::liveness().merge(health::readiness(health)).merge(pages),
-            posts: Pace::new(config.limits.posts_per_second),
-        };
-        let count = Count::default();
+        let posts = Pace::new(config.limits.posts_per_second);
+        let routers = Routers { gate, public: health::liveness(), admin: own.merge(pages), posts };
         let (write_sender, writes) = mpsc::channel(config.limits.write_queue as usize);
         let from_shards = FromShards { commands: command_sender, writes: write_sender };
         let (shards, ToShards { published: to_shards, written }) =
-            spawn_shards(&limits(config), &routers, from_shards, &count)?;
+            spawn_shards(&limits(config), &routers, from_shards, &count, statistics)?;
         let sync = tokio::spawn(sync::task::run(sync_settings(config), writes, written));
 
         let routes = Arc::new(config.route_table()?);
         let (snapshot_commands, snapshot_orders) = mpsc::channel(SNAPSHOT_QUEUE);
         let (snapshot_sender, snapshot_events) = mpsc::channel(SNAPSHOT_QUEUE);
         let settings = snapshot_settings(config);
-        let snapshots = tokio::spawn(snapshot::task::run(settings, snapshot_orders, snapshot_sender));
+        let snapshots = tokio::spawn(snapshot::task::run(settings, snapshot_orders, snapshot_sender, meter));
         let task = HubTask {
             hub: Hub::new(routes, shards.len(), hub_limits(config)).with_channels(channels(config)),
             holes_said: HashMap::new(),
@@ -197,16 +202,32 @@ impl App {
             shards: to_shards,
             acknowledged,
             caught_up: caught_up_sender,
+            statistics: hub_statistics,
+            inspections,
         };
         let hub = tokio::spawn(task.run());
         let stop = stop_requested(shutdown);
         let settings = source_settings(config);
-        let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, state_sender, stop));
+        let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
         let listeners = [(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)];
         let accepting = accept_all(listeners, &shards, &count, config);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
-        Ok(Self { public, admin, caught_up, trigger, source, hub, snapshots, sync, accepting, refreshing, shards })
+        let reloads = reporting.reloads;
+        Ok(Self {
+            public,
+            admin,
+            caught_up,
+            trigger,
+            source,
+            hub,
+            snapshots,
+            sync,
+            accepting,
+            refreshing,
+            shards,
+            reloads,
+        })
     }
 
     /// Returns once clients are served what they expect.
@@ -386,24 +407,33 @@ fn local_address(listener: &std::net::TcpListener) -> Result<SocketAddr, AppErro
     listener.local_addr().map_err(AppError::Shard)
 }
 
-/// One shard a core.
+/// One shard for each of `statistics`.
 fn spawn_shards(
     limits: &Limits,
     routers: &Routers,
     from_shards: FromShards,
     count: &Count,
+    statistics: Vec<watch::Sender<ShardStatistics>>,
 ) -> Result<(Vec<Shard>, ToShards), AppError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (mut shards, mut to_shards) = (Vec::new(), ToShards::default());
-    let (peers, sessions) = Peers::channels(cores);
-    for (id, sessions) in (0..cores).map(ShardId).zip(sessions) {
+    let (peers, sessions) = Peers::channels(statistics.len());
+    for ((id, sessions), statistics) in (0..).map(ShardId).zip(sessions).zip(statistics) {
         let (control, control_receiver) = mpsc::channel(CONTROL_QUEUE);
         let (to_shard, from_hub) = mpsc::channel(SHARD_QUEUE);
         let (written_sender, written) = mpsc::channel(WRITTEN_QUEUE);
         let FromShards { commands, writes } = &from_shards;
         let (commands, writes, peers, count) = (commands.clone(), writes.clone(), peers.clone(), count.clone());
-        let channels =
-            ShardChannels { control: control_receiver, from_hub, commands, writes, written, sessions, peers, count };
+        let channels = ShardChannels {
+            control: control_receiver,
+            from_hub,
+            commands,
+            writes,
+            written,
+            sessions,
+            peers,
+            count,
+            statistics,
+        };
         let thread = ShardThread::spawn(id, *limits, routers.clone(), channels).map_err(AppError::Shard)?;
         shards.push(Shard { thread, control });
         to_shards.published.push(to_shard);

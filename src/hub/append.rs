@@ -13,6 +13,7 @@ use crate::routing::{RouteId, RouteTable, Scratch, Sources, Target, Topic};
 use super::Position;
 use super::entry::{BATCH_OVERHEAD, Batch, Delivery, Entry, Logged};
 use super::log::{Hole, Log, Truncate};
+use super::statistics::RouteCounts;
 use super::table::Table;
 use super::topics::{BatchRef, OpenTopic, TopicState};
 
@@ -21,12 +22,15 @@ use super::topics::{BatchRef, OpenTopic, TopicState};
 pub(super) struct Tables {
     pub(super) routes: Arc<RouteTable>,
     value_limit: usize,
+    /// What each route has brought, by its place in the config.
+    pub(super) counts: Box<[RouteCounts]>,
     pub(super) tables: HashMap<RelationId, Arc<Table>>,
 }
 
 impl Tables {
     pub(super) fn new(routes: Arc<RouteTable>, value_limit: usize) -> Self {
-        Self { routes, value_limit, tables: HashMap::new() }
+        let counts = vec![RouteCounts::default(); routes.len()].into();
+        Self { routes, value_limit, counts, tables: HashMap::new() }
     }
 
     /// The relation's table, compiled if it is new or was re-sent.
@@ -71,6 +75,12 @@ impl Tables {
 
     pub(super) fn event(&self, route: RouteId) -> Arc<str> {
         self.routes.route(route).map_or_else(|| Arc::from(""), |route| Arc::clone(&route.event))
+    }
+
+    fn count(&mut self, route: RouteId, which: impl FnOnce(&mut RouteCounts) -> &mut u64) {
+        if let Some(counts) = self.counts.get_mut(usize::from(route.0)) {
+            *which(counts) += 1;
+        }
     }
 
     pub(super) fn relations(&self) -> impl Iterator<Item = &Arc<Table>> {
@@ -182,6 +192,7 @@ impl Appending<'_> {
 
     fn hole(&mut self, at: Position, route: RouteId) {
         self.log.add_hole(Hole { at, route });
+        self.tables.count(route, |counts| &mut counts.holes);
         self.holes.push(route);
     }
 
@@ -220,6 +231,7 @@ impl Appending<'_> {
             }
             if batch.event == event {
                 batch.deliveries.push(delivery);
+                self.tables.count(route, |counts| &mut counts.changes);
                 return;
             }
             // Another event: the message so far ends just before this change.
@@ -228,6 +240,7 @@ impl Appending<'_> {
             batch.span.end = before;
             start = before;
         }
+        self.tables.count(route, |counts| &mut counts.changes);
         self.open_batch(topic, event, start..self.entry.span.end, vec![delivery]);
     }
 

@@ -146,6 +146,11 @@ impl Channels {
         self.table.find(topic).map_or(Ok(()), |channel| admit(channel, topic, claims))
     }
 
+    /// How many there are on all topics.
+    pub(super) fn members(&self) -> usize {
+        self.places.len()
+    }
+
     /// The join has succeeded.
     pub(super) fn enter(&mut self, member: Member, topic: &Topic, shape: ShapeId, grant: Grant) {
         let Some((key, meta)) = grant.present else { return };

@@ -14,7 +14,9 @@ use super::encodings::{Encodings, entries_max};
 use super::entry::{Batch, Entry, Kept, Malformed};
 use super::evicted::Evicted;
 use super::judge::{Seen, Trouble};
+use super::past::Past;
 use super::shape::Shape;
+use super::statistics::LogStatistics;
 use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
 use super::{Cursor, Fingerprint, Position, Publication, Splice};
 
@@ -57,6 +59,7 @@ pub(super) struct Log {
     tail: Position,
     /// Where the last transaction that is complete ends, or nothing is pending.
     pub(super) reached: Lsn,
+    past: Past,
     /// What was in the log once.
     pub(super) evicted: Evicted,
     /// Of the entries.
@@ -75,7 +78,7 @@ pub(super) struct Log {
 
 impl Log {
     /// An empty log of everything that commits at `start` or later.
-    pub(super) fn new(limits: LogLimits, lineage: Lineage, start: Lsn) -> Self {
+    pub(super) fn new(limits: LogLimits, lineage: Lineage, start: Lsn, now: Duration) -> Self {
         Self {
             limits,
             lineage,
@@ -84,6 +87,7 @@ impl Log {
             head: Position::before(start),
             tail: Position::before(start),
             reached: start,
+            past: Past::new(start, now, &limits),
             evicted: Evicted::default(),
             size: 0,
             encodings: Encodings::default(),
@@ -94,6 +98,11 @@ impl Log {
             open: Vec::new(),
             malformed: Vec::new(),
         }
+    }
+
+    pub(super) fn statistics(&self, now: Duration) -> LogStatistics {
+        let span = self.entries.front().map_or(Duration::ZERO, |front| now.saturating_sub(front.arrived));
+        LogStatistics { entries: self.entries.len(), bytes: self.size(), span }
     }
 
     /// Bytes of memory, about.
@@ -171,16 +180,36 @@ impl Log {
             }
             self.evict_front();
         }
+        self.past.note(now, self.head.lsn, &self.limits);
         self.drop_encodings();
     }
 
-    /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
-    /// after a crash the log is rebuilt as it was.
-    pub(super) fn acknowledgeable(&self) -> Lsn {
-        match self.entries.front() {
-            Some(front) if self.limits.wal > 0 => front.header.commit_lsn.min(self.reached),
-            _ => self.reached,
+    /// Somebody has a cursor of the head, or one that is resumed from.
+    pub(super) fn give(&mut self, now: Duration, resumed: Option<Position>) {
+        if let Some(position) = resumed {
+            self.past.keep(now, position.lsn, &self.limits);
         }
+        self.past.give(now, self.head.lsn);
+    }
+
+    /// Lets go of what only holds the slot back, where nobody or somebody listens.
+    pub(super) fn thin(&mut self, now: Duration, subscribed: bool) {
+        self.past.thin(now, self.kept(), &self.limits, subscribed);
+    }
+
+    /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
+    /// after a crash the log is rebuilt as it was, and begins no later than where it is promised to.
+    pub(super) fn acknowledgeable(&self) -> Lsn {
+        if self.limits.wal == 0 {
+            return self.reached;
+        }
+        // Cursors from before the tail are refused anyway.
+        self.past.oldest().map_or(self.kept(), |oldest| oldest.max(self.tail.lsn).min(self.kept()))
+    }
+
+    /// From here on there are transactions in the log, or still to come.
+    fn kept(&self) -> Lsn {
+        self.entries.front().map_or(self.reached, |front| front.header.commit_lsn.min(self.reached))
     }
 
     fn evict_front(&mut self) {
@@ -412,14 +441,16 @@ impl Log {
         }
         let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
         let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
+        let publication = publication.committed_at(entry.header.commit_timestamp);
         (Arc::new(publication.with_splice(cursor.splice)), malformed)
     }
 
     /// A batch that shows no rows, as a message: every shape is sent it.
     pub(super) fn said(&self, at: BatchRef, shape: &Shape, splice: Option<&Arc<Splice>>) -> Option<Arc<Publication>> {
-        let (_, batch) = self.batch(at)?;
+        let (entry, batch) = self.batch(at)?;
         let cursor = self.cursor(batch.span.end, splice, shape.fingerprint);
-        Some(Arc::new(batch.said.as_ref()?.publication(batch, shape.id, cursor)))
+        let publication = batch.said.as_ref()?.publication(batch, shape.id, cursor);
+        Some(Arc::new(publication.committed_at(entry.header.commit_timestamp)))
     }
 
     /// Keeps a batch's encoding, in place of another shape's.

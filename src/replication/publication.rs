@@ -8,6 +8,7 @@
 //! Whatever is in doubt counts as a hole: a reset too many costs a client a snapshot, one too few its trust.
 #![deny(clippy::indexing_slicing)]
 
+mod altered;
 mod catalogue;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,8 @@ use std::sync::Arc;
 
 use crate::change::{Oid, Relation, RelationId, TableHole};
 
-pub use catalogue::{altered_since, look, mark};
+pub use altered::altered_since;
+pub use catalogue::{look, mark};
 
 /// A publication as the catalogue has it.
 #[derive(Debug, Clone, PartialEq)]

@@ -83,7 +83,13 @@ impl State {
             "presence_update" => self.update_presence(slot, join, payload, now),
             _ => self.say(slot, join, topic, (event, payload), now),
         };
-        result.map_or_else(|refusal| (Status::Error, refusal.response()), |()| (Status::Ok, Body::EMPTY))
+        match result {
+            Ok(()) => (Status::Ok, Body::EMPTY),
+            Err(refusal) => {
+                self.counters.refused_event(&refusal);
+                (Status::Error, refusal.response())
+            }
+        }
     }
 
     /// Whether there are rows behind a joined topic.

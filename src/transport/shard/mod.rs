@@ -12,6 +12,7 @@ mod requests;
 mod sessions;
 mod shell;
 mod state;
+mod statistics;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -24,5 +25,6 @@ pub use outbox::Outbox;
 pub(in crate::transport) use posts::publish;
 pub(in crate::transport) use shell::{Newcomer, Shell, adopt};
 pub use state::State;
+pub use statistics::{BUCKETS, Counters, Counts, Histogram, Resync, SlowClient, Statistics, Transport};
 pub(in crate::transport) use stream::{NoStream, Stream, open as open_stream};
 pub use thread::{Accepted, Control, ShardChannels, ShardThread};
