@@ -28,7 +28,8 @@ use crate::sync::{self, WriteLimits};
 use crate::telemetry::health;
 use crate::telemetry::metrics::Reloads;
 use crate::transport::{
-    self, ChannelLimits, Control, Count, Entrance, Limits, Peers, Routers, ShardChannels, ShardStatistics, ShardThread,
+    self, ChannelLimits, Control, Count, Entrance, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics,
+    ShardThread,
 };
 
 use reporting::Reporting;
@@ -178,7 +179,8 @@ impl App {
         let Reporting { source: reports, hub: hub_statistics, inspections, shards: statistics, .. } = reporting;
         let (meter, count) = (reporting.snapshots, reporting.count);
         let (gate, refresher) = gate(config)?;
-        let routers = Routers { gate, public: health::liveness(), admin: own.merge(pages) };
+        let posts = Pace::new(config.limits.posts_per_second);
+        let routers = Routers { gate, public: health::liveness(), admin: own.merge(pages), posts };
         let (write_sender, writes) = mpsc::channel(config.limits.write_queue as usize);
         let from_shards = FromShards { commands: command_sender, writes: write_sender };
         let (shards, ToShards { published: to_shards, written }) =

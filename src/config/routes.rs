@@ -64,8 +64,8 @@ fn route(reader: &mut Reader<'_>, mut section: Section<'_>, topic_bytes_max: u64
     let topic = topic.and_then(|text| Some((template(reader, &text, topic_bytes_max)?, text)));
     let ((table, table_span), (topic, topic_text)) = (table?, topic?);
     let (columns, column_spans) = columns.unzip();
-    let filter = filter.and_then(|text| rules::expression(reader, "where", text));
-    let allow = allow.and_then(|text| rules::expression(reader, "allow", text));
+    let filter = filter.and_then(|text| rules::expression(reader, "route.where", text));
+    let allow = allow.and_then(|text| rules::expression(reader, "route.allow", text));
     if let Some((allow, sql)) = &allow {
         rules::check_variables(reader, allow, sql, &topic);
     }

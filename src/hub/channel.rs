@@ -94,7 +94,8 @@ impl Channels {
     /// What a join of this topic gives beside the feed. `is_fed` says whether some route feeds it.
     ///
     /// # Errors
-    /// Neither a route nor a channel has the topic, or its presence can't take this member.
+    /// Neither a route nor a channel has the topic, its channel does not let these claims in, or its presence can't
+    /// take this member.
     pub(super) fn grant(
         &mut self,
         topic: &Topic,
@@ -105,6 +106,9 @@ impl Channels {
         let channel = self.table.find(topic).cloned();
         if channel.is_none() && !is_fed {
             return Err(Refusal::UnmatchedTopic);
+        }
+        if let Some(channel) = &channel {
+            admit(channel, topic, claims)?;
         }
         let Some(introduction) = introduction.filter(|_| channel.as_ref().is_some_and(|channel| channel.presence))
         else {
@@ -130,6 +134,16 @@ impl Channels {
             }
         };
         Ok(Grant { channel, present: Some((key.into(), introduction.meta)) })
+    }
+
+    /// Whether some channel has the topic.
+    pub(super) fn has(&self, topic: &str) -> bool {
+        self.table.find(topic).is_some()
+    }
+
+    /// Whether the topic's channel, if it has one, lets these claims in.
+    pub(super) fn admit(&self, topic: &str, claims: &Claims) -> Result<(), Refusal> {
+        self.table.find(topic).map_or(Ok(()), |channel| admit(channel, topic, claims))
     }
 
     /// How many there are on all topics.
@@ -203,6 +217,14 @@ impl Channels {
 struct News {
     diff: Option<Bytes>,
     state: Option<(Vec<Member>, Bytes)>,
+}
+
+fn admit(channel: &ChannelSpec, topic: &str, claims: &Claims) -> Result<(), Refusal> {
+    match channel.admits(topic, claims) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Refusal::Unauthorized),
+        Err(error) => Err(Refusal::InvalidClaim { message: error.to_string() }),
+    }
 }
 
 /// Whom the claims name.

@@ -10,6 +10,7 @@
 //!
 //! What clients say to one another ([`Broadcast`], presence) goes the same way but is not in the log: [`Channels`].
 
+mod announce;
 mod append;
 mod audience;
 mod awaiting;

@@ -223,6 +223,10 @@ impl Hub {
                 self.counters.said_by_clients += 1;
                 self.say(*saying);
             }
+            Command::Publish { shard, number, saying } => {
+                let result = self.announce(*saying);
+                self.tell(shard, ToShard::Published { number, result });
+            }
             Command::UpdatePresence { shard, join, meta } => self.channels.update(Member { shard, join }, meta),
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);

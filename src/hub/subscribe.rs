@@ -18,12 +18,9 @@ impl Hub {
     pub(super) fn subscribe(&mut self, reader: Reader, request: Subscribe) -> Result<Subscribed, Refusal> {
         let Subscribe { topic: name, claims, view, cursor, snapshot, introduction } = request;
         // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
-        let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
+        let log = self.log.as_ref().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
         let topic = Topic::parse(&name).map_err(|_| Refusal::UnmatchedTopic)?;
-        let known = log.topics.get(&name).map(|(_, state)| state.routes.clone());
-        // A topic that only a channel has may be fed by a table that has come since.
-        let known = known.filter(|routes| !routes.is_empty());
-        let routes = known.unwrap_or_else(|| self.tables.routes_for_topic(&name));
+        let routes = self.routes_of(&name);
         let fed = !routes.is_empty();
         let grant = self.channels.grant(&topic, fed, &claims, introduction)?;
         self.tables.admit(&routes, &name, &claims)?;
@@ -82,7 +79,10 @@ impl Hub {
     pub(super) fn recheck(&self, shape: ShapeId, claims: &Claims) -> Option<Refusal> {
         let shape = self.shapes.get(&shape)?;
         let routes: Vec<RouteId> = shape.sight.routes.iter().map(|(route, _)| *route).collect();
-        if let Err(refusal) = self.tables.admit(&routes, shape.topic.as_str(), claims) {
+        let topic = shape.topic.as_str();
+        if let Err(refusal) =
+            self.channels.admit(topic, claims).and_then(|()| self.tables.admit(&routes, topic, claims))
+        {
             return Some(refusal);
         }
         let sight = Sight::new(shape.sight.view.clone(), &self.tables.routes, &routes, claims);

@@ -201,7 +201,7 @@ impl State {
 }
 
 /// What others are sent of a client's payload: the same JSON or the same bytes.
-fn content(payload: &Payload, length_max: usize) -> Result<Content, Refusal> {
+pub(in crate::transport) fn content(payload: &Payload, length_max: usize) -> Result<Content, Refusal> {
     if payload.len() > length_max {
         return Err(Refusal::PayloadTooLarge);
     }

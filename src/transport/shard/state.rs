@@ -51,6 +51,8 @@ pub struct State {
     /// To those who have asked by HTTP.
     pub(super) answers: Answers,
     pub(super) writes: Writes,
+    /// What came of events that apps have posted, by their numbers.
+    pub(super) published: Vec<(u64, Result<(), Refusal>)>,
     /// Connections with a token to verify.
     unverified: VecDeque<ConnectionKey>,
     pub(super) counters: Counters,
@@ -74,6 +76,7 @@ impl State {
             commands: Commands::default(),
             writes: Writes::default(),
             answers: Answers::default(),
+            published: Vec::new(),
             unverified: VecDeque::new(),
             counters: Counters::default(),
             unsent: Vec::new(),
@@ -222,6 +225,9 @@ impl State {
         match message {
             ToShard::Publish(publication) => self.fan_out(&publication),
             ToShard::Broadcast(broadcast) => self.hear(&broadcast, now),
+            ToShard::Published { number, result } => {
+                self.published.push((number, result.map_err(|refusal| join::refusal(&refusal))));
+            }
             ToShard::PresenceDiff(diff) => self.hear_diff(&diff, now),
             ToShard::PresenceState { joins, state } => self.introduce(&joins, &state, now),
             ToShard::Subscribed { join, subscribed } => self.subscribed(join, &subscribed, now),
