@@ -27,6 +27,7 @@ mod presence;
 mod publication;
 mod published;
 mod reading;
+mod reload;
 mod said;
 mod shape;
 mod sight;
@@ -49,6 +50,7 @@ pub use message::{
     After, Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribe, Subscribed, ToShard,
 };
 pub use publication::{ENCODINGS, Form, Publication};
+pub use reload::Configured;
 pub use shape::ShapeId;
 pub use sight::{Fingerprint, View};
 pub use snapshot::{

@@ -7,6 +7,7 @@ mod group;
 mod introduction;
 mod join;
 mod outbox;
+mod reload;
 mod requests;
 mod sessions;
 mod shell;
