@@ -20,6 +20,7 @@ mod document;
 mod expand;
 mod load;
 mod quantity;
+pub mod reload;
 pub mod render;
 mod routes;
 mod rules;

@@ -259,7 +259,9 @@ fn checked_event(reader: &mut Reader<'_>, text: Text) -> String {
 /// and no further op would never get a change, whatever else it says.
 fn shadowed(reader: &mut Reader<'_>, routes: &[Route]) {
     let shadows = |first: &RouteSpec, later: &RouteSpec| {
-        first.table == later.table && first.topic == later.topic && later.ops.iter().all(|op| first.ops.contains(op))
+        let has_its_rows = first.filter.is_none() || first.filter == later.filter;
+        let has_its_ops = later.ops.iter().all(|op| first.ops.contains(op));
+        first.table == later.table && first.topic == later.topic && has_its_rows && has_its_ops
     };
     for (index, route) in routes.iter().enumerate() {
         if let Some(first) = routes.iter().take(index).find(|first| shadows(&first.spec, &route.spec)) {

@@ -91,6 +91,15 @@ impl Channels {
         }
     }
 
+    /// Takes other channels, and gives the former ones. Who is present stays so until the topic is reset.
+    pub(super) fn reload(&mut self, table: Arc<ChannelTable>) -> Arc<ChannelTable> {
+        std::mem::replace(&mut self.table, table)
+    }
+
+    pub(super) fn find(&self, topic: &str) -> Option<&Arc<ChannelSpec>> {
+        self.table.find(topic)
+    }
+
     /// What a join of this topic gives beside the feed. `is_fed` says whether some route feeds it.
     ///
     /// # Errors

@@ -185,6 +185,19 @@ pub enum ToShard {
         /// So has this one, though it is not live.
         complete: bool,
     },
+    /// Nothing gives the shape's topic any longer. The hub has forgotten the shape already.
+    Closed {
+        shape: ShapeId,
+    },
+    /// The shape's topic lets its subscribers in by another rule: each is to be checked again by [`Command::Recheck`].
+    Recheck {
+        shape: ShapeId,
+    },
+    /// What the shape's subscribers may do beside listening has changed.
+    Channel {
+        shape: ShapeId,
+        channel: Option<Arc<ChannelSpec>>,
+    },
     /// The shape's feed has a hole here: its subscribers must begin afresh.
     Reset {
         shape: ShapeId,

@@ -29,6 +29,7 @@ mod presence;
 mod publication;
 mod published;
 mod reading;
+mod reload;
 mod said;
 mod shape;
 mod sight;
@@ -52,6 +53,7 @@ pub use message::{
     After, Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribe, Subscribed, ToShard,
 };
 pub use publication::{ENCODINGS, Form, Publication};
+pub use reload::Configured;
 pub use shape::ShapeId;
 pub use sight::{Fingerprint, View};
 pub use snapshot::{

@@ -36,7 +36,7 @@ impl Hub {
             self.tables.check_sight(&sight, &name)?;
         }
         let fingerprint = sight.fingerprint(&self.tables.routes);
-        let resume = cursor.map(|text| resumable(log, &routes, &text, fingerprint)).transpose();
+        let resume = cursor.map(|text| resumable(log, (&name, &routes), &text, fingerprint)).transpose();
         // The current rows are what a client needs whose cursor is too old.
         let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
         let begins = |route: &&RouteId| log.topics.get(&name).is_some_and(|(_, state)| !state.routes.contains(route));
@@ -161,10 +161,17 @@ impl Tables {
     }
 }
 
-fn resumable(log: &Log, routes: &[RouteId], text: &str, fingerprint: Option<Fingerprint>) -> Result<Cursor, Refusal> {
+fn resumable(
+    log: &Log,
+    (topic, routes): (&str, &[RouteId]),
+    text: &str,
+    fingerprint: Option<Fingerprint>,
+) -> Result<Cursor, Refusal> {
     let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
     // Else it is of other rows than these, or of another history.
     let is_ours = cursor.fingerprint == fingerprint && log.lineage.holds(&cursor);
-    let valid = is_ours && !log.is_beyond(cursor.position) && log.can_resume(cursor.position, routes);
+    let is_cut = fingerprint.is_none() && log.turns.may_cut(cursor.position, topic);
+    let is_reached = !log.is_beyond(cursor.position) && !is_cut;
+    let valid = is_ours && is_reached && log.can_resume(cursor.position, topic, routes);
     valid.then_some(cursor).ok_or(Refusal::ResyncRequired)
 }

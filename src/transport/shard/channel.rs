@@ -34,6 +34,12 @@ impl Channels {
         self.joined.extend(channel.map(|channel| Joined { join, fed, channel: Arc::clone(channel) }));
     }
 
+    pub(super) fn changed(&mut self, join: u32, channel: Option<&Arc<ChannelSpec>>) {
+        let fed = self.is_fed(join);
+        self.left(join);
+        self.joined(join, fed, channel);
+    }
+
     pub(super) fn left(&mut self, join: u32) {
         self.joined.retain(|joined| joined.join != join);
     }

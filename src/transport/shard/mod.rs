@@ -8,6 +8,7 @@ mod introduction;
 mod join;
 mod outbox;
 mod posts;
+mod reload;
 mod requests;
 mod sessions;
 mod shell;

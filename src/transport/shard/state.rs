@@ -244,6 +244,9 @@ impl State {
             ToShard::Position { join, number, cursor, complete } => {
                 self.located(join, (number, &cursor, complete), now);
             }
+            ToShard::Closed { shape } => self.close_all(shape, now),
+            ToShard::Recheck { shape } => self.recheck_all(shape),
+            ToShard::Channel { shape, channel } => self.channel_changed(shape, channel.as_ref()),
             ToShard::Reset { shape } => self.fail_all(shape, &Refusal::ResyncRequired, now),
             ToShard::Failed { shape, refusal } => self.fail_all(shape, &join::refusal(&refusal), now),
         }
@@ -363,17 +366,25 @@ impl State {
 
     /// No subscriber of the shape can go on. The hub has forgotten the shape already.
     fn fail_all(&mut self, shape: ShapeId, reason: &Refusal, now: Duration) {
-        for member in self.groups.take(shape) {
-            if let Some(connection) = self.connections.get_mut(member.slot) {
-                connection.behind -= usize::from(!member.feed.is_live());
-                connection.remove_subscription(member.join);
-                self.writes.leave(JoinToken { connection: connection.key(member.slot), join: member.join });
-            }
+        for member in self.take_all(shape) {
             if *reason == Refusal::ResyncRequired {
                 self.counters.resync(Resync::Hole);
             }
             self.fail_channel(member.slot, member.join, reason, now);
         }
+    }
+
+    /// Nobody is subscribed to the shape any longer. The hub has forgotten it already.
+    pub(super) fn take_all(&mut self, shape: ShapeId) -> Vec<Member> {
+        let members = self.groups.take(shape);
+        for member in &members {
+            if let Some(connection) = self.connections.get_mut(member.slot) {
+                connection.behind -= usize::from(!member.feed.is_live());
+                connection.remove_subscription(member.join);
+                self.writes.leave(JoinToken { connection: connection.key(member.slot), join: member.join });
+            }
+        }
+        members
     }
 
     /// Nobody has what this subscription needs.
