@@ -21,7 +21,8 @@ export function liveTable(topic, { key = "id", event = "new_updates", params = {
   let cursor = null;
   const channel = socket.channel(topic, () => ({ ...params, cursor, snapshot: true }));
   channel.on(event, (message) => {
-    if (message.snapshot && message.part === 0) rows.clear();
+    // Whoever is cut off in the middle of these begins anew.
+    if (message.snapshot && message.part === 0) [cursor] = [null, rows.clear()];
     for (const { op, record, old_record: old } of message.updates) {
       if (op === "truncate") rows.clear();
       if (op === "delete" || (old && record && old[key] !== record[key])) rows.delete(old[key]);

@@ -1,4 +1,5 @@
--- The sample data of `walcast demo`: a shop, a scoreboard and a newsroom.
+-- The sample data of `walcast demo` and of docker-compose.yml: a shop, a scoreboard, a newsroom, and notes that several
+-- devices edit.
 -- The demo's writer (src/demo/writer.rs) keeps changing these rows; so may you, with psql.
 
 create type order_status as enum ('placed', 'paid', 'packed', 'shipped', 'delivered', 'cancelled');
@@ -48,6 +49,20 @@ create table articles (
     published_at timestamptz not null default now(),
     edited_at    timestamptz
 );
+
+create table notes (
+    id           text primary key,
+    workspace_id text not null,
+    title        text not null,
+    body         text not null default ''
+);
+
+-- As with orders: its topic is `sync:{workspace_id}`.
+alter table notes replica identity full;
+
+-- Who writes for clients.
+create role web;
+grant select, insert, update, delete on notes to web;
 
 insert into customers (id, name, city) values
     (1, 'Amara Okafor', 'Lagos'),

@@ -1,10 +1,12 @@
 //! The process: configuration → parts → tasks → an orderly end.
 
+mod reload;
 mod reporting;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,21 +16,23 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::reload::Reload;
 use crate::auth::{Gate, Refresher};
 use crate::change::Acknowledgement;
 use crate::config::{Auth, Config};
 use crate::hub::task::HubTask;
-use crate::hub::{Channels, Hub, HubLimits, LogLimits, ShardId};
+use crate::hub::{Channels, Configured, Hub, HubLimits, LogLimits, ShardId};
 use crate::replication::source::{self, SourceError, SourceSettings};
 use crate::replication::transaction::PartLimits;
-use crate::routing::TooManyRoutes;
+use crate::routing::{TooManyRoutes, WritableRoute};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
 use crate::sync::{self, WriteLimits};
 use crate::telemetry::health;
 use crate::telemetry::metrics::Reloads;
 use crate::transport::{
-    self, ChannelLimits, Control, Count, Entrance, Limits, Peers, Routers, ShardChannels, ShardStatistics, ShardThread,
+    self, ChannelLimits, Control, Count, Entrance, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics,
+    ShardThread,
 };
 
 use reporting::Reporting;
@@ -100,18 +104,24 @@ impl AppError {
     }
 }
 
-/// Runs the gateway until SIGTERM or Ctrl-C, then ends it in order.
+/// Runs the gateway until SIGTERM or Ctrl-C, then ends it in order. Whenever the file at `path`, from which `config`
+/// was read, changes or SIGHUP asks for it, the routes and channels are read again.
 ///
 /// # Errors
 /// It can't start, a part of it fails for good, or its end takes too long.
-pub async fn run(config: &Config) -> Result<(), AppError> {
+pub async fn run(config: &Config, path: &Path) -> Result<(), AppError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
     let mut app = App::start(config, Router::new())?;
-    tokio::select! {
-        error = app.failed() => return Err(error),
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("Ctrl-C: stopping"),
+    let (source, counted) = (Arc::clone(&config.source), Arc::clone(&app.reloads));
+    let mut reload = Reload::new(path.to_owned(), source, counted).map_err(AppError::Signals)?;
+    loop {
+        tokio::select! {
+            error = app.failed() => return Err(error),
+            changed = reload.next() => app.reload(&changed)?,
+            _ = terminate.recv() => break tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => break tracing::info!("Ctrl-C: stopping"),
+        }
     }
     tokio::select! {
         ended = timeout(GRACE, app.stop()) => ended.unwrap_or(Err(AppError::Grace)),
@@ -127,6 +137,9 @@ pub struct App {
     pub admin: SocketAddr,
     caught_up: watch::Receiver<bool>,
     trigger: Trigger,
+    /// To the hub and to those who write: what the configuration has now.
+    configured: watch::Sender<Configured>,
+    writable: watch::Sender<Arc<[WritableRoute]>>,
     source: JoinHandle<Result<(), SourceError>>,
     hub: JoinHandle<()>,
     snapshots: JoinHandle<()>,
@@ -178,20 +191,24 @@ impl App {
         let Reporting { source: reports, hub: hub_statistics, inspections, shards: statistics, .. } = reporting;
         let (meter, count) = (reporting.snapshots, reporting.count);
         let (gate, refresher) = gate(config)?;
-        let routers = Routers { gate, public: health::liveness(), admin: own.merge(pages) };
+        let posts = Pace::new(config.limits.posts_per_second);
+        let routers = Routers { gate, public: health::liveness(), admin: own.merge(pages), posts };
         let (write_sender, writes) = mpsc::channel(config.limits.write_queue as usize);
         let from_shards = FromShards { commands: command_sender, writes: write_sender };
         let (shards, ToShards { published: to_shards, written }) =
             spawn_shards(&limits(config), &routers, from_shards, &count, statistics)?;
-        let sync = tokio::spawn(sync::task::run(sync_settings(config), writes, written));
+        let (writable, writable_now) = watch::channel(config.writable_routes().into());
+        let sync = tokio::spawn(sync::task::run(sync_settings(config, writable_now), writes, written));
 
-        let routes = Arc::new(config.route_table()?);
+        let (configured, configured_now) = watch::channel(configured(config)?);
+        let routes = Arc::clone(&configured.borrow().routes);
         let (snapshot_commands, snapshot_orders) = mpsc::channel(SNAPSHOT_QUEUE);
         let (snapshot_sender, snapshot_events) = mpsc::channel(SNAPSHOT_QUEUE);
         let settings = snapshot_settings(config);
         let snapshots = tokio::spawn(snapshot::task::run(settings, snapshot_orders, snapshot_sender, meter));
         let task = HubTask {
             hub: Hub::new(routes, shards.len(), hub_limits(config)).with_channels(channels(config)),
+            configured: configured_now,
             holes_said: HashMap::new(),
             feed,
             commands,
@@ -217,6 +234,8 @@ impl App {
             admin,
             caught_up,
             trigger,
+            configured,
+            writable,
             source,
             hub,
             snapshots,
@@ -226,6 +245,20 @@ impl App {
             shards,
             reloads,
         })
+    }
+
+    /// Replaces the routes and channels; clients whose topics stay as they were notice nothing.
+    ///
+    /// # Errors
+    /// There are more routes than a table can hold.
+    pub fn reload(&self, config: &Config) -> Result<(), AppError> {
+        let configured = configured(config)?;
+        let (routes, channels) = (config.routes.len(), config.channels.len());
+        self.writable.send_replace(config.writable_routes().into());
+        self.configured.send_replace(configured);
+        self.reloads.applied();
+        tracing::info!(routes, channels, "the configuration was reloaded");
+        Ok(())
     }
 
     /// Returns once clients are served what they expect.
@@ -326,12 +359,12 @@ fn snapshot_settings(config: &Config) -> snapshot::task::Settings {
     }
 }
 
-fn sync_settings(config: &Config) -> sync::Settings {
+fn sync_settings(config: &Config, routes: watch::Receiver<Arc<[WritableRoute]>>) -> sync::Settings {
     let limits = &config.limits;
     sync::Settings {
         connection: config.postgres.connection.clone(),
         publication: config.postgres.publication.as_str().to_owned(),
-        routes: config.writable_routes(),
+        routes,
         identified: !matches!(config.auth, Auth::None),
         limits: WriteLimits {
             connections: limits.write_connections as usize,
@@ -346,6 +379,10 @@ fn sync_settings(config: &Config) -> sync::Settings {
 fn hub_limits(config: &Config) -> HubLimits {
     let log = LogLimits { window: config.replay.window, memory: bytes(config.replay.memory), wal: config.replay.wal };
     HubLimits { log, value: bytes(config.limits.value), read: READ_BYTES }
+}
+
+fn configured(config: &Config) -> Result<Configured, AppError> {
+    Ok(Configured { routes: Arc::new(config.route_table()?), channels: Arc::new(config.channel_table()) })
 }
 
 fn channels(config: &Config) -> Channels {

@@ -101,6 +101,13 @@ impl Gate {
         result
     }
 
+    /// Whether somebody who was admitted may have the server send events to a topic. Where tokens are not asked for,
+    /// anyone may: there is nobody to tell from others.
+    #[must_use]
+    pub fn may_publish(&self, identity: &Identity, topic: &str) -> bool {
+        self.0.tokens.is_none() || identity.may_publish(topic)
+    }
+
     /// Whether a page of this origin may talk to us; for answers to pages that are not requests of a client yet.
     #[must_use]
     pub fn allows_origin(&self, headers: &HeaderMap) -> bool {

@@ -90,7 +90,7 @@ impl Broadcast {
         let (kind, rest) = rest.split_first().ok_or(BroadcastError::Short("its kind"))?;
         let (topic, rest) = name(rest, "topic")?;
         let (event, payload) = name(rest, "event")?;
-        if is_reserved(&event) {
+        if is_reserved_event(&event) {
             return Err(BroadcastError::ReservedEvent);
         }
         if payload.len() > PAYLOAD_BYTES_MAX {
@@ -118,7 +118,8 @@ fn name<'a>(bytes: &'a [u8], what: &'static str) -> Result<(Arc<str>, &'a [u8]),
 }
 
 /// What clients would take for the protocol's own words, or for ours.
-fn is_reserved(event: &str) -> bool {
+#[must_use]
+pub fn is_reserved_event(event: &str) -> bool {
     ["phx_", "chan_reply_"].iter().any(|prefix| event.starts_with(prefix))
         || ["presence_state", "presence_diff", "cursor"].contains(&event)
 }

@@ -13,7 +13,7 @@ mod row;
 mod timestamp;
 mod visibility;
 
-pub use broadcast::{BROADCAST_PREFIX, Broadcast, BroadcastError, BroadcastPayload};
+pub use broadcast::{BROADCAST_PREFIX, Broadcast, BroadcastError, BroadcastPayload, is_reserved_event};
 pub use catalogue::{Type, TypeCatalogue, TypeKind};
 pub use feed::{
     Acknowledgement, Ancestor, Announcement, Change, Committed, FeedEvent, FeedSystem, OldRow, Operation, TableHole,

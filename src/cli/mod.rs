@@ -76,15 +76,16 @@ pub fn main() -> ExitCode {
 
 /// Reads and judges the configuration file that the user named, or the first default that exists.
 fn load(path: Option<&Path>) -> Result<Loaded, Box<dyn Error>> {
+    Ok(config::read(file(path)?, &|name| std::env::var(name))?)
+}
+
+/// The configuration's file.
+fn file(path: Option<&Path>) -> Result<&Path, Box<dyn Error>> {
     let default = || DEFAULT_FILES.iter().map(Path::new).find(|path| path.exists());
-    let Some(path) = path.or_else(default) else {
+    path.or_else(default).ok_or_else(|| {
         let [first, second] = DEFAULT_FILES;
-        return Err(format!(
-            "no configuration file: there is neither {first} nor {second} here; name one with --config"
-        )
-        .into());
-    };
-    Ok(config::read(path, &|name| std::env::var(name))?)
+        format!("no configuration file: there is neither {first} nor {second} here; name one with --config").into()
+    })
 }
 
 /// A runtime for the few queries of `check` and `setup`.

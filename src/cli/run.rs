@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::{FAILURE, Outcome, load, output};
+use super::{FAILURE, Outcome, file, load, output};
 use crate::app;
 use crate::config::catalogue::{gather, judge};
 use crate::config::{Config, Finding};
@@ -36,7 +36,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
-    let loaded = load(path)?;
+    let path = file(path)?;
+    let loaded = load(Some(path))?;
     let findings = loaded.findings;
     let refused = findings.iter().any(Finding::is_error);
     let (Some(config), false) = (loaded.config, refused) else {
@@ -46,16 +47,16 @@ pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
     output::findings(&findings, &loaded.source);
     logging::init(arguments.log_format, LevelFilter::INFO);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(&config))
+    runtime.block_on(serve(&config, path))
 }
 
-async fn serve(config: &Config) -> Outcome {
+async fn serve(config: &Config, path: &Path) -> Outcome {
     let findings = check(config).await?;
     output::findings(&findings, &config.source);
     if findings.iter().any(Finding::is_error) {
         return Ok(ExitCode::from(FAILURE));
     }
-    app::run(config).await?;
+    app::run(config, path).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,7 +7,7 @@ use super::diagnostic::{Finding, Span, quoted_list};
 use super::document::{Reader, Section, TextList};
 use super::expand::Text;
 use super::routes::{EVENT_BYTES_MAX, RESERVED_EVENTS, RESERVED_PREFIXES, culprit};
-use super::{Channel, ChannelSpans, Route};
+use super::{Channel, ChannelSpans, Route, rules};
 use crate::routing::{ChannelSpec, MAX_CHANNELS, Piece, TopicPattern, TopicPatternErrorKind};
 
 /// Phoenix' own topic, for heartbeats.
@@ -37,15 +37,19 @@ fn channel(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Channel>
     let publish = reader.texts(&mut section, "publish");
     let presence = reader.flag(&mut section, "presence").is_some_and(|(flag, _)| flag);
     let include_sender = reader.flag(&mut section, "self").is_none_or(|(flag, _)| flag);
-    let help = "remove the key only if everyone who may connect may join the topic, publish there and see who is there";
-    reader.refuse(&mut section, "allow", "anyone could join the topic that it is meant to guard", help);
+    let allow = reader.text(&mut section, "allow");
     reader.finish(section);
 
     let (publish, publish_spans) = publish.map(|list| events(reader, list)).unwrap_or_default();
     let topic_text = topic?;
     let topic = pattern(reader, &topic_text)?;
-    let spans = ChannelSpans { topic: topic_text.span, publish: publish_spans };
-    Some(Channel { spec: ChannelSpec { topic, publish: publish.into(), presence, include_sender }, spans })
+    let (allow, allow_sql) = allow.and_then(|text| rules::expression(reader, "channel.allow", text)).unzip();
+    let spec = ChannelSpec { topic, publish: publish.into(), presence, include_sender, allow };
+    if let Some(sql) = &allow_sql {
+        rules::check_channel(reader, &spec, sql);
+    }
+    let spans = ChannelSpans { topic: topic_text.span, publish: publish_spans, allow: allow_sql };
+    Some(Channel { spec, spans })
 }
 
 fn pattern(reader: &mut Reader<'_>, text: &Text) -> Option<TopicPattern> {

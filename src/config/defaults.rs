@@ -87,6 +87,9 @@ pub const BROADCASTS_PER_SECOND_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
 /// Ten seconds' worth: what a client has kept while it was away comes at once.
 pub const BROADCAST_BURST: u32 = 1_000;
 pub const BROADCAST_BURST_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
+/// As many as the hub says to thousands of subscribers beside the feed; apps that say more wait for their turn.
+pub const POSTS_PER_SECOND: u32 = 10_000;
+pub const POSTS_PER_SECOND_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;
 /// Everyone is told of everyone: a larger crowd is a number, not a list.
 pub const PRESENCE_MEMBERS: u32 = 10_000;
 pub const PRESENCE_MEMBERS_ALLOWED: RangeInclusive<u32> = 1..=1_000_000;

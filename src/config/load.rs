@@ -106,7 +106,7 @@ fn read_document(reader: &mut Reader<'_>, document: &DeTable<'_>) -> (Option<Dra
     let channels = channels::read(reader, &mut root, &routes);
     if let Some(auth) = &auth {
         write::judge_roles(reader, &routes, auth);
-        rules::judge_claims(reader, &routes, auth);
+        rules::judge_claims(reader, &routes, &channels, auth);
     }
     sections::later(reader, &mut root);
     reader.finish(root);

@@ -20,6 +20,7 @@ mod document;
 mod expand;
 mod load;
 mod quantity;
+pub mod reload;
 pub mod render;
 mod routes;
 mod rules;
@@ -221,6 +222,7 @@ pub struct ChannelSpans {
     pub topic: Span,
     /// One for each of `publish`, in order.
     pub publish: Vec<Span>,
+    pub allow: Option<SqlText>,
 }
 
 /// `[limits]`: what one client, and all of them together, may take.
@@ -252,6 +254,8 @@ pub struct Limits {
     pub broadcasts_per_second: u32,
     /// So many of them may come at once.
     pub broadcast_burst: u32,
+    /// Events that apps post, all together.
+    pub posts_per_second: u32,
     /// Members of one topic with presence.
     pub presence_members: u32,
     /// What one member may say of itself, in bytes.
@@ -296,6 +300,7 @@ impl Default for Limits {
             broadcast: defaults::BROADCAST,
             broadcasts_per_second: defaults::BROADCASTS_PER_SECOND,
             broadcast_burst: defaults::BROADCAST_BURST,
+            posts_per_second: defaults::POSTS_PER_SECOND,
             presence_members: defaults::PRESENCE_MEMBERS,
             presence_meta: defaults::PRESENCE_META,
             write_connections: defaults::WRITE_CONNECTIONS,

@@ -64,8 +64,8 @@ fn route(reader: &mut Reader<'_>, mut section: Section<'_>, topic_bytes_max: u64
     let topic = topic.and_then(|text| Some((template(reader, &text, topic_bytes_max)?, text)));
     let ((table, table_span), (topic, topic_text)) = (table?, topic?);
     let (columns, column_spans) = columns.unzip();
-    let filter = filter.and_then(|text| rules::expression(reader, "where", text));
-    let allow = allow.and_then(|text| rules::expression(reader, "allow", text));
+    let filter = filter.and_then(|text| rules::expression(reader, "route.where", text));
+    let allow = allow.and_then(|text| rules::expression(reader, "route.allow", text));
     if let Some((allow, sql)) = &allow {
         rules::check_variables(reader, allow, sql, &topic);
     }
@@ -259,7 +259,9 @@ fn checked_event(reader: &mut Reader<'_>, text: Text) -> String {
 /// and no further op would never get a change, whatever else it says.
 fn shadowed(reader: &mut Reader<'_>, routes: &[Route]) {
     let shadows = |first: &RouteSpec, later: &RouteSpec| {
-        first.table == later.table && first.topic == later.topic && later.ops.iter().all(|op| first.ops.contains(op))
+        let has_its_rows = first.filter.is_none() || first.filter == later.filter;
+        let has_its_ops = later.ops.iter().all(|op| first.ops.contains(op));
+        first.table == later.table && first.topic == later.topic && has_its_rows && has_its_ops
     };
     for (index, route) in routes.iter().enumerate() {
         if let Some(first) = routes.iter().take(index).find(|first| shadows(&first.spec, &route.spec)) {

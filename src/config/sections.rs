@@ -208,6 +208,12 @@ fn what_clients_may_say(reader: &mut Reader<'_>, section: &mut Section<'_>) -> L
             default::BROADCAST_BURST,
             default::BROADCAST_BURST_ALLOWED,
         ),
+        posts_per_second: reader.count(
+            section,
+            "posts_per_second",
+            default::POSTS_PER_SECOND,
+            default::POSTS_PER_SECOND_ALLOWED,
+        ),
         presence_members: reader.count(
             section,
             "presence_members",

@@ -45,6 +45,14 @@ impl Tables {
         table
     }
 
+    /// Other routes take over: what they make of each relation is compiled anew.
+    pub(super) fn reload(&mut self, routes: Arc<RouteTable>) {
+        self.routes = routes;
+        for table in self.tables.values_mut() {
+            *table = Arc::new(Table::compile(&self.routes, &table.relation, self.value_limit));
+        }
+    }
+
     /// Forgets all others: no topic is one of theirs any more.
     pub(super) fn keep(&mut self, relations: &[Arc<Relation>]) {
         let kept: HashSet<RelationId> = relations.iter().map(|relation| relation.id).collect();
@@ -68,7 +76,7 @@ impl Tables {
         left.chain(entered).copied().collect()
     }
 
-    /// The routes that feed a topic, in config order.
+    /// The routes that feed a topic, by their numbers.
     pub(super) fn routes_for_topic(&self, topic: &str) -> Vec<RouteId> {
         self.routes.routes_for_topic(topic, self.plans())
     }
@@ -95,7 +103,7 @@ pub(super) struct Appended {
     pub(super) entry: Option<u64>,
     /// Routes with a change that could not be routed.
     pub(super) holes: Vec<RouteId>,
-    /// Topics that a route has begun to feed whose rules their subscribers were not held against.
+    /// Topics that a route has begun to feed which their subscribers did not know of.
     pub(super) widened: Vec<Topic>,
 }
 
@@ -178,13 +186,13 @@ impl Appending<'_> {
     }
 
     /// The routes feed the topic, even if this table was not known when the topic was met: then nobody who is there was
-    /// held against their rules.
+    /// held against their rules, or knows that there are rows.
     fn feed(&mut self, topic: &str, table: &Table, sources: [Sources; 2]) {
         let rules =
             sources.into_iter().flat_map(Sources::rules).filter_map(|rule| table.plan.rules().get(rule).copied());
         for route in rules.chain(sources.into_iter().filter_map(Sources::rest)) {
             let begins = self.log.topics.feed(topic, route);
-            if begins && self.tables.routes.has_rules(route) {
+            if begins {
                 self.widened.extend(Topic::parse(topic));
             }
         }

@@ -91,10 +91,20 @@ impl Channels {
         }
     }
 
+    /// Takes other channels, and gives the former ones. Who is present stays so until the topic is reset.
+    pub(super) fn reload(&mut self, table: Arc<ChannelTable>) -> Arc<ChannelTable> {
+        std::mem::replace(&mut self.table, table)
+    }
+
+    pub(super) fn find(&self, topic: &str) -> Option<&Arc<ChannelSpec>> {
+        self.table.find(topic)
+    }
+
     /// What a join of this topic gives beside the feed. `is_fed` says whether some route feeds it.
     ///
     /// # Errors
-    /// Neither a route nor a channel has the topic, or its presence can't take this member.
+    /// Neither a route nor a channel has the topic, its channel does not let these claims in, or its presence can't
+    /// take this member.
     pub(super) fn grant(
         &mut self,
         topic: &Topic,
@@ -105,6 +115,9 @@ impl Channels {
         let channel = self.table.find(topic).cloned();
         if channel.is_none() && !is_fed {
             return Err(Refusal::UnmatchedTopic);
+        }
+        if let Some(channel) = &channel {
+            admit(channel, topic, claims)?;
         }
         let Some(introduction) = introduction.filter(|_| channel.as_ref().is_some_and(|channel| channel.presence))
         else {
@@ -130,6 +143,16 @@ impl Channels {
             }
         };
         Ok(Grant { channel, present: Some((key.into(), introduction.meta)) })
+    }
+
+    /// Whether some channel has the topic.
+    pub(super) fn has(&self, topic: &str) -> bool {
+        self.table.find(topic).is_some()
+    }
+
+    /// Whether the topic's channel, if it has one, lets these claims in.
+    pub(super) fn admit(&self, topic: &str, claims: &Claims) -> Result<(), Refusal> {
+        self.table.find(topic).map_or(Ok(()), |channel| admit(channel, topic, claims))
     }
 
     /// How many there are on all topics.
@@ -203,6 +226,14 @@ impl Channels {
 struct News {
     diff: Option<Bytes>,
     state: Option<(Vec<Member>, Bytes)>,
+}
+
+fn admit(channel: &ChannelSpec, topic: &str, claims: &Claims) -> Result<(), Refusal> {
+    match channel.admits(topic, claims) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Refusal::Unauthorized),
+        Err(error) => Err(Refusal::InvalidClaim { message: error.to_string() }),
+    }
 }
 
 /// Whom the claims name.

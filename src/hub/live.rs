@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::audience::{Audience, Concerned};
 use super::judge::Trouble;
 use super::log::Keep;
@@ -54,6 +52,7 @@ impl Hub {
                 self.publish_to(at, id, Some(&deliveries));
             }
         }
+        self.follow_broadcasts(number);
     }
 
     fn is_said(&self, at: BatchRef) -> bool {
@@ -151,10 +150,7 @@ impl Hub {
                 self.quiet.add(id, since + patience);
                 continue;
             }
-            let cursor = log.cursor(log.head, None, shape.fingerprint);
-            let payload = Bytes::from(format!(r#"{{"cursor":"{cursor}"}}"#));
-            let (topic, event) = (shape.topic.clone(), Arc::from(CURSOR_EVENT));
-            let publication = Arc::new(Publication::new(shape.id, topic, event, log.head..log.head, payload));
+            let publication = log.cursor_event(shape, log.head..log.head, None);
             shape.told = (self.now, log.head);
             self.quiet.add(id, self.now + patience);
             publish(&mut self.outgoing, shape, &publication);
@@ -174,6 +170,11 @@ impl Hub {
     /// A shape's feed has a hole.
     pub(super) fn reset(&mut self, id: ShapeId) {
         self.drop_shape(id, |shape| ToShard::Reset { shape });
+    }
+
+    /// Nothing gives the shape's topic any longer.
+    pub(super) fn close(&mut self, id: ShapeId) {
+        self.drop_shape(id, |shape| ToShard::Closed { shape });
     }
 
     fn drop_shape(&mut self, id: ShapeId, message: impl Fn(ShapeId) -> ToShard) {

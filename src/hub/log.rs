@@ -1,6 +1,7 @@
 //! The replay log: recent transactions in commit order, indexed by topic, bounded in time and memory.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use super::entry::{Batch, Entry, Kept, Malformed};
 use super::evicted::Evicted;
 use super::judge::{Seen, Trouble};
 use super::past::Past;
+use super::reload::Turns;
+use super::said::cursor_event;
 use super::shape::Shape;
 use super::statistics::LogStatistics;
 use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
@@ -70,6 +73,7 @@ pub(super) struct Log {
     pub(super) fed: usize,
     pub(super) truncates: VecDeque<Truncate>,
     pub(super) holes: VecDeque<Hole>,
+    pub(super) turns: Turns,
     /// Topics that are owed the last part of the transaction that is coming in.
     pub(super) open: Vec<OpenTopic>,
     /// Met while encoding, for the operator.
@@ -95,6 +99,7 @@ impl Log {
             fed: 0,
             truncates: VecDeque::new(),
             holes: VecDeque::new(),
+            turns: Turns::default(),
             open: Vec::new(),
             malformed: Vec::new(),
         }
@@ -236,14 +241,15 @@ impl Log {
         while self.holes.front().is_some_and(|hole| hole.at <= self.tail) {
             self.holes.pop_front();
         }
+        self.turns.forget_before(self.tail);
         self.first += 1;
     }
 
-    /// Whether a reader of these routes' topics at `position` can go on without a hole.
-    pub(super) fn can_resume(&self, position: Position, routes: &[RouteId]) -> bool {
+    /// Whether a reader of a topic that these routes feed can go on at `position` without a hole.
+    pub(super) fn can_resume(&self, position: Position, topic: &str, routes: &[RouteId]) -> bool {
         let within = self.tail <= position && position <= self.head;
         let hole = self.holes.iter().any(|hole| hole.at > position && routes.contains(&hole.route));
-        within && !hole
+        within && !hole && self.turns.are_before(position, topic)
     }
 
     /// Whether a transaction that is in the log to its end has no such change: nobody was given that position.
@@ -272,10 +278,10 @@ impl Log {
         budget: usize,
     ) -> (Vec<Arc<Publication>>, Stretch) {
         let Some((_, state)) = self.topics.get(shape.topic.as_str()) else { return (Vec::new(), Stretch::Lost) };
-        if !self.can_resume(after, &state.routes) {
+        if !self.can_resume(after, shape.topic.as_str(), &state.routes) {
             return (Vec::new(), Stretch::Lost);
         }
-        let mut reading = Reading { after, splice, publications: Vec::new(), bytes: 0, looks: 0 };
+        let mut reading = Reading { after, splice, publications: Vec::new(), bytes: 0, looks: 0, said: None };
         for index in self.first_after(state, after).. {
             // Looked up one by one: who is far behind takes few of many at a time.
             let Some(reference) = self.batch_of(&shape.topic, index) else { break };
@@ -286,10 +292,18 @@ impl Log {
             }
             if reading.bytes >= budget || reading.looks >= LOOKS_MAX {
                 let end = self.batch(reference).map_or(after, |(_, batch)| batch.span.end);
-                return (reading.publications, Stretch::Full(end));
+                return (self.followed(reading, shape, end), Stretch::Full(end));
             }
         }
-        (reading.publications, Stretch::ToHead)
+        (self.followed(reading, shape, self.head), Stretch::ToHead)
+    }
+
+    /// What was read up to `end`; after a broadcast, with the cursor.
+    fn followed(&self, mut reading: Reading<'_>, shape: &Shape, end: Position) -> Vec<Arc<Publication>> {
+        if let Some(said) = reading.said {
+            reading.add(self.cursor_event(shape, said..end, reading.splice));
+        }
+        reading.publications
     }
 
     /// Adds what a shape is shown of one of its topic's batches, unless the reader has that already.
@@ -306,7 +320,10 @@ impl Log {
             return Ok(());
         }
         if let Some(said) = self.said(at, shape, reading.splice) {
+            let end = said.position;
+            let has_cursor = said.cursor().is_some();
             reading.add(said);
+            reading.said = (!has_cursor).then_some(end);
             return Ok(());
         }
         // A reader may have part of it: transactions were cut elsewhere when it got that, by a gateway with other
@@ -453,6 +470,17 @@ impl Log {
         Some(Arc::new(publication.committed_at(entry.header.commit_timestamp)))
     }
 
+    /// Tells a shape's subscribers how far the feed is.
+    pub(super) fn cursor_event(
+        &self,
+        shape: &Shape,
+        span: Range<Position>,
+        splice: Option<&Arc<Splice>>,
+    ) -> Arc<Publication> {
+        let cursor = self.cursor(span.end, splice, shape.fingerprint);
+        Arc::new(cursor_event(shape.topic.clone(), shape.id, span, cursor))
+    }
+
     /// Keeps a batch's encoding, in place of another shape's.
     fn keep(&mut self, at: BatchRef, publication: &Arc<Publication>) {
         let age = self.encodings.keep(at, publication);
@@ -503,11 +531,14 @@ struct Reading<'a> {
     /// Of their payloads.
     bytes: usize,
     looks: usize,
+    /// Where the latest publication ends, if it is a broadcast, which has no cursor.
+    said: Option<Position>,
 }
 
 impl Reading<'_> {
     fn add(&mut self, publication: Arc<Publication>) {
         self.bytes += publication.payload.len();
+        self.said = None;
         self.publications.push(publication);
     }
 }

@@ -73,6 +73,9 @@ pub enum Command {
     Fetch { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32 },
     /// Told to everyone on the topic by [`ToShard::Broadcast`]; not answered.
     Broadcast(Box<Saying>),
+    /// The same for an app, which knows nothing of who is there. Answered by [`ToShard::Published`] with the same
+    /// `number`.
+    Publish { shard: ShardId, number: u64, saying: Box<Saying> },
     /// A subscriber says something else of itself where its topic has presence: the entries of a JSON object, without
     /// the braces. Not answered.
     UpdatePresence { shard: ShardId, join: JoinToken, meta: Bytes },
@@ -113,6 +116,8 @@ pub enum Refusal {
     ResyncRequired,
     /// The feed has not begun yet, so that nothing is known of the tables.
     NotReady,
+    /// By this event the topic's rows come, which nobody can make up.
+    EventNotAllowed,
     /// Nobody can be present under this key; says why.
     InvalidPresence(String),
     /// The topic has as many members as its presence may have.
@@ -141,6 +146,11 @@ pub enum ToShard {
     Broadcast(Arc<Broadcast>),
     /// The same, but to those only who have the topic's [`ToShard::PresenceState`].
     PresenceDiff(Arc<Broadcast>),
+    /// What an app has said is on its way to everyone on the topic, or not.
+    Published {
+        number: u64,
+        result: Result<(), Refusal>,
+    },
     /// To these subscribers alone: who is there. From here on they are told of changes.
     PresenceState {
         joins: Vec<JoinToken>,
@@ -174,6 +184,19 @@ pub enum ToShard {
         cursor: String,
         /// So has this one, though it is not live.
         complete: bool,
+    },
+    /// Nothing gives the shape's topic any longer. The hub has forgotten the shape already.
+    Closed {
+        shape: ShapeId,
+    },
+    /// The shape's topic lets its subscribers in by another rule: each is to be checked again by [`Command::Recheck`].
+    Recheck {
+        shape: ShapeId,
+    },
+    /// What the shape's subscribers may do beside listening has changed.
+    Channel {
+        shape: ShapeId,
+        channel: Option<Arc<ChannelSpec>>,
     },
     /// The shape's feed has a hole here: its subscribers must begin afresh.
     Reset {

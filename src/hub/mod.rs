@@ -10,6 +10,7 @@
 //!
 //! What clients say to one another ([`Broadcast`], presence) goes the same way but is not in the log: [`Channels`].
 
+mod announce;
 mod append;
 mod audience;
 mod awaiting;
@@ -28,6 +29,7 @@ mod presence;
 mod publication;
 mod published;
 mod reading;
+mod reload;
 mod said;
 mod shape;
 mod sight;
@@ -51,6 +53,7 @@ pub use message::{
     After, Command, ConnectionKey, JoinToken, ReadOutcome, Refusal, ShardId, Subscribe, Subscribed, ToShard,
 };
 pub use publication::{ENCODINGS, Form, Publication};
+pub use reload::Configured;
 pub use shape::ShapeId;
 pub use sight::{Fingerprint, View};
 pub use snapshot::{

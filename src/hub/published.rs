@@ -13,10 +13,11 @@ impl Hub {
     /// out before is the log's still; no cursor from before this is resumed by the topics of such a table.
     pub(super) fn published(&mut self, relations: &[Arc<Relation>], holes: &[TableHole]) {
         self.tables.keep(relations);
+        self.knows_published = true;
         for relation in relations {
             self.tables.table(relation);
         }
-        self.unfed = self.unfed_by(relations);
+        self.look_for_unfed();
         let routes = Arc::clone(&self.tables.routes);
         for (route, spec) in routes.iter() {
             if holes.iter().any(|hole| spec.table.matches(&hole.schema, &hole.name)) {
@@ -37,10 +38,14 @@ impl Hub {
         self.reset_topics_of(route);
     }
 
-    fn unfed_by(&self, relations: &[Arc<Relation>]) -> BTreeSet<RouteId> {
-        let gives =
-            |route: &RouteSpec| relations.iter().any(|relation| route.table.matches(&relation.schema, &relation.name));
+    /// Holds the routes against the published tables, once these are known.
+    pub(super) fn look_for_unfed(&mut self) {
+        if !self.knows_published {
+            return;
+        }
+        let published = || self.tables.relations().map(|table| &table.relation);
+        let gives = |route: &RouteSpec| published().any(|it| route.table.matches(&it.schema, &it.name));
         let unfed = self.tables.routes.iter().filter(|(_, route)| route.table.is_exact() && !gives(route));
-        unfed.map(|(id, _)| id).collect()
+        self.unfed = unfed.map(|(id, _)| id).collect::<BTreeSet<_>>();
     }
 }

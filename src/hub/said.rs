@@ -1,17 +1,22 @@
 //! What SQL says to topics: messages of their own among those with rows.
 //!
-//! A broadcast's payload is its sender's, and has no place for a cursor: the event `cursor` follows it, unless rows do.
+//! A broadcast's payload is its sender's, and has no place for a cursor: the event `cursor` follows it, unless rows do
+//! that the subscriber is shown.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::change::{Broadcast, BroadcastPayload};
+use crate::routing::Topic;
 
 use super::broadcast::{Content, Saying};
 use super::entry::Batch;
+use super::live::{CURSOR_EVENT, publish};
 use super::publication::Form;
-use super::{Cursor, Hub, Publication, ShapeId};
+use super::{Cursor, Hub, Position, Publication, ShapeId};
 
 /// What a batch is that shows no rows.
 #[derive(Debug, Clone)]
@@ -33,19 +38,22 @@ impl Said {
     /// The message that such a batch is, to a shape's subscribers with this cursor after it.
     pub(super) fn publication(&self, batch: &Batch, shape: ShapeId, cursor: Cursor) -> Publication {
         let (topic, event, span) = (batch.topic.clone(), Arc::clone(&batch.event), batch.span.clone());
-        let publication = match self {
+        match self {
             Self::Broadcast(payload) => {
-                Publication::new(shape, topic, event, span, payload.bytes().clone()).in_form(form(payload))
+                let publication = Publication::new(shape, topic, event, span, payload.bytes().clone());
+                publication.in_form(form(payload)).with_splice(cursor.splice)
             }
-            Self::Cursor => {
-                let mut out = b"{\"cursor\":".to_vec();
-                cursor.write_json(&mut out);
-                out.push(b'}');
-                Publication::new(shape, topic, event, span, Bytes::from(out))
-            }
-        };
-        publication.with_splice(cursor.splice)
+            Self::Cursor => cursor_event(topic, shape, span, cursor),
+        }
     }
+}
+
+/// Tells a shape's subscribers how far the feed is.
+pub(super) fn cursor_event(topic: Topic, shape: ShapeId, span: Range<Position>, cursor: Cursor) -> Publication {
+    let mut out = b"{\"cursor\":".to_vec();
+    cursor.write_json(&mut out);
+    out.push(b'}');
+    Publication::new(shape, topic, Arc::from(CURSOR_EVENT), span, Bytes::from(out)).with_splice(cursor.splice)
 }
 
 const fn form(payload: &BroadcastPayload) -> Form {
@@ -56,6 +64,25 @@ const fn form(payload: &BroadcastPayload) -> Form {
 }
 
 impl Hub {
+    /// Who was sent a broadcast of an entry and nothing after it, since what followed is hidden, would be sent it again
+    /// on coming back: the cursor follows.
+    pub(super) fn follow_broadcasts(&mut self, number: u64) {
+        let Some(entry) = self.log.as_ref().and_then(|log| log.entry(number)) else { return };
+        let topics: BTreeSet<Topic> =
+            entry.batches.iter().filter(|batch| batch.said.is_some()).map(|batch| batch.topic.clone()).collect();
+        let end = entry.span.end;
+        for topic in topics {
+            for id in self.shapes_of(&topic) {
+                let (Some(log), Some(shape)) = (&self.log, self.shapes.get_mut(&id)) else { continue };
+                let (_, told) = shape.told;
+                if told < end {
+                    shape.told = (self.now, end);
+                    publish(&mut self.outgoing, shape, &log.cursor_event(shape, told..end, None));
+                }
+            }
+        }
+    }
+
     /// To those who listen now, as a client's broadcast: it is not in the log.
     pub(super) fn say_now(&mut self, broadcast: Broadcast) {
         let content = match broadcast.payload {

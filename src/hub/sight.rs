@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use crate::routing::{Claims, Expression, Filter, Ops, RouteId, RouteTable};
+use crate::routing::{Claims, Expression, Filter, Op, Ops, RouteId, RouteSpec, RouteTable};
 
 /// What a subscriber wants to see of its topic. By default everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -19,7 +19,7 @@ pub struct View {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Sight {
     pub(super) view: View,
-    /// The routes that feed the topic, in config order, each with its `where` as far as that has claims: with their
+    /// The routes that feed the topic, by their numbers, each with its `where` as far as that has claims: with their
     /// values.
     pub(super) routes: Box<[(RouteId, Option<Expression>)]>,
 }
@@ -46,8 +46,8 @@ impl Sight {
         self.view.ops == Ops::ALL && self.shows_all_rows()
     }
 
-    /// What tells a cursor of these subscribers from one that was given out for other rows; none where all rows are
-    /// shown that the topic's routes could have.
+    /// What tells a cursor of these subscribers from one that was given out for other rows; none where all is shown
+    /// that the topic's tables have.
     pub(super) fn fingerprint(&self, routes: &RouteTable) -> Option<Fingerprint> {
         let mut rules: Vec<String> = Vec::new();
         for (route, rule) in &self.routes {
@@ -56,12 +56,19 @@ impl Sight {
             if !parts.is_empty() {
                 rules.push(parts.join(" and "));
             }
+            rules.extend(routes.route(*route).filter(|route| !route.shows_all()).map(form));
         }
         rules.sort_unstable();
         rules.dedup();
         let filter = self.view.filter.as_ref().map(Filter::canonical);
         (filter.is_some() || !rules.is_empty()).then(|| Fingerprint::of(&(rules, filter)))
     }
+}
+
+/// What a route leaves out of every row and of every transaction, and how it writes the rest.
+fn form(route: &RouteSpec) -> String {
+    let ops: Vec<&str> = route.ops.iter().map(Op::as_str).collect();
+    format!("{:?} {ops:?} {:?}", route.columns, route.int8)
 }
 
 /// Of a filter and of rules: the same after every restart of the same version. Another version may give another one,

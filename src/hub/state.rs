@@ -56,6 +56,8 @@ pub struct Hub {
     holes: BTreeSet<RouteId>,
     /// Routes whose table the publication does not give.
     pub(super) unfed: BTreeSet<RouteId>,
+    /// What the publication gives was told.
+    pub(super) knows_published: bool,
     pub(super) outgoing: Vec<Vec<ToShard>>,
     pub(super) counters: Counters,
 }
@@ -81,6 +83,7 @@ impl Hub {
             now: Duration::ZERO,
             holes: BTreeSet::new(),
             unfed: BTreeSet::new(),
+            knows_published: false,
             outgoing: vec![Vec::new(); shards],
             counters: Counters::default(),
         }
@@ -223,6 +226,10 @@ impl Hub {
                 self.counters.said_by_clients += 1;
                 self.say(*saying);
             }
+            Command::Publish { shard, number, saying } => {
+                let result = self.announce(*saying);
+                self.tell(shard, ToShard::Published { number, result });
+            }
             Command::UpdatePresence { shard, join, meta } => self.channels.update(Member { shard, join }, meta),
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);
@@ -326,9 +333,12 @@ impl Hub {
     }
 
     pub(super) fn reset_topic(&mut self, topic: &Topic) {
+        self.shapes_of(topic).into_iter().for_each(|id| self.reset(id));
+    }
+
+    pub(super) fn shapes_of(&self, topic: &Topic) -> Vec<ShapeId> {
         let state = self.log.as_ref().and_then(|log| log.topics.get(topic.as_str()));
-        let shapes = state.map(|(_, state)| state.audience.shapes()).unwrap_or_default();
-        shapes.into_iter().for_each(|id| self.reset(id));
+        state.map(|(_, state)| state.audience.shapes()).unwrap_or_default()
     }
 
     pub(super) fn tell(&mut self, shard: ShardId, message: ToShard) {

@@ -18,12 +18,9 @@ impl Hub {
     pub(super) fn subscribe(&mut self, reader: Reader, request: Subscribe) -> Result<Subscribed, Refusal> {
         let Subscribe { topic: name, claims, view, cursor, snapshot, introduction } = request;
         // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
-        let log = self.log.as_mut().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
+        let log = self.log.as_ref().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
         let topic = Topic::parse(&name).map_err(|_| Refusal::UnmatchedTopic)?;
-        let known = log.topics.get(&name).map(|(_, state)| state.routes.clone());
-        // A topic that only a channel has may be fed by a table that has come since.
-        let known = known.filter(|routes| !routes.is_empty());
-        let routes = known.unwrap_or_else(|| self.tables.routes_for_topic(&name));
+        let routes = self.routes_of(&name);
         let fed = !routes.is_empty();
         let grant = self.channels.grant(&topic, fed, &claims, introduction)?;
         self.tables.admit(&routes, &name, &claims)?;
@@ -39,7 +36,7 @@ impl Hub {
             self.tables.check_sight(&sight, &name)?;
         }
         let fingerprint = sight.fingerprint(&self.tables.routes);
-        let resume = cursor.map(|text| resumable(log, &routes, &text, fingerprint)).transpose();
+        let resume = cursor.map(|text| resumable(log, (&name, &routes), &text, fingerprint)).transpose();
         // The current rows are what a client needs whose cursor is too old.
         let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
         let begins = |route: &&RouteId| log.topics.get(&name).is_some_and(|(_, state)| !state.routes.contains(route));
@@ -82,7 +79,10 @@ impl Hub {
     pub(super) fn recheck(&self, shape: ShapeId, claims: &Claims) -> Option<Refusal> {
         let shape = self.shapes.get(&shape)?;
         let routes: Vec<RouteId> = shape.sight.routes.iter().map(|(route, _)| *route).collect();
-        if let Err(refusal) = self.tables.admit(&routes, shape.topic.as_str(), claims) {
+        let topic = shape.topic.as_str();
+        if let Err(refusal) =
+            self.channels.admit(topic, claims).and_then(|()| self.tables.admit(&routes, topic, claims))
+        {
             return Some(refusal);
         }
         let sight = Sight::new(shape.sight.view.clone(), &self.tables.routes, &routes, claims);
@@ -161,10 +161,17 @@ impl Tables {
     }
 }
 
-fn resumable(log: &Log, routes: &[RouteId], text: &str, fingerprint: Option<Fingerprint>) -> Result<Cursor, Refusal> {
+fn resumable(
+    log: &Log,
+    (topic, routes): (&str, &[RouteId]),
+    text: &str,
+    fingerprint: Option<Fingerprint>,
+) -> Result<Cursor, Refusal> {
     let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
     // Else it is of other rows than these, or of another history.
     let is_ours = cursor.fingerprint == fingerprint && log.lineage.holds(&cursor);
-    let valid = is_ours && !log.is_beyond(cursor.position) && log.can_resume(cursor.position, routes);
+    let is_cut = fingerprint.is_none() && log.turns.may_cut(cursor.position, topic);
+    let is_reached = !log.is_beyond(cursor.position) && !is_cut;
+    let valid = is_ours && is_reached && log.can_resume(cursor.position, topic, routes);
     valid.then_some(cursor).ok_or(Refusal::ResyncRequired)
 }

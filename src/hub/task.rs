@@ -10,7 +10,7 @@ use crate::change::{Acknowledgement, FeedEvent};
 
 use crate::routing::RouteId;
 
-use super::{Command, Hub, Inspection, SnapshotCommand, SnapshotEvent, Statistics, ToShard};
+use super::{Command, Configured, Hub, Inspection, SnapshotCommand, SnapshotEvent, Statistics, ToShard};
 
 /// Commands taken at a time, so that a burst of joins costs the feed one turn and not one each.
 const COMMANDS_A_TURN: usize = 256;
@@ -37,6 +37,8 @@ pub struct HubTask {
     /// From those who read snapshots' rows, and to them. They never wait for the hub before they take a command.
     pub snapshots: mpsc::Receiver<SnapshotEvent>,
     pub snapshot_commands: mpsc::Sender<SnapshotCommand>,
+    /// The routes and channels, whenever others take over.
+    pub configured: watch::Receiver<Configured>,
     /// By shard number.
     pub shards: Vec<mpsc::Sender<Vec<ToShard>>>,
     /// What replication may acknowledge.
@@ -56,7 +58,7 @@ impl HubTask {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut commands = Vec::with_capacity(COMMANDS_A_TURN);
-        let (mut feed_open, mut commands_open) = (true, true);
+        let (mut feed_open, mut commands_open, mut reloads) = (true, true, true);
         while feed_open || commands_open {
             tokio::select! {
                 taken = self.commands.recv_many(&mut commands, COMMANDS_A_TURN), if commands_open => {
@@ -66,6 +68,10 @@ impl HubTask {
                 events = self.feed.recv(), if feed_open => match events {
                     Some(events) => self.take(events, started.elapsed()),
                     None => feed_open = false,
+                },
+                changed = self.configured.changed(), if reloads => match changed {
+                    Ok(()) => self.reload(),
+                    Err(_) => reloads = false,
                 },
                 Some(event) = self.snapshots.recv() => self.hub.snapshot(event),
                 Some(inspect) = self.inspections.recv() => {
@@ -94,12 +100,18 @@ impl HubTask {
         }
     }
 
+    fn reload(&mut self) {
+        let configured = self.configured.borrow_and_update().clone();
+        self.hub.reload(configured);
+        self.report_problems();
+    }
+
     fn report_problems(&self) {
         for (relation, problem) in self.hub.problems() {
             tracing::error!(%relation, %problem, "a route can't take this table's changes: its topics must resync");
         }
         for (route, spec) in self.hub.unfed() {
-            let (route, table) = (u32::from(route.0) + 1, &spec.table);
+            let (route, table) = (self.hub.number_of(route), &spec.table);
             tracing::error!(
                 route, %table,
                 "the publication does not give this route's table: its topics can't be joined until `walcast setup` \
@@ -126,8 +138,7 @@ impl HubTask {
             let said = self.holes_said.get(&route).copied();
             if said.is_none_or(|said| now.saturating_sub(said) >= HOLES_INTERVAL) {
                 self.holes_said.insert(route, now);
-                // As users count the config's routes.
-                let route = u32::from(route.0) + 1;
+                let route = self.hub.number_of(route);
                 tracing::error!(route, "a change could not be routed: the route's topics must resync");
                 self.report_problems();
             }

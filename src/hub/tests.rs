@@ -18,6 +18,8 @@ use super::*;
 mod awaiting;
 mod bounds;
 mod channels;
+mod reload;
+mod said;
 mod sight;
 mod splice;
 
@@ -605,7 +607,7 @@ proptest! {
         for (topic, start) in topics.iter().zip(start) {
             let sent: Vec<_> = live.iter().filter(|it| it.topic.as_str() == *topic).collect();
             let cursors = std::iter::once(start).chain(sent.iter().map(|it| {
-                Cursor { system: SYSTEM, position: it.position, splice: None, fingerprint: None }.to_string()
+                it.cursor().expect("a cursor").to_owned()
             }));
             for (index, cursor) in cursors.enumerate() {
                 for bench in [&mut bench, &mut silent] {

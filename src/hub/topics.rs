@@ -21,7 +21,7 @@ pub(super) const TOPIC_OVERHEAD: usize = 2 * size_of::<(Topic, TopicState)>() + 
 
 #[derive(Debug, Default)]
 pub(super) struct TopicState {
-    /// The routes that feed it, in config order.
+    /// The routes that feed it, by their numbers.
     pub(super) routes: Vec<RouteId>,
     /// Its batches in the log, oldest first.
     pub(super) batches: VecDeque<BatchRef>,
@@ -87,6 +87,13 @@ impl Topics {
             state.routes.insert(place, route);
         }
         place.is_err()
+    }
+
+    /// All of them, in the same order every time.
+    pub(super) fn names(&self) -> Vec<Topic> {
+        let mut names: Vec<Topic> = self.by_name.keys().cloned().collect();
+        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        names
     }
 
     pub(super) fn insert(&mut self, topic: Topic, state: TopicState) {

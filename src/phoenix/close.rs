@@ -153,6 +153,8 @@ pub enum Refusal {
     PayloadTooLarge,
     /// A broadcast's payload is a JSON object, or binary.
     InvalidPayload,
+    /// No event can have this name; the message says why.
+    InvalidEvent { message: String },
     /// Nobody can be present so; the message says why.
     InvalidPresence { message: String },
     /// The topic has as many members as its presence may have.
@@ -181,6 +183,7 @@ impl Refusal {
             Self::RateLimited => "rate_limited",
             Self::PayloadTooLarge => "payload_too_large",
             Self::InvalidPayload => "invalid_payload",
+            Self::InvalidEvent { .. } => "invalid_event",
             Self::InvalidPresence { .. } => "invalid_presence",
             Self::PresenceFull => "presence_full",
         }
@@ -209,6 +212,7 @@ impl Refusal {
             | Self::EventNotAllowed
             | Self::PayloadTooLarge
             | Self::InvalidPayload
+            | Self::InvalidEvent { .. }
             | Self::InvalidPresence { .. } => false,
         }
     }
@@ -218,8 +222,10 @@ impl Refusal {
     pub fn response(&self) -> Body {
         let mut json = br#"{"reason":"#.to_vec();
         push_string(self.reason(), &mut json);
-        if let Self::InvalidFilter { message } | Self::InvalidClaim { message } | Self::InvalidPresence { message } =
-            self
+        if let Self::InvalidFilter { message }
+        | Self::InvalidClaim { message }
+        | Self::InvalidEvent { message }
+        | Self::InvalidPresence { message } = self
         {
             json.extend_from_slice(br#","message":"#);
             push_string(message, &mut json);

@@ -249,10 +249,11 @@ impl Source {
         }
     }
 
-    fn streams(&mut self, flush: Lsn, sample: ServerSample) {
+    fn streams(&mut self, flush: Lsn, sample: Option<ServerSample>) {
         self.statistics.streams += 1;
         self.lag.connected(flush, self.now());
-        self.sampled(sample);
+        self.statistics.server = sample;
+        self.publish_statistics();
     }
 
     fn interrupted(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::predicate::Expression;
 use super::topic_pattern::TopicPattern;
 
 /// The most `[[channel]]`s in one config: every joined topic is held against each of them until one matches.
@@ -19,6 +20,8 @@ pub struct ChannelSpec {
     pub presence: bool,
     /// Whether who broadcasts is sent the broadcast too.
     pub include_sender: bool,
+    /// Who may join, by their claims and the pattern's variables, which are of type text.
+    pub allow: Option<Expression>,
 }
 
 impl ChannelSpec {
@@ -59,6 +62,7 @@ mod tests {
             publish: [Arc::from(topic)].into(),
             presence: false,
             include_sender: true,
+            allow: None,
         };
         let table = ChannelTable::new(["rooms:lobby", "rooms:{room}", "*"].map(channel));
         for (topic, first) in [("rooms:lobby", "rooms:lobby"), ("rooms:1", "rooms:{room}"), ("rooms:1:2", "*")] {

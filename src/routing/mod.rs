@@ -45,6 +45,7 @@ mod ops;
 mod pattern;
 mod plan;
 mod predicate;
+mod reload;
 mod table;
 mod target;
 mod template;
@@ -64,6 +65,7 @@ pub use predicate::{
     MAX_CONDITIONS, MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_FILTER_LENGTH, MAX_IN_VALUES, MAX_NODES, Predicate, Scope,
     Truth, Values, Verdict,
 };
+pub use reload::RouteChanges;
 pub use table::{MAX_ROUTES, RouteId, RouteSpec, RouteTable, Rules, TooManyRoutes};
 pub use target::{MAX_RULES, Scratch, Sources, Target};
 pub use template::{MAX_COLUMNS, Piece, Template, TemplateError, TemplateErrorKind};

@@ -1,6 +1,6 @@
 //! The routes, compiled and immutable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::ops::Ops;
@@ -16,7 +16,7 @@ use crate::change::json::Int8Format;
 /// from all of them.
 pub const MAX_ROUTES: usize = 10_000;
 
-/// A route's place in the config, from 0.
+/// A route's number: of the first table its place in the config, from 0, and after a reload still the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteId(pub u16);
 
@@ -38,6 +38,14 @@ pub struct RouteSpec {
     pub allow: Option<Expression>,
 }
 
+impl RouteSpec {
+    /// Nothing is left out of its rows and changes, and they are written as usual.
+    #[must_use]
+    pub fn shows_all(&self) -> bool {
+        self.columns.is_none() && self.ops == Ops::ALL && self.int8 == Int8Format::Number
+    }
+}
+
 /// A route's `where`, in two: its conjuncts without claims, which are the same for everyone, and those with them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rules {
@@ -57,9 +65,13 @@ pub struct TooManyRoutes {
 /// All routes in config order. A reload makes a new one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RouteTable {
-    routes: Box<[RouteSpec]>,
+    pub(super) routes: Box<[RouteSpec]>,
     /// One for each route.
     rules: Box<[Rules]>,
+    /// One for each route.
+    pub(super) ids: Box<[RouteId]>,
+    /// The routes' places.
+    places: HashMap<RouteId, usize>,
 }
 
 impl RouteTable {
@@ -68,14 +80,27 @@ impl RouteTable {
     pub fn new(routes: Vec<RouteSpec>) -> Result<Self, TooManyRoutes> {
         match routes.len() {
             0..=MAX_ROUTES => {
-                let rules = |route: &RouteSpec| {
-                    let (filter, rule) = route.filter.clone().map(Expression::split).unwrap_or_default();
-                    Rules { filter, rule }
-                };
-                Ok(Self { rules: routes.iter().map(rules).collect(), routes: routes.into() })
+                let ids = (0..).map(RouteId).take(routes.len()).collect();
+                Ok(Self::with_ids(routes.into(), ids))
             }
             count => Err(TooManyRoutes { count }),
         }
+    }
+
+    /// `ids` are as many as there are routes, and all different.
+    pub(super) fn with_ids(routes: Box<[RouteSpec]>, ids: Box<[RouteId]>) -> Self {
+        let rules = |route: &RouteSpec| {
+            let (filter, rule) = route.filter.clone().map(Expression::split).unwrap_or_default();
+            Rules { filter, rule }
+        };
+        let places = ids.iter().copied().zip(0..).collect();
+        Self { rules: routes.iter().map(rules).collect(), routes, ids, places }
+    }
+
+    /// A route's place in the config, from 0.
+    #[must_use]
+    pub fn place(&self, id: RouteId) -> Option<usize> {
+        self.places.get(&id).copied()
     }
 
     /// Whether who is subscribed matters to a route.
@@ -87,13 +112,13 @@ impl RouteTable {
     /// A route's `where`; that of no rows' restriction for an id of another table.
     pub fn rules(&self, id: RouteId) -> &Rules {
         static NONE: Rules = Rules { filter: None, rule: None };
-        self.rules.get(usize::from(id.0)).unwrap_or(&NONE)
+        self.place(id).and_then(|place| self.rules.get(place)).unwrap_or(&NONE)
     }
 
     /// `None` for an id of another table.
     #[must_use]
     pub fn route(&self, id: RouteId) -> Option<&RouteSpec> {
-        self.routes.get(usize::from(id.0))
+        self.routes.get(self.place(id)?)
     }
 
     #[must_use]
@@ -108,7 +133,7 @@ impl RouteTable {
 
     /// In config order.
     pub fn iter(&self) -> impl Iterator<Item = (RouteId, &RouteSpec)> {
-        (0..).map(RouteId).zip(&self.routes)
+        self.ids.iter().copied().zip(&self.routes)
     }
 
     /// What to do with the changes of a relation; to be made anew whenever Postgres sends the relation again.
@@ -117,7 +142,7 @@ impl RouteTable {
         Plan::new(Arc::clone(relation), self)
     }
 
-    /// The routes that can feed a joined topic, in config order; none: the topic is unmatched.
+    /// The routes that can feed a joined topic, by their numbers; none: the topic is unmatched.
     ///
     /// A topic without columns needs no table to exist. One with columns is parsed back with the types of the tables
     /// known so far (`plans`), and it is enough that one table of the route could have given it.

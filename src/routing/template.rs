@@ -93,6 +93,32 @@ impl Template {
         values.next().is_none().then(|| Topic::parse(&text).ok()).flatten()
     }
 
+    /// Whether the topic is some values' at all, of whatever types: where not, no table's rows can be there by this.
+    #[must_use]
+    pub fn may_give(&self, topic: &str) -> bool {
+        let mut rest = Some(topic);
+        let mut after_column = false;
+        for piece in &self.pieces {
+            match (piece, rest) {
+                (Piece::Literal(text), Some(left)) if after_column => {
+                    rest = left.find(&**text).and_then(|at| left.get(at + text.len()..));
+                }
+                (Piece::Literal(text), Some(left)) => rest = left.strip_prefix(&**text),
+                (Piece::Column(_), Some(_)) => {}
+                (_, None) => return false,
+            }
+            after_column = matches!(piece, Piece::Column(_));
+        }
+        match (rest, self.pieces.last()) {
+            (None, _) | (_, None) => false,
+            // What follows the last column may stand in a value, too.
+            (Some(_), Some(Piece::Literal(text))) => {
+                topic.ends_with(&**text) && (self.pieces.len() > 1 || rest == Some(""))
+            }
+            (Some(_), Some(Piece::Column(_))) => true,
+        }
+    }
+
     /// The values in a topic, if it can be split in exactly one way.
     #[must_use]
     pub fn captures<'t>(&self, topic: &'t str) -> Option<Vec<&'t str>> {

@@ -13,8 +13,12 @@ const INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// At a time, so that nobody waits for long and no transaction is large.
 const ROWS_MAX: i64 = 5_000;
 
-/// Forgets old mutations now and then, for ever.
+/// Forgets old mutations now and then, for ever, from when clients may write.
 pub(super) async fn run(settings: &Settings) {
+    // An error says that the routes stay what they are.
+    if settings.routes.clone().wait_for(|routes| !routes.is_empty()).await.is_err() {
+        return std::future::pending().await;
+    }
     let mut due = interval(INTERVAL);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Client;
@@ -28,7 +28,8 @@ const IDLE: Duration = Duration::from_secs(60);
 pub struct Settings {
     pub connection: ConnectionConfig,
     pub publication: String,
-    pub routes: Vec<WritableRoute>,
+    /// As the configuration has them now.
+    pub routes: watch::Receiver<Arc<[WritableRoute]>>,
     /// Clients show tokens: no write has the gateway's own rights.
     pub identified: bool,
     pub limits: WriteLimits,
@@ -88,7 +89,7 @@ pub async fn run(settings: Settings, requests: mpsc::Receiver<Queued>, answers: 
     };
     tokio::select! {
         () = all_answered => {}
-        () = prune::run(&service.settings), if !service.settings.routes.is_empty() => {}
+        () = prune::run(&service.settings) => {}
     }
 }
 
@@ -125,7 +126,8 @@ impl Settings {
             // Who asked has given up by now, or is about to.
             return Outcome::busy();
         }
-        let job = match Job::new(self, request) {
+        let routes = Arc::clone(&self.routes.borrow());
+        let job = match Job::new(self, &routes, request) {
             Ok(job) => job,
             Err(outcome) => return outcome,
         };

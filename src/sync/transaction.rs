@@ -37,9 +37,12 @@ type Feeding<'r> = (&'r WritableRoute, Vec<(String, String)>);
 impl<'r> Job<'r> {
     /// # Errors
     /// What it came to already, without a look at the database.
-    pub(super) fn new(settings: &'r Settings, request: &'r Request) -> Result<Self, Outcome> {
-        let routes: Vec<Feeding<'r>> =
-            settings.routes.iter().filter_map(|route| feeding(route, &request.topic)).collect();
+    pub(super) fn new(
+        settings: &'r Settings,
+        routes: &'r [WritableRoute],
+        request: &'r Request,
+    ) -> Result<Self, Outcome> {
+        let routes: Vec<Feeding<'r>> = routes.iter().filter_map(|route| feeding(route, &request.topic)).collect();
         if routes.is_empty() {
             return Err(Outcome::NotWritable);
         }

@@ -25,6 +25,7 @@ use crate::phoenix::connect::{Params, SUBPROTOCOL, Subprotocols};
 use super::limits::Limits;
 use super::listener::{Entrance, Permit};
 use super::long_poll::{self, Peers};
+use super::pace::Pace;
 use super::shard::{Accepted, Newcomer, Shell, Stream, adopt};
 use super::{topics, websocket};
 
@@ -40,6 +41,8 @@ pub struct Routers {
     pub gate: Gate,
     pub public: Router,
     pub admin: Router,
+    /// How many events apps may post.
+    pub posts: Pace,
 }
 
 /// What answers a connection's requests.

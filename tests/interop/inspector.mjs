@@ -1,8 +1,8 @@
 // The inspector in a real browser: it shows what goes on, follows a topic, works by keyboard, and asks nobody else for
 // anything.
 //
-// WALCAST_PAGE: its address. WALCAST_SCREENSHOTS: the folder for pictures. CHROMIUM: the browser, where it is in none of
-// the usual places. Prints "following" once it follows notes:7, and goes on when something changes there.
+// WALCAST_PAGE: its address. WALCAST_SCREENSHOTS: the folder for pictures. CHROMIUM: the browser, where it is in none
+// of the usual places. Prints "following" once it follows notes:7, and goes on when something changes there.
 
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
@@ -29,7 +29,8 @@ try {
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("request", (request) => {
-    if (/^(https?|wss?):/.test(request.url()) && new URL(request.url()).origin !== origin) complaints.push(request.url());
+    if (/^(https?|wss?):/.test(request.url()) && new URL(request.url()).origin !== origin)
+      complaints.push(request.url());
   });
 
   await page.goto(address);
@@ -38,7 +39,11 @@ try {
   // Routes with their lines and counts, a broken one with its reason, and topics with their subscribers.
   const route = page.locator("#routes tr", { hasText: "notes:{room}" });
   assert.match(await route.innerText(), /walcast\.toml:\d+\s+public\.notes/);
-  await page.waitForFunction(() => document.querySelector("#routes tr.problem")?.innerText.includes("walcast setup"), null, PATIENCE);
+  await page.waitForFunction(
+    () => document.querySelector("#routes tr.problem")?.innerText.includes("walcast setup"),
+    null,
+    PATIENCE,
+  );
   const seven = page.locator("#topics tr", { hasText: "notes:7" });
   await page.waitForFunction(() => document.querySelector("#topics tr")?.cells[2]?.textContent === "2", null, PATIENCE);
   assert.match(await seven.innerText(), /^notes:7\s+1\s+2\s+\d+$/);
@@ -53,15 +58,34 @@ try {
   await page.keyboard.press("ArrowDown");
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "notes:7");
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() => document.getElementById("tail-state").textContent === "following notes:7", null, PATIENCE);
+  await page.waitForFunction(
+    () => document.getElementById("tail-state").textContent === "following notes:7",
+    null,
+    PATIENCE,
+  );
   console.log("following");
-  await page.waitForSelector("#tail li", PATIENCE);
-  assert.match(await page.innerText("#tail li"), /insert notes/);
-  await page.click("#tail summary");
-  await page.waitForFunction(() => document.querySelector("#tail pre").textContent !== "", null, PATIENCE);
-  const message = JSON.parse(await page.textContent("#tail pre"));
+  await page.waitForSelector("#tail li:nth-child(3)", PATIENCE);
+  const summaries = (await page.locator("#tail summary").allInnerTexts()).map((text) => text.replaceAll("\n", " "));
+  ["delete notes", "update notes", "insert notes"].forEach((what, place) =>
+    assert.ok(summaries[place].includes(what), summaries[place]),
+  );
+  await page.click("#tail li:nth-child(3) summary");
+  await page.waitForFunction(
+    () => document.querySelector("#tail li:nth-child(3) pre").textContent !== "",
+    null,
+    PATIENCE,
+  );
+  const message = JSON.parse(await page.textContent("#tail li:nth-child(3) pre"));
   assert.equal(message.updates[0].record.text, "<b>not markup</b>");
   assert.equal(await page.locator("#tail b").count(), 0);
+
+  await page.fill("#search", "");
+  await page.waitForFunction(() => document.querySelectorAll("#routes tr").length > 1, null, PATIENCE);
+  await page.locator("h1").click();
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.screenshot({ path: join(folder, "inspector-light.png"), fullPage: true });
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.screenshot({ path: join(folder, "inspector-dark.png"), fullPage: true });
 
   // What an app would do, for this topic.
   await page.locator("h1").click();
@@ -76,7 +100,11 @@ try {
   // A filter that makes no sense is said to make none.
   await page.fill("#tail-filter", "text=like");
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() => /invalid_filter/.test(document.getElementById("tail-state").textContent), null, PATIENCE);
+  await page.waitForFunction(
+    () => /invalid_filter/.test(document.getElementById("tail-state").textContent),
+    null,
+    PATIENCE,
+  );
   complaints.splice(0, complaints.length, ...complaints.filter((text) => !text.includes("status of 4")));
 
   // Paused it stays as it is.
@@ -85,14 +113,11 @@ try {
   assert.equal(await page.getAttribute("#pause", "aria-pressed"), "true");
   await page.keyboard.press("p");
 
-  await page.fill("#search", "");
-  await page.waitForFunction(() => document.querySelectorAll("#routes tr").length > 1, null, PATIENCE);
-  await page.evaluate(() => scrollTo(0, 0));
-  await page.screenshot({ path: join(folder, "inspector-light.png"), fullPage: true });
-  await page.emulateMedia({ colorScheme: "dark" });
-  await page.screenshot({ path: join(folder, "inspector-dark.png"), fullPage: true });
   await page.setViewportSize({ width: 390, height: 844 });
-  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "scrolls sideways on a phone");
+  assert.ok(
+    await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
+    "scrolls sideways on a phone",
+  );
   await page.screenshot({ path: join(folder, "inspector-phone.png"), fullPage: true });
   assert.deepEqual(complaints, []);
 } finally {

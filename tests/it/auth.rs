@@ -15,7 +15,7 @@ use super::support::node::Script;
 use super::support::phoenix::Client;
 
 const ROUTES: &str = "[[route]]\ntable = \"public.articles\"\ntopic = \"updates:feed\"\n";
-const SECRET: &str = "a secret of more than 32 bytes, for tests";
+pub(crate) const SECRET: &str = "a secret of more than 32 bytes, for tests";
 /// Nothing of leeway or grace, so that a test need not wait for them.
 const EXACT: &str = "leeway = \"0s\"\ngrace = \"0s\"\n";
 
@@ -61,7 +61,7 @@ fn claims(but: &Value) -> Value {
     claims
 }
 
-fn signed(claims: &Value, secret: &str) -> String {
+pub(crate) fn signed(claims: &Value, secret: &str) -> String {
     encode(&Header::default(), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
 }
 

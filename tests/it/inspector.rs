@@ -78,5 +78,7 @@ async fn the_page_shows_it_and_follows_a_topic() {
     let mut script = Script::start("inspector.mjs", &[("WALCAST_PAGE", &page), ("WALCAST_SCREENSHOTS", folder)]);
     script.until("following").await;
     database.execute("insert into notes values (1, 7, '<b>not markup</b>')").await;
+    database.execute("update notes set text = 'markup' where id = 1").await;
+    database.execute("delete from notes where id = 1").await;
     script.succeed().await;
 }

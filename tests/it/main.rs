@@ -1,6 +1,7 @@
 //! The one integration binary: the library and the real binary against a real Postgres that each test starts itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod apps;
 mod auth;
 mod channels;
 mod chaos;
@@ -13,6 +14,7 @@ mod metrics;
 mod pgoutput;
 mod predicates;
 mod readme;
+mod reload;
 mod replication;
 mod routing;
 mod rules;
@@ -26,4 +28,5 @@ mod sync;
 mod tail;
 mod transports;
 mod values;
+mod visibility;
 mod why;

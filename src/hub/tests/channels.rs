@@ -12,6 +12,7 @@ fn hub(routes: Vec<RouteSpec>) -> Bench {
         publish: ["hello".into()].into(),
         presence: true,
         include_sender: true,
+        allow: None,
     };
     let limits = HubLimits {
         log: LogLimits { window: Duration::from_secs(60), memory: 1 << 20, wal: 1 << 30 },

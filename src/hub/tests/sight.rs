@@ -6,7 +6,7 @@ use super::*;
 use crate::routing::{Expression, Filter};
 
 /// `public.docs (id int4, owner text, status text, body text)`, with this identity.
-fn docs(identity: &[&str]) -> Arc<Relation> {
+pub(super) fn docs(identity: &[&str]) -> Arc<Relation> {
     let catalogue = TypeCatalogue::builtin();
     let column = |name: &str, oid| Column {
         name: name.into(),
@@ -22,9 +22,9 @@ fn docs(identity: &[&str]) -> Arc<Relation> {
     })
 }
 
-const FULL: &[&str] = &["id", "owner", "status", "body"];
+pub(super) const FULL: &[&str] = &["id", "owner", "status", "body"];
 
-fn on_docs(topic: &str, filter: Option<&str>) -> RouteSpec {
+pub(super) fn on_docs(topic: &str, filter: Option<&str>) -> RouteSpec {
     RouteSpec {
         table: TablePattern::parse("public.docs").unwrap(),
         filter: filter.map(|sql| Expression::parse(sql).unwrap()),
@@ -48,7 +48,7 @@ fn values(values: [&str; 4]) -> Row {
     Row::parse(&mut Bytes::from(data)).unwrap()
 }
 
-fn inserted(new: [&str; 4]) -> Operation {
+pub(super) fn inserted(new: [&str; 4]) -> Operation {
     Operation::Insert { new: values(new) }
 }
 
@@ -60,7 +60,7 @@ fn deleted(old: [&str; 4]) -> Operation {
     Operation::Delete { old: OldRow::Full(values(old)) }
 }
 
-fn sub(name: &str) -> Claims {
+pub(super) fn sub(name: &str) -> Claims {
     Claims::new([("sub".to_owned(), json!(name))].into_iter().collect())
 }
 
@@ -75,7 +75,7 @@ fn join_as(bench: &mut Bench, topic: &str, name: &str) -> Joined {
 }
 
 /// What was published to a shape: each update's op and records, by their ids and owners.
-fn updates(published: &[Arc<Publication>], shape: ShapeId) -> Vec<String> {
+pub(super) fn updates(published: &[Arc<Publication>], shape: ShapeId) -> Vec<String> {
     let mine = published.iter().filter(|it| it.shape == shape);
     let updates = mine.flat_map(|it| payload(it)["updates"].as_array().unwrap().clone());
     let shown = |update: Value| {

@@ -90,12 +90,17 @@ async fn again(
         }
     };
     let client = connection.insert(client);
-    let sample = gauge::sample(client, &subject.slot).await?;
-    if let Some(slot) = sample.slot {
-        say_if_changed(&subject.slot, wal_status, slot.wal_status);
+    match gauge::sample(client, &subject.slot).await {
+        Ok(sample) => {
+            if let Some(slot) = sample.slot {
+                say_if_changed(&subject.slot, wal_status, slot.wal_status);
+            }
+            // Without anyone who listens, the caller ends.
+            drop(sightings.send(Sighting::Server(sample)).await);
+        }
+        // What can't be measured keeps nothing from being noticed.
+        Err(error) => tracing::debug!(%error, "the slot could not be looked at"),
     }
-    // Without anyone who listens, the caller ends.
-    let _closed = sightings.send(Sighting::Server(sample)).await;
     let now = look(client, &subject.publication, Some(last)).await?;
     if now.publication == last.publication {
         return Ok(None);

@@ -56,7 +56,9 @@ impl Source {
         let ancestry = ancestry(&mut replication, server.timeline).await?;
         let start = self.resume(server, ready.confirmed_flush, &ancestry);
         let subject = self.subject();
-        let sample = gauge::sample(&sql, &slot).await?;
+        let sample = gauge::sample(&sql, &slot).await;
+        // Changes come all the same.
+        let sample = sample.inspect_err(|error| tracing::warn!(%error, slot, "the slot can't be watched over")).ok();
         let observation = lookout::first(&sql, &subject, self.intake.look()).await?;
         let relations = observation.look.relations();
         let tables = relations.len();

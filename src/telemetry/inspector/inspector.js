@@ -100,7 +100,7 @@ document.addEventListener("keydown", (event) => {
     return document.activeElement?.blur();
   }
   const typing = event.target instanceof HTMLInputElement;
-  if (event.target.id === "search" && event.key === "ArrowDown") return event.preventDefault(), move(1);
+  if (event.target.id === "search" && event.key === "ArrowDown") return (event.preventDefault(), move(1));
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !KEYS[event.key]) return;
   event.preventDefault();
   KEYS[event.key]();

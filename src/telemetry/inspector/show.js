@@ -23,13 +23,50 @@ const sum = (counts) => Object.values(counts).reduce((total, count) => total + c
 
 // Title, value, how it is written, and when it should worry somebody. A rate is of a counter.
 const CHARTS = [
-  ["Replication lag", (it) => it.replication.lag_seconds, seconds, (lag) => (lag > 30 ? "bad" : lag > 5 ? "warn" : ""), (it) => bytes(it.replication.lag_bytes)],
-  ["Slot holds", (it) => it.replication.slot_held_bytes, bytes, (_, it) => level(it.replication), (it) => it.replication.slot_status ?? "no slot"],
-  ["Log span", (it) => it.log.span_seconds, seconds, () => "", (it) => `${number(it.log.entries)} entries, ${bytes(it.log.bytes)}`],
+  [
+    "Replication lag",
+    (it) => it.replication.lag_seconds,
+    seconds,
+    (lag) => (lag > 30 ? "bad" : lag > 5 ? "warn" : ""),
+    (it) => bytes(it.replication.lag_bytes),
+  ],
+  [
+    "Slot holds",
+    (it) => it.replication.slot_held_bytes,
+    bytes,
+    (_, it) => level(it.replication),
+    (it) => it.replication.slot_status ?? "no slot",
+  ],
+  [
+    "Log span",
+    (it) => it.log.span_seconds,
+    seconds,
+    () => "",
+    (it) => `${number(it.log.entries)} in ${bytes(it.log.bytes)}`,
+  ],
   ["Changes / s", (it) => it.changes, number, () => "", (it) => `${number(it.changes)} in all`, "rate"],
-  ["Messages / s", (it) => it.clients.messages, number, () => "", (it) => `${number(it.clients.messages)} in all`, "rate"],
-  ["Connections", (it) => sum(it.clients.connections), number, () => "", (it) => `${number(it.clients.subscriptions)} subscriptions`],
-  ["Waiting for clients", (it) => it.clients.outbox_bytes, bytes, () => "", (it) => `${number(it.clients.behind)} behind, ${number(sum(it.clients.resyncs))} resyncs`],
+  [
+    "Messages / s",
+    (it) => it.clients.messages,
+    number,
+    () => "",
+    (it) => `${number(it.clients.messages)} in all`,
+    "rate",
+  ],
+  [
+    "Connections",
+    (it) => sum(it.clients.connections),
+    number,
+    () => "",
+    (it) => `${number(it.clients.subscriptions)} subscriptions`,
+  ],
+  [
+    "Waiting for clients",
+    (it) => it.clients.outbox_bytes,
+    bytes,
+    () => "",
+    (it) => `${number(it.clients.behind)} behind, ${number(sum(it.clients.resyncs))} resyncs`,
+  ],
 ];
 
 const level = ({ slot_status }) => ({ extended: "warn", unreserved: "bad", lost: "bad" })[slot_status] ?? "";
@@ -47,7 +84,11 @@ export class Charts {
       const item = document.createElement("li");
       const [heading, strong, small] = ["h3", "strong", "small"].map((name) => document.createElement(name));
       heading.textContent = title;
-      const picture = svg("svg", { viewBox: `0 0 ${POINTS - 1} 30`, preserveAspectRatio: "none", "aria-hidden": "true" });
+      const picture = svg("svg", {
+        viewBox: `0 0 ${POINTS - 1} 30`,
+        preserveAspectRatio: "none",
+        "aria-hidden": "true",
+      });
       const [area, line] = [svg("polygon", {}), svg("polyline", {})];
       picture.append(area, line);
       item.append(heading, strong, picture, small);
@@ -115,7 +156,9 @@ function rate(key, count) {
 function route(row, it) {
   row.className = it.problems.length || !it.fed ? "problem" : "";
   const topic = cell(it.topic, "mono");
-  const problems = it.fed ? it.problems : ["the publication does not give this table: run `walcast setup`", ...it.problems];
+  const problems = it.fed
+    ? it.problems
+    : ["the publication does not give this table: run `walcast setup`", ...it.problems];
   for (const text of it.holes ? [...problems, `${number(it.holes)} changes could not be routed`] : problems) {
     const problem = document.createElement("span");
     problem.className = "problem";
@@ -124,8 +167,11 @@ function route(row, it) {
   }
   const ops = it.ops.length === 4 ? "all" : it.ops.join(" ");
   row.replaceChildren(
-    cell(`${it.config}:${it.line}`, "line mono"), cell(it.table, "mono"), topic,
-    cell(it.guarded ? `${ops}, guarded` : ops), cell(number(it.changes), "number"),
+    cell(`${it.config}:${it.line}`, "line mono"),
+    cell(it.table, "mono"),
+    topic,
+    cell(it.guarded ? `${ops}, guarded` : ops),
+    cell(number(it.changes), "number"),
     cell(number(rate(it.number, it.changes)), "number"),
   );
 }
@@ -146,8 +192,11 @@ function topic(row, it, follow) {
 
 function slow(row, it) {
   row.replaceChildren(
-    cell(it.client, "mono"), cell(it.transport), cell(bytes(it.outbox_bytes), "number"),
-    cell(`${number(it.behind)} of ${number(it.subscriptions)}`, "number"), cell(seconds(it.silent_seconds), "number"),
+    cell(it.client, "mono"),
+    cell(it.transport),
+    cell(bytes(it.outbox_bytes), "number"),
+    cell(`${number(it.behind)} of ${number(it.subscriptions)}`, "number"),
+    cell(seconds(it.silent_seconds), "number"),
   );
 }
 
@@ -165,8 +214,17 @@ export function show(state, follow) {
   fill(element("routes"), routes, (it) => it.number, 6, "no route has this in its table or topic", route);
   const topics = state.topics ?? [];
   const more = state.topics_incomplete ? "+" : "";
-  element("topics-count").textContent = state.topics ? `${number(topics.length)} of ${number(state.topics_found)}${more}` : "the hub is busy";
-  fill(element("topics"), topics, (it) => it.topic, 4, "no topic with subscribers, or with changes in the log", (row, it) => topic(row, it, follow));
+  element("topics-count").textContent = state.topics
+    ? `${number(topics.length)} of ${number(state.topics_found)}${more}`
+    : "the hub is busy";
+  fill(
+    element("topics"),
+    topics,
+    (it) => it.topic,
+    4,
+    "no topic with subscribers, or with changes in the log",
+    (row, it) => topic(row, it, follow),
+  );
   element("slow-count").textContent = number(state.slow.length);
   fill(element("slow"), state.slow, (it) => it.client, 5, "nobody: every client takes what it is sent", slow);
 }

@@ -23,7 +23,10 @@ export class Tail {
     const query = filter ? `?filter=${encodeURIComponent(filter)}` : "";
     const headers = token ? { authorization: `Bearer ${token}` } : {};
     try {
-      const answer = await fetch(`/topics/${encodeURIComponent(topic)}/events${query}`, { headers, signal: abort.signal });
+      const answer = await fetch(`/topics/${encodeURIComponent(topic)}/events${query}`, {
+        headers,
+        signal: abort.signal,
+      });
       if (!answer.ok) {
         const { reason, message } = await answer.json().catch(() => ({ reason: answer.statusText }));
         throw new Error(message ? `${reason}: ${message}` : reason);
@@ -34,12 +37,13 @@ export class Tail {
     } catch (error) {
       if (this.abort !== abort) return; // stopped, or another topic
       this.stop();
-      this.say(`${topic}: ${error.message}`);
+      this.say(`${topic}: ${error.message}`, true);
     }
   }
 
-  say(text) {
+  say(text, failed = false) {
     this.state.textContent = text;
+    this.state.classList.toggle("failed", failed);
   }
 
   async read(body) {
@@ -55,7 +59,12 @@ export class Tail {
   }
 
   take(text) {
-    const field = (name) => text.split("\n").filter((line) => line.startsWith(`${name}: `)).map((line) => line.slice(name.length + 2)).join("\n");
+    const field = (name) =>
+      text
+        .split("\n")
+        .filter((line) => line.startsWith(`${name}: `))
+        .map((line) => line.slice(name.length + 2))
+        .join("\n");
     const data = field("data");
     const event = field("event") || "message";
     if (data && event !== "cursor") this.add(event, data);
@@ -83,7 +92,7 @@ export class Tail {
     const counts = new Map();
     for (const { op, table } of updates) counts.set(`${op} ${table}`, (counts.get(`${op} ${table}`) ?? 0) + 1);
     for (const [what, count] of counts) part(count > 1 ? `${what} ×${count}` : what, `op-${what.split(" ")[0]}`);
-    const row = updates.length ? updates[0].record ?? updates[0].old_record : message;
+    const row = updates.length ? (updates[0].record ?? updates[0].old_record) : message;
     part(JSON.stringify(row) ?? "", "row mono");
     const pre = document.createElement("pre");
     // Written when it is opened: two hundred of them are not.

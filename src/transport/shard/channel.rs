@@ -34,6 +34,12 @@ impl Channels {
         self.joined.extend(channel.map(|channel| Joined { join, fed, channel: Arc::clone(channel) }));
     }
 
+    pub(super) fn changed(&mut self, join: u32, channel: Option<&Arc<ChannelSpec>>) {
+        let fed = self.is_fed(join);
+        self.left(join);
+        self.joined(join, fed, channel);
+    }
+
     pub(super) fn left(&mut self, join: u32) {
         self.joined.retain(|joined| joined.join != join);
     }
@@ -201,7 +207,7 @@ impl State {
 }
 
 /// What others are sent of a client's payload: the same JSON or the same bytes.
-fn content(payload: &Payload, length_max: usize) -> Result<Content, Refusal> {
+pub(in crate::transport) fn content(payload: &Payload, length_max: usize) -> Result<Content, Refusal> {
     if payload.len() > length_max {
         return Err(Refusal::PayloadTooLarge);
     }

@@ -64,7 +64,7 @@ impl Commands {
 
 fn payload(command: &Command) -> usize {
     match command {
-        Command::Broadcast(saying) => saying.content.len(),
+        Command::Broadcast(saying) | Command::Publish { saying, .. } => saying.content.len(),
         Command::UpdatePresence { meta, .. } => meta.len(),
         _ => 0,
     }

@@ -159,6 +159,7 @@ pub(super) fn refusal(refusal: &hub::Refusal) -> Refusal {
         hub::Refusal::Unauthorized => Refusal::Unauthorized,
         hub::Refusal::ResyncRequired => Refusal::ResyncRequired,
         hub::Refusal::NotReady => Refusal::NotReady,
+        hub::Refusal::EventNotAllowed => Refusal::EventNotAllowed,
         hub::Refusal::InvalidPresence(message) => Refusal::InvalidPresence { message: message.clone() },
         hub::Refusal::PresenceFull => Refusal::PresenceFull,
     }

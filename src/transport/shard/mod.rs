@@ -7,6 +7,8 @@ mod group;
 mod introduction;
 mod join;
 mod outbox;
+mod posts;
+mod reload;
 mod requests;
 mod sessions;
 mod shell;
@@ -19,7 +21,9 @@ mod thread;
 mod writes;
 mod writing;
 
+pub(in crate::transport) use channel::content;
 pub use outbox::Outbox;
+pub(in crate::transport) use posts::publish;
 pub(in crate::transport) use shell::{Newcomer, Shell, adopt};
 pub use state::State;
 pub use statistics::{BUCKETS, Counters, Counts, Histogram, Resync, SlowClient, Statistics, Transport};

@@ -22,6 +22,7 @@ use crate::sync::{Answer, Request};
 use crate::transport::limits::Limits;
 use crate::transport::listener::{Count, Permit};
 
+use super::posts::Posts;
 use super::sessions::Session;
 use super::state::State;
 use super::statistics::Statistics;
@@ -48,6 +49,7 @@ pub(in crate::transport) struct Shell {
     sockets: Vec<Option<Socket>>,
     /// Clients that have no socket of their own, by slot.
     pub(super) guests: HashMap<usize, Guest>,
+    pub(super) posts: Posts,
     /// Of the process' connections; sessions are among them.
     count: Count,
     /// The server stops: nobody comes in any more.
@@ -87,6 +89,7 @@ impl Shell {
             gate,
             sockets: Vec::new(),
             guests: HashMap::new(),
+            posts: Posts::default(),
             count,
             draining: false,
             next_serial: 0,
@@ -105,6 +108,7 @@ impl Shell {
     pub(super) fn told(&mut self, messages: Vec<ToShard>) {
         let now = self.now();
         messages.into_iter().for_each(|message| self.state.told(message, now));
+        self.answer_posts();
     }
 
     /// Writes to every connection that has got something, once each.

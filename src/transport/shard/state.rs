@@ -51,6 +51,8 @@ pub struct State {
     /// To those who have asked by HTTP.
     pub(super) answers: Answers,
     pub(super) writes: Writes,
+    /// What came of events that apps have posted, by their numbers.
+    pub(super) published: Vec<(u64, Result<(), Refusal>)>,
     /// Connections with a token to verify.
     unverified: VecDeque<ConnectionKey>,
     pub(super) counters: Counters,
@@ -74,6 +76,7 @@ impl State {
             commands: Commands::default(),
             writes: Writes::default(),
             answers: Answers::default(),
+            published: Vec::new(),
             unverified: VecDeque::new(),
             counters: Counters::default(),
             unsent: Vec::new(),
@@ -222,6 +225,9 @@ impl State {
         match message {
             ToShard::Publish(publication) => self.fan_out(&publication),
             ToShard::Broadcast(broadcast) => self.hear(&broadcast, now),
+            ToShard::Published { number, result } => {
+                self.published.push((number, result.map_err(|refusal| join::refusal(&refusal))));
+            }
             ToShard::PresenceDiff(diff) => self.hear_diff(&diff, now),
             ToShard::PresenceState { joins, state } => self.introduce(&joins, &state, now),
             ToShard::Subscribed { join, subscribed } => self.subscribed(join, &subscribed, now),
@@ -238,6 +244,9 @@ impl State {
             ToShard::Position { join, number, cursor, complete } => {
                 self.located(join, (number, &cursor, complete), now);
             }
+            ToShard::Closed { shape } => self.close_all(shape, now),
+            ToShard::Recheck { shape } => self.recheck_all(shape),
+            ToShard::Channel { shape, channel } => self.channel_changed(shape, channel.as_ref()),
             ToShard::Reset { shape } => self.fail_all(shape, &Refusal::ResyncRequired, now),
             ToShard::Failed { shape, refusal } => self.fail_all(shape, &join::refusal(&refusal), now),
         }
@@ -357,17 +366,25 @@ impl State {
 
     /// No subscriber of the shape can go on. The hub has forgotten the shape already.
     fn fail_all(&mut self, shape: ShapeId, reason: &Refusal, now: Duration) {
-        for member in self.groups.take(shape) {
-            if let Some(connection) = self.connections.get_mut(member.slot) {
-                connection.behind -= usize::from(!member.feed.is_live());
-                connection.remove_subscription(member.join);
-                self.writes.leave(JoinToken { connection: connection.key(member.slot), join: member.join });
-            }
+        for member in self.take_all(shape) {
             if *reason == Refusal::ResyncRequired {
                 self.counters.resync(Resync::Hole);
             }
             self.fail_channel(member.slot, member.join, reason, now);
         }
+    }
+
+    /// Nobody is subscribed to the shape any longer. The hub has forgotten it already.
+    pub(super) fn take_all(&mut self, shape: ShapeId) -> Vec<Member> {
+        let members = self.groups.take(shape);
+        for member in &members {
+            if let Some(connection) = self.connections.get_mut(member.slot) {
+                connection.behind -= usize::from(!member.feed.is_live());
+                connection.remove_subscription(member.join);
+                self.writes.leave(JoinToken { connection: connection.key(member.slot), join: member.join });
+            }
+        }
+        members
     }
 
     /// Nobody has what this subscription needs.

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::state::State;
+use super::statistics::SlowClient;
 use crate::change::{
     Change, Column, FeedEvent, FeedSystem, Lsn, Operation, PgTimestamp, Relation, RelationId, ReplicaIdentity, Row,
     TransactionHeader, TransactionPart, TypeCatalogue,
@@ -298,12 +299,20 @@ fn a_slow_client_reads_on_from_the_log_and_others_do_not_wait() {
         let waiting = bench.state.outbox_mut(slow).unwrap().len();
         assert!(waiting < OUTBOX + 1000, "{waiting} bytes wait for a client that does not read");
     }
+    let told = bench.state.statistics(Duration::ZERO);
+    let SlowClient { connection, subscriptions, behind, .. } = told.slow[0];
+    assert_eq!((told.slow.len(), connection, subscriptions, behind), (1, slow, 1, 1), "the slow one is known");
+    assert_eq!((told.counters.falls, told.behind, told.subscriptions, told.connections), (1, 1, 2, [2, 0, 0, 0]));
+    assert_eq!((told.counters.joins, told.counters.opened), (2, [2, 0, 0, 0]));
+    assert!(told.outbox_bytes >= OUTBOX as u64);
     for client in [fast, slow] {
         let seen: Vec<u64> = bench.messages(client)[1..].iter().flat_map(numbers_of).collect();
         assert_eq!(seen, (1..=300).collect::<Vec<_>>());
     }
     bench.commit(1);
     assert_eq!(bench.messages(slow).len(), 1, "it is live again");
+    let told = bench.state.statistics(Duration::ZERO);
+    assert_eq!((told.slow, told.behind), (Vec::new(), 0));
 }
 
 #[test]
@@ -317,6 +326,7 @@ fn a_client_too_slow_for_the_log_is_told_to_resync() {
     let messages = bench.messages(slow);
     let (last, seen) = messages.split_last().unwrap();
     assert_eq!(*last, json!(["1", "1", "numbers", "phx_error", {"reason": "resync_required"}]));
+    assert_eq!(bench.state.statistics(Duration::ZERO).counters.resyncs, [0, 1, 0], "it was slow");
     let seen: Vec<u64> = seen[1..].iter().flat_map(numbers_of).collect();
     assert_eq!(seen, (1..=seen.len() as u64).collect::<Vec<_>>(), "no hole before it is told");
     bench.say(slow, &join("2", None));
@@ -335,6 +345,7 @@ fn who_asks_and_does_not_read_is_closed() {
     let (first, payload) = frames.last().unwrap();
     assert_eq!((*first, payload[..2].to_vec()), (0x88, 1013_u16.to_be_bytes().to_vec()));
     assert!(frames.iter().map(|(_, payload)| payload.len()).sum::<usize>() < 3 * OUTBOX);
+    assert_eq!(bench.state.statistics(Duration::ZERO).counters.closes, [("slow", 1)].into());
 }
 
 #[test]

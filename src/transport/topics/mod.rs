@@ -1,10 +1,11 @@
 //! Topics for whoever speaks no Phoenix: `GET /topics/{topic}` gives the current rows as JSON, and
-//! `GET /topics/{topic}/events` what happens to them, as server-sent events.
+//! `GET /topics/{topic}/events` what happens to them, as server-sent events; `POST` to it is what an app says there.
 //!
-//! Both join the topic in the client's name, with the same params and the same refusals as a Phoenix client; a refusal
+//! The first two join the topic in the client's name, with the same params and the same refusals as a Phoenix client; a refusal
 //! is an HTTP status here, and the reason is in the body.
 
 pub(super) mod event;
+mod publish;
 mod query;
 mod status;
 
@@ -34,28 +35,35 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// nginx would hold events back until it has a buffer full of them.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+const EVENTS_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 /// When to come back after a 503, in seconds.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
+/// The same after a 429.
+const PACE_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// Answers a request to a path below [`PREFIX`].
 pub(super) async fn serve(request: Request<Incoming>, server: &Server) -> Response<Reply> {
+    let allows_origin = server.routers.gate.allows_origin(request.headers());
+    let is_head = request.method() == Method::HEAD;
+    let methods = if request.uri().path().ends_with(EVENTS_SUFFIX) { EVENTS_METHODS } else { METHODS };
     let mut response = match *request.method() {
         Method::GET | Method::HEAD => for_browser(answer(&request, server).await, request.headers()),
-        Method::OPTIONS => preflight(request.headers()),
+        Method::POST if methods == EVENTS_METHODS => publish::serve(request, server).await,
+        Method::OPTIONS => preflight(request.headers(), methods),
         _ => {
             let mut response = Response::new(Body::empty().into());
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            response.headers_mut().insert(ALLOW, METHODS);
+            response.headers_mut().insert(ALLOW, methods);
             response
         }
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if server.routers.gate.allows_origin(request.headers()) {
+    if allows_origin {
         // The gate has said which origins may come; no cookie is looked at.
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     }
-    if request.method() == Method::HEAD {
+    if is_head {
         return response.map(|_| Body::empty().into());
     }
     response
@@ -139,18 +147,23 @@ fn json(status: StatusCode, body: Bytes) -> Response<Reply> {
     let mut response = Response::new(Body::from(body).into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
+    let retry = match status {
+        StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_SECONDS),
+        StatusCode::TOO_MANY_REQUESTS => Some(PACE_SECONDS),
+        _ => None,
+    };
+    if let Some(seconds) = retry {
+        response.headers_mut().insert(RETRY_AFTER, seconds);
     }
     response
 }
 
 /// What a browser asks before it lets a page of another origin send its headers.
-fn preflight(request: &HeaderMap) -> Response<Reply> {
+fn preflight(request: &HeaderMap, methods: HeaderValue) -> Response<Reply> {
     let mut response = Response::new(Body::empty().into());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
     if let Some(wanted) = request.get(ACCESS_CONTROL_REQUEST_HEADERS) {
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());

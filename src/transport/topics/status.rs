@@ -10,7 +10,8 @@ pub(super) fn of(refusal: &[u8]) -> StatusCode {
         "token_expired" | "invalid_token" => StatusCode::UNAUTHORIZED,
         "unauthorized" | "event not allowed" => StatusCode::FORBIDDEN,
         "resync_required" => StatusCode::GONE,
-        "snapshot_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+        "rate_limited" => StatusCode::TOO_MANY_REQUESTS,
+        "snapshot_too_large" | "payload_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "not_ready" | "snapshot_failed" | "keys_unavailable" => StatusCode::SERVICE_UNAVAILABLE,
         "join crashed" => StatusCode::INTERNAL_SERVER_ERROR,
         // What is left are faults of the request.
@@ -36,6 +37,11 @@ mod tests {
             (Refusal::NotReady, 503),
             (Refusal::SnapshotFailed, 503),
             (Refusal::SnapshotTooLarge, 413),
+            (Refusal::PayloadTooLarge, 413),
+            (Refusal::InvalidPayload, 400),
+            (Refusal::InvalidEvent { message: "x".to_owned() }, 400),
+            (Refusal::EventNotAllowed, 403),
+            (Refusal::RateLimited, 429),
             (Refusal::JoinCrashed, 500),
         ] {
             let Body::Json(json) = refusal.response() else { panic!("a refusal is JSON") };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use walcast::replication::wire::ConnectionConfig;
 use walcast::routing::{Claims, Conflict, Ops, RouteSpec, TablePattern, Template, WritableRoute, WritePolicy};
@@ -61,7 +61,7 @@ fn start(database: &Database, role: Option<&str>) -> Writer {
     let settings = Settings {
         connection: ConnectionConfig::parse(&format!("{before}://gateway@{host}")).unwrap(),
         publication: "walcast".to_owned(),
-        routes: vec![WritableRoute { route, policy }],
+        routes: watch::channel([WritableRoute { route, policy }].into()).1,
         identified: true,
         limits: WriteLimits {
             connections: 2,

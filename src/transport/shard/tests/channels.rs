@@ -10,7 +10,8 @@ const MEMBERS_MAX: usize = 8;
 
 fn channel(topic: &str, publish: &[&str], presence: bool, include_sender: bool) -> ChannelSpec {
     let topic = TopicPattern::parse(topic).unwrap();
-    ChannelSpec { topic, publish: publish.iter().map(|event| Arc::from(*event)).collect(), presence, include_sender }
+    let publish = publish.iter().map(|event| Arc::from(*event)).collect();
+    ChannelSpec { topic, publish, presence, include_sender, allow: None }
 }
 
 fn bench() -> Bench {
