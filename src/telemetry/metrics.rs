@@ -1,8 +1,8 @@
 //! `/metrics`: the numbers of every part, as Prometheus reads them.
 //!
 //! The parts count by themselves and publish what they have counted once a second; a scrape reads what was published
-//! last, and nobody waits for it. Labels are the configuration's and this program's own words, never those of rows or of
-//! clients, so that their number is known when the process starts. `docs/metrics.md` lists all of it.
+//! last, and nobody waits for it. Labels are the configuration's and this program's own words, never those of rows or
+//! of clients, so that their number is known when the process starts. `docs/metrics.md` lists all of it.
 
 mod collect;
 mod described;

@@ -1,4 +1,5 @@
-//! Events that apps post over HTTP, and what config/walcast.toml promises: the official client's three kinds of channels.
+//! Events that apps post over HTTP, and what config/walcast.toml promises: the official client's three kinds of
+//! channels.
 
 use std::fs;
 
