@@ -11,12 +11,14 @@ help:
 
 demo:
 	@scripts/ensure-postgres
+	@scripts/ensure-examples
 	@cargo build
 	@exec cargo run --quiet -- demo
 
 test:
 	@scripts/ensure-postgres
 	@scripts/ensure-clients
+	@scripts/ensure-examples
 	cargo test
 
 bench:

@@ -1,10 +1,10 @@
 //! What a change costs where each subscriber of one topic has a rule of its own: `cargo bench --bench filters`.
 //!
 //! One route, `where = "owner_id = claims.sub"`, and as many subscribers as the table says, each with another `sub`. A
-//! change is an update that one of them may see, in a transaction of its own; every hundredth moves a row from one owner
-//! to another. In this process and on one thread: the hub's state machine, which routes, logs, finds whom the change
-//! concerns, evaluates and encodes, and then the frame that goes to the subscriber's socket. Without Postgres, without
-//! sockets. Each delivery is checked to be the right subscriber's.
+//! change is an update that one of them may see, in a transaction of its own; every hundredth moves a row from one
+//! owner to another. In this process and on one thread: the hub's state machine, which routes, logs, finds whom the
+//! change concerns, evaluates and encodes, and then the frame that goes to the subscriber's socket. Without Postgres,
+//! without sockets. Each delivery is checked to be the right subscriber's.
 //!
 //! The promise is at least 20,000 changes a second at 10,000 subscribers, and a cost of one change that is flat, within
 //! a factor of 1.5, from 100 to 100,000.

@@ -11,8 +11,8 @@ comment on schema walcast is 'walcast, revision 4: live updates from the write-a
 --   grant usage on schema public to walcast;
 --   grant select on all tables in schema public to walcast;
 
--- What came of clients' writes (`[route.write]`), by the id that the client gave each: a request that is repeated because
--- its answer was lost is answered as it was first, and not carried out again. walcast forgets old rows
+-- What came of clients' writes (`[route.write]`), by the id that the client gave each: a request that is repeated
+-- because its answer was lost is answered as it was first, and not carried out again. walcast forgets old rows
 -- (`limits.write_retention`). Not to be published: nobody but walcast needs to know.
 create table if not exists walcast.mutations (
     -- The role and the subject of the token that it came with.
@@ -28,8 +28,8 @@ create table if not exists walcast.mutations (
 );
 create index if not exists mutations_at on walcast.mutations (at);
 
--- Where clients may write, the role that walcast connects as needs this, unless it has run this file itself; and it must
--- be a member of every role that clients' tokens (or `role` in `[route.write]`) name, since writes run as those:
+-- Where clients may write, the role that walcast connects as needs this, unless it has run this file itself; and it
+-- must be a member of every role that clients' tokens (or `role` in `[route.write]`) name, since writes run as those:
 --
 --   grant usage on schema walcast to walcast;
 --   grant select, insert, update, delete on walcast.mutations to walcast;
@@ -80,7 +80,8 @@ begin
                   hint = 'Reserved are phx_…, chan_reply_…, presence_state, presence_diff and cursor.';
     end if;
     if octet_length(payload) > payload_bytes_max then
-        raise exception 'the payload of a broadcast has at most % bytes, not %', payload_bytes_max, octet_length(payload)
+        raise exception 'the payload of a broadcast has at most % bytes, not %',
+            payload_bytes_max, octet_length(payload)
             using errcode = 'program_limit_exceeded', hint = 'Send where the data is, and let clients fetch it.';
     end if;
     return '\x01'::bytea || set_byte('\x00'::bytea, 0, kind) || int4send(octet_length(topic_bytes)) || topic_bytes

@@ -1,6 +1,7 @@
 //! The process: configuration → parts → tasks → an orderly end.
 
 mod reload;
+mod reporting;
 
 use std::collections::HashMap;
 use std::io;
@@ -15,22 +16,25 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::reload::Reload;
 use crate::auth::{Gate, Refresher};
 use crate::change::Acknowledgement;
 use crate::config::{Auth, Config};
 use crate::hub::task::HubTask;
-use self::reload::Reload;
 use crate::hub::{Channels, Configured, Hub, HubLimits, LogLimits, ShardId};
-use crate::replication::source::{self, SourceError, SourceSettings, SourceState};
+use crate::replication::source::{self, SourceError, SourceSettings};
 use crate::replication::transaction::PartLimits;
 use crate::routing::{TooManyRoutes, WritableRoute};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
 use crate::sync::{self, WriteLimits};
-use crate::telemetry::health::{self, Health};
+use crate::telemetry::health;
+use crate::telemetry::metrics::Reloads;
 use crate::transport::{
-    self, ChannelLimits, Control, Count, Entrance, Limits, Peers, Routers, ShardChannels, ShardThread,
+    self, ChannelLimits, Control, Count, Entrance, Limits, Peers, Routers, ShardChannels, ShardStatistics, ShardThread,
 };
+
+use reporting::Reporting;
 
 /// Batches of feed events between replication and the hub. Each is what one read of the socket brought: a few give
 /// both something to do, more would only hold memory while the hub is slow.
@@ -107,8 +111,9 @@ impl AppError {
 pub async fn run(config: &Config, path: &Path) -> Result<(), AppError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
-    let mut reload = Reload::new(path.to_owned(), Arc::clone(&config.source)).map_err(AppError::Signals)?;
     let mut app = App::start(config, Router::new())?;
+    let (source, reloads) = (Arc::clone(&config.source), Arc::clone(&app.reloads));
+    let mut reload = Reload::new(path.to_owned(), source, reloads).map_err(AppError::Signals)?;
     loop {
         tokio::select! {
             error = app.failed() => return Err(error),
@@ -134,6 +139,8 @@ pub struct App {
     /// To the hub and to those who write: what the configuration has now.
     configured: watch::Sender<Configured>,
     writable: watch::Sender<Arc<[WritableRoute]>>,
+    /// To operators.
+    shown: watch::Sender<Arc<[RouteLine]>>,
     source: JoinHandle<Result<(), SourceError>>,
     hub: JoinHandle<()>,
     snapshots: JoinHandle<()>,
@@ -142,6 +149,8 @@ pub struct App {
     /// Keeps published keys for tokens current, where there are such.
     refreshing: Option<JoinHandle<()>>,
     shards: Vec<Shard>,
+    /// Where it is counted how often the configuration was read again.
+    pub reloads: Arc<Reloads>,
 }
 
 struct Shard {
@@ -178,19 +187,16 @@ impl App {
         let admin_listener = bind(config.server.admin)?;
         let (public, admin) = (local_address(&public_listener)?, local_address(&admin_listener)?);
 
-        let (state_sender, source_state) = watch::channel(SourceState::default());
-        let health = Health { caught_up: caught_up.clone(), source: source_state, shutdown: shutdown.clone() };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (reporting, own) = Reporting::new(config, cores, caught_up.clone(), shutdown.clone());
+        let Reporting { source: reports, hub: hub_statistics, inspections, shards: statistics, .. } = reporting;
+        let (meter, count) = (reporting.snapshots, reporting.count);
         let (gate, refresher) = gate(config)?;
-        let routers = Routers {
-            gate,
-            public: health::liveness(),
-            admin: health::liveness().merge(health::readiness(health)).merge(pages),
-        };
-        let count = Count::default();
+        let routers = Routers { gate, public: health::liveness(), admin: own.merge(pages) };
         let (write_sender, writes) = mpsc::channel(config.limits.write_queue as usize);
         let from_shards = FromShards { commands: command_sender, writes: write_sender };
         let (shards, ToShards { published: to_shards, written }) =
-            spawn_shards(&limits(config), &routers, from_shards, &count)?;
+            spawn_shards(&limits(config), &routers, from_shards, &count, statistics)?;
         let (writable, writable_now) = watch::channel(config.writable_routes().into());
         let sync = tokio::spawn(sync::task::run(sync_settings(config, writable_now), writes, written));
 
@@ -199,7 +205,7 @@ impl App {
         let (snapshot_commands, snapshot_orders) = mpsc::channel(SNAPSHOT_QUEUE);
         let (snapshot_sender, snapshot_events) = mpsc::channel(SNAPSHOT_QUEUE);
         let settings = snapshot_settings(config);
-        let snapshots = tokio::spawn(snapshot::task::run(settings, snapshot_orders, snapshot_sender));
+        let snapshots = tokio::spawn(snapshot::task::run(settings, snapshot_orders, snapshot_sender, meter));
         let task = HubTask {
             hub: Hub::new(routes, shards.len(), hub_limits(config)).with_channels(channels(config)),
             configured: configured_now,
@@ -211,15 +217,18 @@ impl App {
             shards: to_shards,
             acknowledged,
             caught_up: caught_up_sender,
+            statistics: hub_statistics,
+            inspections,
         };
         let hub = tokio::spawn(task.run());
         let stop = stop_requested(shutdown);
         let settings = source_settings(config);
-        let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, state_sender, stop));
+        let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
         let listeners = [(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)];
         let accepting = accept_all(listeners, &shards, &count, config);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
+        let (reloads, shown) = (reporting.reloads, reporting.routes);
         Ok(Self {
             public,
             admin,
@@ -227,6 +236,7 @@ impl App {
             trigger,
             configured,
             writable,
+            shown,
             source,
             hub,
             snapshots,
@@ -234,6 +244,7 @@ impl App {
             accepting,
             refreshing,
             shards,
+            reloads,
         })
     }
 
@@ -246,6 +257,8 @@ impl App {
         let (routes, channels) = (config.routes.len(), config.channels.len());
         self.writable.send_replace(config.writable_routes().into());
         self.configured.send_replace(configured);
+        self.shown.send_replace(reporting::route_lines(config));
+        self.reloads.applied();
         tracing::info!(routes, channels, "the configuration was reloaded");
         Ok(())
     }
@@ -431,24 +444,33 @@ fn local_address(listener: &std::net::TcpListener) -> Result<SocketAddr, AppErro
     listener.local_addr().map_err(AppError::Shard)
 }
 
-/// One shard a core.
+/// One shard for each of `statistics`.
 fn spawn_shards(
     limits: &Limits,
     routers: &Routers,
     from_shards: FromShards,
     count: &Count,
+    statistics: Vec<watch::Sender<ShardStatistics>>,
 ) -> Result<(Vec<Shard>, ToShards), AppError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (mut shards, mut to_shards) = (Vec::new(), ToShards::default());
-    let (peers, sessions) = Peers::channels(cores);
-    for (id, sessions) in (0..cores).map(ShardId).zip(sessions) {
+    let (peers, sessions) = Peers::channels(statistics.len());
+    for ((id, sessions), statistics) in (0..).map(ShardId).zip(sessions).zip(statistics) {
         let (control, control_receiver) = mpsc::channel(CONTROL_QUEUE);
         let (to_shard, from_hub) = mpsc::channel(SHARD_QUEUE);
         let (written_sender, written) = mpsc::channel(WRITTEN_QUEUE);
         let FromShards { commands, writes } = &from_shards;
         let (commands, writes, peers, count) = (commands.clone(), writes.clone(), peers.clone(), count.clone());
-        let channels =
-            ShardChannels { control: control_receiver, from_hub, commands, writes, written, sessions, peers, count };
+        let channels = ShardChannels {
+            control: control_receiver,
+            from_hub,
+            commands,
+            writes,
+            written,
+            sessions,
+            peers,
+            count,
+            statistics,
+        };
         let thread = ShardThread::spawn(id, *limits, routers.clone(), channels).map_err(AppError::Shard)?;
         shards.push(Shard { thread, control });
         to_shards.published.push(to_shard);

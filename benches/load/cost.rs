@@ -17,6 +17,15 @@ pub(crate) fn cpu(process: u32) -> Duration {
     TICK * (ticks(14) + ticks(15))
 }
 
+/// CPU time of the children that have ended and were waited for.
+pub(crate) fn children_cpu() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").expect("this process runs");
+    let (_, after_name) = stat.rsplit_once(')').expect("a name in parentheses");
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks = |field: usize| fields[field - 3].parse::<u32>().expect("a number of ticks");
+    TICK * (ticks(16) + ticks(17))
+}
+
 /// Memory in KiB.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {

@@ -15,7 +15,7 @@ use crate::support::gateway::Gateway;
 
 /// Three tables of like rows. `sent` and `n` stand last, so that a subscriber finds them from the message's end; `n`
 /// counts from 0 within a topic.
-const TABLES: &str = "
+pub(crate) const TABLES: &str = "
 create table feed (id bigint generated always as identity primary key, topic int not null, name text not null,
     price numeric not null, note text not null, sent bigint not null, n bigint not null);
 create table spread (like feed including all);
@@ -30,9 +30,18 @@ begin
             using (i % topics)::int, 'row ' || i, (i % 10000) / 100.0, repeat('x', 100), i / topics;
         commit;
     end loop;
+end $$;
+create procedure backlog(changes bigint, rows bigint) language plpgsql as $$
+begin
+    for first in 0 .. changes - 1 by rows loop
+        insert into feed (topic, name, price, note, sent, n)
+            select 0, 'row ' || n, (n % 10000) / 100.0, repeat('x', 100), now_us(), n
+            from generate_series(first, least(first + rows, changes) - 1) n;
+        commit;
+    end loop;
 end $$;";
 
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [[route]]
 table = "public.feed"
 topic = "updates:feed"

@@ -15,6 +15,7 @@ use crate::config::catalogue::{gather, judge};
 use crate::config::render::{self, Style};
 use crate::config::{self, Config, Finding, Source};
 use crate::replication::wire::connect_sql;
+use crate::telemetry::metrics::Reloads;
 
 /// How often the file is looked at. Asking for its size and time costs microseconds, and works where notifications
 /// don't: on network mounts, and where the file is a link that is turned to another one.
@@ -27,6 +28,8 @@ pub(super) struct Reload {
     source: Arc<Source>,
     /// The file as it was when it was last read.
     stamp: Option<Stamp>,
+    /// Counted for operators.
+    counts: Arc<Reloads>,
     hangup: Signal,
     looks: Interval,
     /// That the database does not answer has been said.
@@ -55,10 +58,11 @@ impl Reload {
     ///
     /// # Errors
     /// The process can't listen for signals.
-    pub(super) fn new(path: PathBuf, source: Arc<Source>) -> io::Result<Self> {
+    pub(super) fn new(path: PathBuf, source: Arc<Source>, counts: Arc<Reloads>) -> io::Result<Self> {
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { path, source, stamp: None, hangup: signal(SignalKind::hangup())?, looks, said: false })
+        let hangup = signal(SignalKind::hangup())?;
+        Ok(Self { path, source, stamp: None, counts, hangup, looks, said: false })
     }
 
     /// Returns the next configuration that can be applied.
@@ -75,6 +79,9 @@ impl Reload {
             let verdict = self.read(asked).await;
             if !matches!(verdict, Verdict::Unchecked) {
                 (self.stamp, self.said) = (stamp, false);
+            }
+            if matches!(verdict, Verdict::Refused) {
+                self.counts.refused();
             }
             if let Verdict::Applicable(config) = verdict {
                 self.source = Arc::clone(&config.source);

@@ -30,8 +30,8 @@ pub struct Identity {
     pub claims: Claims,
     /// From when on it is nobody's any more: the token's `exp`, with leeway and grace. `None` for a token without one.
     ///
-    /// It is compared with the wall clock whenever it matters, not turned into a span once: when the clock is set right,
-    /// or the machine slept, what the clock says then is what counts.
+    /// It is compared with the wall clock whenever it matters, not turned into a span once: when the clock is set
+    /// right, or the machine slept, what the clock says then is what counts.
     pub expires: Option<WallTime>,
 }
 

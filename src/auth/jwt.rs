@@ -1,7 +1,8 @@
 //! A token, judged: its signature by the keys that are known, then what it says of its own validity.
 //!
 //! Pure: handed the token, the keys and the time. Of JWS (RFC 7515) this takes the compact form with three parts and
-//! nothing that a header calls critical; what it says of the key beyond its name (`jwk`, `jku`, `x5c`) is not looked at.
+//! nothing that a header calls critical; what it says of the key beyond its name (`jwk`, `jku`, `x5c`) is not looked
+//! at.
 
 use std::time::Duration;
 

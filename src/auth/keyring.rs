@@ -1,9 +1,9 @@
 //! The keys as they are now, and the task that keeps them so.
 //!
 //! A published set is fetched at start, every [`REFRESH_INTERVAL`], and when a token comes that is signed by no known
-//! key: then at most every [`ASKED_INTERVAL`], so that made-up tokens don't become a flood at the issuer's door; whoever
-//! comes meanwhile waits for the same answer. When it can't be fetched, or is no key set, the keys from before stay in
-//! use, however old: an issuer that is down must not lock everyone out. It is logged, and tried again.
+//! key: then at most every [`ASKED_INTERVAL`], so that made-up tokens don't become a flood at the issuer's door;
+//! whoever comes meanwhile waits for the same answer. When it can't be fetched, or is no key set, the keys from before
+//! stay in use, however old: an issuer that is down must not lock everyone out. It is logged, and tried again.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -18,7 +18,8 @@ const RSA_BITS_MIN: usize = 2048;
 const RSA_BITS_MAX: usize = 8192;
 /// Bytes of a P-256 coordinate and of an Ed25519 key.
 const CURVE_BYTES: usize = 32;
-/// Keys that are tried on one token: each costs a signature's check. Tokens name their key as soon as there are several.
+/// Keys that are tried on one token: each costs a signature's check. Tokens name their key as soon as there are
+/// several.
 const TRIED_MAX: usize = 4;
 
 const HMAC: &[Algorithm] = &[Algorithm::HS256];

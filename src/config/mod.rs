@@ -6,8 +6,8 @@
 //! Config + ServerFacts ──catalogue::judge──▶ Vec<Finding>         what is wrong on the server
 //! ```
 //!
-//! It knows `routing`'s types, whose parsers judge table patterns and topics, `auth`'s, which judge keys and origins, and the
-//! wire client's connection string.
+//! It knows `routing`'s types, whose parsers judge table patterns and topics, `auth`'s, which judge keys and origins,
+//! and the wire client's connection string.
 //! It does not know what is built from a configuration.
 
 mod auth;

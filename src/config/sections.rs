@@ -1,4 +1,5 @@
-//! Every section but the routes and `[auth]`: which keys it has, what they default to, and what is wrong with their values.
+//! Every section but the routes and `[auth]`: which keys it has, what they default to, and what is wrong with their
+//! values.
 
 use std::net::SocketAddr;
 use std::ops::Range;

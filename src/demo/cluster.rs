@@ -194,6 +194,12 @@ impl Cluster {
         format!("postgres://postgres@{directory}:{}/postgres", self.port)
     }
 
+    /// One of the server's own programs, such as `pg_recvlogical`.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.binaries.directory.join(name)
+    }
+
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port

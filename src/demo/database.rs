@@ -4,6 +4,10 @@ use tokio_postgres::{Client, NoTls};
 
 use super::DemoError;
 
+/// What clients' writes and messages from SQL need.
+const SETUP: &str = include_str!("../../sql/setup.sql");
+const PUBLICATION: &str = "create publication walcast for table \
+     articles, matches, orders, chat_messages, documents, preferences, inbox";
 const SAMPLE_DATA: &str = include_str!("../../sql/demo.sql");
 
 /// A client whose connection ends with it.
@@ -28,7 +32,8 @@ pub(super) async fn load_sample_data(url: &str) -> Result<(), DemoError> {
 pub(super) async fn set_up_replication(url: &str) -> Result<(), DemoError> {
     let client = connect(url).await?;
     let failed = |source| DemoError::Database { action: "create the publication and the slot", source };
-    client.batch_execute("create publication walcast for table articles, matches, orders").await.map_err(failed)?;
+    client.batch_execute(SETUP).await.map_err(failed)?;
+    client.batch_execute(PUBLICATION).await.map_err(failed)?;
     let slot = "select pg_create_logical_replication_slot('walcast', 'pgoutput')";
     client.batch_execute(slot).await.map_err(failed)
 }

@@ -42,6 +42,6 @@ mod tests {
         let [listen, admin] = ["127.0.0.1:4000", "127.0.0.1:4001"].map(|address| address.parse().unwrap());
         let config = config("postgres://postgres@127.0.0.1:5432/postgres", listen, admin).unwrap();
         assert_eq!((config.server.listen, config.server.admin), (listen, admin));
-        assert_eq!(config.routes.len(), 4);
+        assert_eq!((config.routes.len(), config.channels.len()), (8, 2));
     }
 }

@@ -4,6 +4,7 @@
 //! in this process with `config/demo.toml` and serves a page that shows it all. Leaves nothing behind.
 
 pub mod cluster;
+pub mod examples;
 pub mod pages;
 
 mod database;
@@ -13,6 +14,7 @@ mod writer;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -32,6 +34,9 @@ pub struct Options {
     /// Where the page, health and metrics are [default: 127.0.0.1:4001, or a free port where that is taken]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<SocketAddr>,
+    /// The folder into which npm has installed the example pages' client
+    #[arg(long, value_name = "DIR", default_value = "examples")]
+    pub packages: PathBuf,
     /// Print nothing but the page's address
     #[arg(long)]
     pub quiet: bool,
@@ -100,6 +105,7 @@ async fn run_on(
     let listen = address(options.listen, LISTEN_PORT)?;
     let admin = address(options.admin, ADMIN_PORT)?;
     let pages = pages::router(pages::State::connect(listen.port(), &url).await?);
+    let pages = pages.merge(examples::router(&options.packages));
     let config = gateway::config(&url, listen, admin)?;
     let mut gateway = tokio::select! {
         biased;

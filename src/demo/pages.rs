@@ -15,12 +15,12 @@ use tokio_postgres::Client;
 
 use super::{DemoError, database};
 
-const HTML: &str = "text/html; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(super) const CSS: &str = "text/css; charset=utf-8";
+pub(super) const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, content type and text of every file of the pages.
-const FILES: [(&str, &str, &str); 11] = [
+const FILES: [(&str, &str, &str); 7] = [
     ("/demo/", HTML, include_str!("page/index.html")),
     ("/demo/style.css", CSS, include_str!("page/style.css")),
     ("/demo/demo.js", JAVASCRIPT, include_str!("page/demo.js")),
@@ -28,11 +28,6 @@ const FILES: [(&str, &str, &str); 11] = [
     ("/demo/rows.js", JAVASCRIPT, include_str!("page/rows.js")),
     ("/demo/walcast-client.js", JAVASCRIPT, include_str!("page/walcast-client.js")),
     ("/demo/wire.js", JAVASCRIPT, include_str!("page/wire.js")),
-    ("/demo/chat.html", HTML, include_str!("page/chat.html")),
-    ("/demo/chat.css", CSS, include_str!("page/chat.css")),
-    ("/demo/chat.js", JAVASCRIPT, include_str!("page/chat.js")),
-    // The official client as npm has it; `tests/interop/package.json` says which.
-    ("/demo/phoenix.mjs", JAVASCRIPT, include_str!("page/vendor/phoenix.mjs")),
 ];
 
 /// The gateway is on another port, hence another origin: `ws:` and `wss:`.
@@ -80,7 +75,7 @@ pub fn router(state: State) -> Router {
         .with_state(state)
 }
 
-fn answer(content_type: &'static str, body: impl Into<String>) -> Response {
+pub(super) fn answer(content_type: &'static str, body: impl Into<String>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, content_type),
         (header::CACHE_CONTROL, "no-store"),

@@ -34,7 +34,8 @@ impl Steps {
         }
         let total = milliseconds(self.begun.elapsed());
         self.say(&format!(
-            "\n  Ready after {total}. Open  http://{admin}/demo/\n\n  \
+            "\n  Ready after {total}. Open  http://{admin}/demo/\n  \
+             Example pages, a few lines of script each:  http://{admin}/examples/\n\n  \
              Change a row yourself and watch the page:\n    \
              psql {database_url} -c \"update orders set status = 'cancelled' where status = 'placed'\"\n\n  \
              Ctrl-C stops everything and leaves nothing behind."

@@ -13,6 +13,7 @@ use crate::routing::{RouteId, RouteTable, Scratch, Sources, Target, Topic};
 use super::Position;
 use super::entry::{BATCH_OVERHEAD, Batch, Delivery, Entry, Logged};
 use super::log::{Hole, Log, Truncate};
+use super::statistics::RouteCounts;
 use super::table::Table;
 use super::topics::{BatchRef, OpenTopic, TopicState};
 
@@ -21,12 +22,15 @@ use super::topics::{BatchRef, OpenTopic, TopicState};
 pub(super) struct Tables {
     pub(super) routes: Arc<RouteTable>,
     value_limit: usize,
+    /// What each route has brought, by its place in the config.
+    pub(super) counts: Box<[RouteCounts]>,
     pub(super) tables: HashMap<RelationId, Arc<Table>>,
 }
 
 impl Tables {
     pub(super) fn new(routes: Arc<RouteTable>, value_limit: usize) -> Self {
-        Self { routes, value_limit, tables: HashMap::new() }
+        let counts = vec![RouteCounts::default(); routes.len()].into();
+        Self { routes, value_limit, counts, tables: HashMap::new() }
     }
 
     /// The relation's table, compiled if it is new or was re-sent.
@@ -43,6 +47,8 @@ impl Tables {
 
     /// Other routes take over: what they make of each relation is compiled anew.
     pub(super) fn reload(&mut self, routes: Arc<RouteTable>) {
+        let count = |id| self.routes.place(id).and_then(|place| self.counts.get(place)).copied();
+        self.counts = routes.iter().map(|(id, _)| count(id).unwrap_or_default()).collect();
         self.routes = routes;
         for table in self.tables.values_mut() {
             *table = Arc::new(Table::compile(&self.routes, &table.relation, self.value_limit));
@@ -79,6 +85,12 @@ impl Tables {
 
     pub(super) fn event(&self, route: RouteId) -> Arc<str> {
         self.routes.route(route).map_or_else(|| Arc::from(""), |route| Arc::clone(&route.event))
+    }
+
+    fn count(&mut self, route: RouteId, which: impl FnOnce(&mut RouteCounts) -> &mut u64) {
+        if let Some(counts) = self.routes.place(route).and_then(|place| self.counts.get_mut(place)) {
+            *which(counts) += 1;
+        }
     }
 
     pub(super) fn relations(&self) -> impl Iterator<Item = &Arc<Table>> {
@@ -190,6 +202,7 @@ impl Appending<'_> {
 
     fn hole(&mut self, at: Position, route: RouteId) {
         self.log.add_hole(Hole { at, route });
+        self.tables.count(route, |counts| &mut counts.holes);
         self.holes.push(route);
     }
 
@@ -205,8 +218,8 @@ impl Appending<'_> {
         }
     }
 
-    /// Adds a change that comes first by a route to the topic's message of this entry; a topic that is new to the log is
-    /// met first.
+    /// Adds a change that comes first by a route to the topic's message of this entry; a topic that is new to the log
+    /// is met first.
     fn deliver(&mut self, topic: &str, at: Position, route: RouteId, delivery: Delivery) {
         if self.log.topics.get(topic).is_none() {
             let Ok(topic) = Topic::parse(topic) else { return };
@@ -228,6 +241,7 @@ impl Appending<'_> {
             }
             if batch.event == event {
                 batch.deliveries.push(delivery);
+                self.tables.count(route, |counts| &mut counts.changes);
                 return;
             }
             // Another event: the message so far ends just before this change.
@@ -236,6 +250,7 @@ impl Appending<'_> {
             batch.span.end = before;
             start = before;
         }
+        self.tables.count(route, |counts| &mut counts.changes);
         self.open_batch(topic, event, start..self.entry.span.end, vec![delivery]);
     }
 

@@ -1,8 +1,8 @@
 //! Subscribers who have written, and wait for their writes to come through the feed.
 //!
-//! Their transaction is known by its id, which the feed shows; and by a position after its commit, for one that has come
-//! through long ago or that shows nobody anything. The answer goes to the shard behind everything that was published
-//! before, so that a subscriber who is live then has all of it: the cursor in it leaves nothing out.
+//! Their transaction is known by its id, which the feed shows; and by a position after its commit, for one that has
+//! come through long ago or that shows nobody anything. The answer goes to the shard behind everything that was
+//! published before, so that a subscriber who is live then has all of it: the cursor in it leaves nothing out.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -141,6 +141,11 @@ impl Channels {
         Ok(Grant { channel, present: Some((key.into(), introduction.meta)) })
     }
 
+    /// How many there are on all topics.
+    pub(super) fn members(&self) -> usize {
+        self.places.len()
+    }
+
     /// The join has succeeded.
     pub(super) fn enter(&mut self, member: Member, topic: &Topic, shape: ShapeId, grant: Grant) {
         let Some((key, meta)) = grant.present else { return };

@@ -15,9 +15,11 @@ use super::encodings::{Encodings, entries_max};
 use super::entry::{Batch, Entry, Kept, Malformed};
 use super::evicted::Evicted;
 use super::judge::{Seen, Trouble};
+use super::past::Past;
 use super::reload::Turns;
 use super::said::cursor_event;
 use super::shape::Shape;
+use super::statistics::LogStatistics;
 use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
 use super::{Cursor, Fingerprint, Position, Publication, Splice};
 
@@ -60,6 +62,7 @@ pub(super) struct Log {
     tail: Position,
     /// Where the last transaction that is complete ends, or nothing is pending.
     pub(super) reached: Lsn,
+    past: Past,
     /// What was in the log once.
     pub(super) evicted: Evicted,
     /// Of the entries.
@@ -79,7 +82,7 @@ pub(super) struct Log {
 
 impl Log {
     /// An empty log of everything that commits at `start` or later.
-    pub(super) fn new(limits: LogLimits, lineage: Lineage, start: Lsn) -> Self {
+    pub(super) fn new(limits: LogLimits, lineage: Lineage, start: Lsn, now: Duration) -> Self {
         Self {
             limits,
             lineage,
@@ -88,6 +91,7 @@ impl Log {
             head: Position::before(start),
             tail: Position::before(start),
             reached: start,
+            past: Past::new(start, now, &limits),
             evicted: Evicted::default(),
             size: 0,
             encodings: Encodings::default(),
@@ -99,6 +103,11 @@ impl Log {
             open: Vec::new(),
             malformed: Vec::new(),
         }
+    }
+
+    pub(super) fn statistics(&self, now: Duration) -> LogStatistics {
+        let span = self.entries.front().map_or(Duration::ZERO, |front| now.saturating_sub(front.arrived));
+        LogStatistics { entries: self.entries.len(), bytes: self.size(), span }
     }
 
     /// Bytes of memory, about.
@@ -176,16 +185,36 @@ impl Log {
             }
             self.evict_front();
         }
+        self.past.note(now, self.head.lsn, &self.limits);
         self.drop_encodings();
     }
 
-    /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
-    /// after a crash the log is rebuilt as it was.
-    pub(super) fn acknowledgeable(&self) -> Lsn {
-        match self.entries.front() {
-            Some(front) if self.limits.wal > 0 => front.header.commit_lsn.min(self.reached),
-            _ => self.reached,
+    /// Somebody has a cursor of the head, or one that is resumed from.
+    pub(super) fn give(&mut self, now: Duration, resumed: Option<Position>) {
+        if let Some(position) = resumed {
+            self.past.keep(now, position.lsn, &self.limits);
         }
+        self.past.give(now, self.head.lsn);
+    }
+
+    /// Lets go of what only holds the slot back, where nobody or somebody listens.
+    pub(super) fn thin(&mut self, now: Duration, subscribed: bool) {
+        self.past.thin(now, self.kept(), &self.limits, subscribed);
+    }
+
+    /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
+    /// after a crash the log is rebuilt as it was, and begins no later than where it is promised to.
+    pub(super) fn acknowledgeable(&self) -> Lsn {
+        if self.limits.wal == 0 {
+            return self.reached;
+        }
+        // Cursors from before the tail are refused anyway.
+        self.past.oldest().map_or(self.kept(), |oldest| oldest.max(self.tail.lsn).min(self.kept()))
+    }
+
+    /// From here on there are transactions in the log, or still to come.
+    fn kept(&self) -> Lsn {
+        self.entries.front().map_or(self.reached, |front| front.header.commit_lsn.min(self.reached))
     }
 
     fn evict_front(&mut self) {
@@ -239,8 +268,8 @@ impl Log {
         self.evicted.all_seen(visibility).then_some(from)
     }
 
-    /// What a shape's topic got after a position: about `budget` bytes of payload at a time, and as much as can be looked
-    /// at meanwhile. With a `splice`, without what its snapshot saw.
+    /// What a shape's topic got after a position: about `budget` bytes of payload at a time, and as much as can be
+    /// looked at meanwhile. With a `splice`, without what its snapshot saw.
     pub(super) fn read(
         &mut self,
         shape: &mut Shape,
@@ -297,8 +326,8 @@ impl Log {
             reading.said = (!has_cursor).then_some(end);
             return Ok(());
         }
-        // A reader may have part of it: transactions were cut elsewhere when it got that, by a gateway with other limits
-        // or other routes.
+        // A reader may have part of it: transactions were cut elsewhere when it got that, by a gateway with other
+        // limits or other routes.
         let is_within = batch.span.start < reading.after && reading.after.lsn == entry.header.commit_lsn;
         let rest = is_within.then(|| batch.after(reading.after.ordinal, &entry.changes));
         if let (None, Some(known)) = (&rest, self.encoded(batch, shape, reading.splice)) {
@@ -323,8 +352,8 @@ impl Log {
         Ok(())
     }
 
-    /// Whether a reader has got a part of a transaction with whose last batch it has nothing to do: this one, the topic's
-    /// batch number `index`.
+    /// Whether a reader has got a part of a transaction with whose last batch it has nothing to do: this one, the
+    /// topic's batch number `index`.
     fn is_owed(&self, index: usize, at: BatchRef, shape: &mut Shape, reading: &Reading<'_>) -> bool {
         let lsn = self.entry(at.entry).map(|entry| entry.header.commit_lsn);
         if reading.publications.last().is_some_and(|latest| Some(latest.position.lsn) == lsn) {
@@ -429,14 +458,16 @@ impl Log {
         }
         let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
         let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
+        let publication = publication.committed_at(entry.header.commit_timestamp);
         (Arc::new(publication.with_splice(cursor.splice)), malformed)
     }
 
     /// A batch that shows no rows, as a message: every shape is sent it.
     pub(super) fn said(&self, at: BatchRef, shape: &Shape, splice: Option<&Arc<Splice>>) -> Option<Arc<Publication>> {
-        let (_, batch) = self.batch(at)?;
+        let (entry, batch) = self.batch(at)?;
         let cursor = self.cursor(batch.span.end, splice, shape.fingerprint);
-        Some(Arc::new(batch.said.as_ref()?.publication(batch, shape.id, cursor)))
+        let publication = batch.said.as_ref()?.publication(batch, shape.id, cursor);
+        Some(Arc::new(publication.committed_at(entry.header.commit_timestamp)))
     }
 
     /// Tells a shape's subscribers how far the feed is.

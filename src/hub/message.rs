@@ -76,8 +76,8 @@ pub enum Command {
     /// A subscriber says something else of itself where its topic has presence: the entries of a JSON object, without
     /// the braces. Not answered.
     UpdatePresence { shard: ShardId, join: JoinToken, meta: Bytes },
-    /// Where the feed is once it has passed a subscriber's own transaction, or now. Answered by [`ToShard::Position`] with
-    /// the same `number`, unless the shape is reset before.
+    /// Where the feed is once it has passed a subscriber's own transaction, or now. Answered by [`ToShard::Position`]
+    /// with the same `number`, unless the shape is reset before.
     Locate { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, write: Option<Committed> },
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use crate::change::PgTimestamp;
 use crate::routing::Topic;
 
 use super::{Position, ShapeId, Splice};
@@ -39,6 +40,8 @@ pub struct Publication {
     pub before: Position,
     pub payload: Bytes,
     pub form: Form,
+    /// When what it tells of was committed, by the database's clock.
+    pub committed: Option<PgTimestamp>,
     /// What its cursor holds of a snapshot.
     pub(super) splice: Option<Arc<Splice>>,
     encoded: [OnceLock<Bytes>; ENCODINGS],
@@ -54,7 +57,12 @@ impl Publication {
     ) -> Self {
         let encoded = std::array::from_fn(|_| OnceLock::new());
         let (before, position, form) = (span.start, span.end, Form::Feed);
-        Self { shape, topic, event, position, before, payload, form, splice: None, encoded }
+        Self { shape, topic, event, position, before, payload, form, committed: None, splice: None, encoded }
+    }
+
+    #[must_use]
+    pub(super) fn committed_at(self, time: PgTimestamp) -> Self {
+        Self { committed: Some(time), ..self }
     }
 
     #[must_use]

@@ -89,6 +89,7 @@ impl Hub {
             BroadcastPayload::Json(json) => Content::Json(json),
             BroadcastPayload::Binary(data) => Content::Binary(data),
         };
+        self.counters.said_by_sql += 1;
         self.say(Saying { topic: broadcast.topic, event: broadcast.event, content, except: None });
     }
 }

@@ -66,6 +66,10 @@ impl Shape {
         }
     }
 
+    pub(super) fn subscribers(&self) -> u64 {
+        self.subscribers.iter().map(|count| u64::from(*count)).sum()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.subscribers.iter().all(|count| *count == 0)
     }

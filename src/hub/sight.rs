@@ -71,8 +71,8 @@ fn form(route: &RouteSpec) -> String {
     format!("{:?} {ops:?} {:?}", route.columns, route.int8)
 }
 
-/// Of a filter and of rules: the same after every restart of the same version. Another version may give another one, and
-/// then its cursors begin afresh.
+/// Of a filter and of rules: the same after every restart of the same version. Another version may give another one,
+/// and then its cursors begin afresh.
 ///
 /// No secret, and no right is derived from it: who forges one is sent rows that its own rules show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

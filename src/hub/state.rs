@@ -17,6 +17,7 @@ use super::log::Log;
 use super::reading::{Question, Readers};
 use super::shape::Shape;
 use super::snapshot::Reader;
+use super::statistics::Counters;
 use super::{Command, LogLimits, Position, ShapeId, ShardId, ToShard};
 
 /// The hub's bounds.
@@ -58,6 +59,7 @@ pub struct Hub {
     /// What the publication gives was told.
     pub(super) knows_published: bool,
     pub(super) outgoing: Vec<Vec<ToShard>>,
+    pub(super) counters: Counters,
 }
 
 impl Hub {
@@ -83,6 +85,7 @@ impl Hub {
             unfed: BTreeSet::new(),
             knows_published: false,
             outgoing: vec![Vec::new(); shards],
+            counters: Counters::default(),
         }
     }
 
@@ -142,7 +145,9 @@ impl Hub {
 
     /// Values that were left out since the last call because their types don't write them, for the operator.
     pub fn take_malformed(&mut self) -> Vec<Malformed> {
-        self.log.as_mut().map(|log| std::mem::take(&mut log.malformed)).unwrap_or_default()
+        let malformed = self.log.as_mut().map(|log| std::mem::take(&mut log.malformed)).unwrap_or_default();
+        self.counters.malformed += malformed.len() as u64;
+        malformed
     }
 
     /// Takes what replication says, `now` after the process began.
@@ -181,6 +186,17 @@ impl Hub {
         self.look_at_readers(now);
         self.answer_writers();
         self.refresh_cursors();
+        self.hold_back();
+    }
+
+    /// Subscribers have cursors of wherever the feed is.
+    fn hold_back(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        let subscribed = !self.shapes.is_empty();
+        if subscribed {
+            log.give(self.now, None);
+        }
+        log.thin(self.now, subscribed);
     }
 
     /// Takes what a shard asks.
@@ -206,7 +222,10 @@ impl Hub {
                 }
                 self.channels.identify(Member { shard, join }, &claims);
             }
-            Command::Broadcast(saying) => self.say(*saying),
+            Command::Broadcast(saying) => {
+                self.counters.said_by_clients += 1;
+                self.say(*saying);
+            }
             Command::UpdatePresence { shard, join, meta } => self.channels.update(Member { shard, join }, meta),
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);
@@ -235,7 +254,7 @@ impl Hub {
         match &mut self.log {
             // Replication says Lost before it connects to a timeline that abandoned what it sent.
             Some(log) => log.lineage = lineage,
-            None => self.log = Some(Log::new(self.limits.log, lineage, start)),
+            None => self.log = Some(Log::new(self.limits.log, lineage, start, self.now)),
         }
     }
 
@@ -245,6 +264,9 @@ impl Hub {
             return;
         };
         let (xid, end_lsn) = (part.header.xid, part.end_lsn);
+        self.counters.transactions += u64::from(end_lsn.is_some());
+        self.counters.changes += part.changes.len() as u64;
+        self.counters.said_by_sql += part.announcements.len() as u64;
         let appended = append(log, &mut self.tables, &mut self.scratch, part, self.now);
         for topic in &appended.widened {
             self.reset_topic(topic);

@@ -60,6 +60,9 @@ impl Hub {
         };
         let position = resume.as_ref().map_or(log.head, |cursor| cursor.position);
         let shape = self.shape_of(&topic, sight, fingerprint, position);
+        if let Some(log) = &mut self.log {
+            log.give(self.now, resume.as_ref().map(|cursor| cursor.position));
+        }
         let resumed = resume.is_some();
         let read_after = match resume {
             Some(Cursor { position, splice: None, .. }) => Some(After::Log(position)),

@@ -3,21 +3,30 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::change::{Acknowledgement, FeedEvent};
 
 use crate::routing::RouteId;
 
-use super::{Command, Configured, Hub, SnapshotCommand, SnapshotEvent, ToShard};
+use super::{Command, Configured, Hub, Inspection, SnapshotCommand, SnapshotEvent, Statistics, ToShard};
 
 /// Commands taken at a time, so that a burst of joins costs the feed one turn and not one each.
 const COMMANDS_A_TURN: usize = 256;
 /// How often a route that makes holes is spoken of.
 const HOLES_INTERVAL: Duration = Duration::from_secs(10);
+/// Topics in one answer to an operator: a page that people read.
+const INSPECTED_MAX: usize = 200;
 /// How often the log looks at its window when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
+
+/// An operator looks for topics whose names contain `search`.
+#[derive(Debug)]
+pub struct Inspect {
+    pub search: String,
+    pub answer: oneshot::Sender<Inspection>,
+}
 
 /// The hub's ends of its channels. Each is bounded: a full shard makes the hub wait, a waiting hub makes
 /// replication wait, and Postgres is the buffer.
@@ -35,6 +44,9 @@ pub struct HubTask {
     /// What replication may acknowledge.
     pub acknowledged: watch::Sender<Acknowledgement>,
     pub caught_up: watch::Sender<bool>,
+    /// How the hub is doing, once a second.
+    pub statistics: watch::Sender<Statistics>,
+    pub inspections: mpsc::Receiver<Inspect>,
     /// When the operator was last told of a route's holes.
     pub holes_said: HashMap<RouteId, Duration>,
 }
@@ -62,7 +74,14 @@ impl HubTask {
                     Err(_) => reloads = false,
                 },
                 Some(event) = self.snapshots.recv() => self.hub.snapshot(event),
-                _ = tick.tick() => self.hub.tick(started.elapsed()),
+                Some(inspect) = self.inspections.recv() => {
+                    // Who has gone away since needs no answer.
+                    let _gone = inspect.answer.send(self.hub.inspect(&inspect.search, INSPECTED_MAX));
+                }
+                _ = tick.tick() => {
+                    self.hub.tick(started.elapsed());
+                    self.statistics.send_replace(self.hub.statistics(started.elapsed()));
+                }
             }
             self.pass_on(started.elapsed()).await;
         }

@@ -62,6 +62,15 @@ pub(super) struct Topics {
 }
 
 impl Topics {
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// In no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Topic, &TopicState)> {
+        self.by_name.iter()
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<(&Topic, &TopicState)> {
         self.by_name.get_key_value(name)
     }

@@ -1,8 +1,8 @@
 //! From a replication slot to the feed.
 //!
 //! [`wire`] speaks to the server, [`pgoutput`] decodes what it sends, [`transaction`] puts it together, [`progress`]
-//! decides what is acknowledged, [`catalogue`] looks up what WAL does not say, [`publication`] notices what leaves a hole
-//! in it, and [`source`] is the task that does all
+//! decides what is acknowledged, [`catalogue`] looks up what WAL does not say, [`publication`] notices what leaves a
+//! hole in it, and [`source`] is the task that does all
 //! of it, again and again. Knows nothing of topics and clients.
 
 pub mod catalogue;

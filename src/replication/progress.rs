@@ -1,8 +1,9 @@
 //! What is reported to Postgres about the stream, and when.
 //!
 //! The flush position of a status update is what Postgres takes as acknowledged: it gives up the log before it, and
-//! never sends again what committed before it. So [`Progress`] lets it pass a transaction only when the hub has the
-//! transaction *and* says that it may be given up. It is handed positions and time, and knows no socket.
+//! never sends again what committed before it. So [`Progress`] lets it pass a position only when the hub has everything up
+//! to there *and* says that it may be given up; where nothing is published, too, since the hub knows which cursors
+//! are out. It is handed positions and time, and knows no socket.
 //!
 //! One `Progress` lives as long as the hub's log, across reconnects: one that was made anew where streaming goes on
 //! would acknowledge all that the log still wants to be sent again after a crash.
@@ -27,7 +28,7 @@ pub struct StandbyStatus {
 pub struct Progress {
     status_interval: Duration,
     received: Lsn,
-    /// The end of the last transaction that the hub has.
+    /// The hub has everything that commits before this.
     applied: Lsn,
     /// What the hub has said it may give up; can run ahead of `applied`, which then holds it back.
     acknowledgeable: Lsn,
@@ -57,7 +58,8 @@ impl Progress {
         self.received = self.received.max(lsn);
     }
 
-    /// The hub has the transaction that ends here (its last part's `end_lsn`), and all before it.
+    /// The hub has everything that commits before this: the last part of a transaction that ends here, or the news that
+    /// nothing is pending up to here.
     pub fn applied(&mut self, end_lsn: Lsn) {
         self.received(end_lsn);
         self.applied = self.applied.max(end_lsn);
@@ -72,16 +74,8 @@ impl Progress {
     }
 
     /// A keepalive: the server has sent everything that committed before `wal_end`.
-    ///
-    /// `pending` says that something received is not with the hub yet: a transaction is open, or a part is on its
-    /// way. With nothing pending, and nothing in the hub's log that it does not give up, no transaction before
-    /// `wal_end` is of interest any more, and it is acknowledged: otherwise a database whose traffic is elsewhere
-    /// would keep its log for ever.
-    pub fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool, pending: bool) {
+    pub fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) {
         self.received(wal_end);
-        if !pending && self.is_given_up() {
-            self.flush = self.flush.max(wal_end);
-        }
         if reply_requested {
             self.next_status = Duration::ZERO;
         }
@@ -110,13 +104,7 @@ impl Progress {
     #[must_use]
     pub fn status(&mut self, now: Duration) -> StandbyStatus {
         self.next_status = now.saturating_add(self.status_interval);
-        // What a keepalive passed without a transaction counts as handed on too.
-        StandbyStatus { write: self.received, flush: self.flush, apply: self.applied.max(self.flush) }
-    }
-
-    /// Nothing that the hub has does it want to be sent again.
-    fn is_given_up(&self) -> bool {
-        self.acknowledgeable >= self.applied
+        StandbyStatus { write: self.received, flush: self.flush, apply: self.applied }
     }
 
     fn settle(&mut self) {

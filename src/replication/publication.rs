@@ -2,12 +2,13 @@
 //!
 //! Postgres says nothing when a table leaves a publication: its changes stop. Nor when rows come to be in a table, or
 //! are gone, other than by a change of their own: a partition is attached, a column gets another type. So the catalogue
-//! is looked at now and then, and two looks are compared here. Pure: [`super::source`] looks, and sees to it that a hole
-//! is told only when the feed has come past what made it.
+//! is looked at now and then, and two looks are compared here. Pure: [`super::source`] looks, and sees to it that a
+//! hole is told only when the feed has come past what made it.
 //!
 //! Whatever is in doubt counts as a hole: a reset too many costs a client a snapshot, one too few its trust.
 #![deny(clippy::indexing_slicing)]
 
+mod altered;
 mod catalogue;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,8 @@ use std::sync::Arc;
 
 use crate::change::{Oid, Relation, RelationId, TableHole};
 
-pub use catalogue::{altered_since, look, mark};
+pub use altered::altered_since;
+pub use catalogue::{look, mark};
 
 /// A publication as the catalogue has it.
 #[derive(Debug, Clone, PartialEq)]

@@ -16,11 +16,14 @@ mod backoff;
 mod changes;
 mod continuity;
 mod failure;
+mod gauge;
 mod intake;
+mod lag;
 mod lookout;
 mod outbox;
 mod prerequisites;
 mod session;
+mod statistics;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -33,15 +36,19 @@ pub use backoff::{Backoff, FIRST_BOUND, FLOOR, LAST_BOUND};
 pub use changes::Observation;
 pub use continuity::{Discontinuity, Position, resume};
 pub use failure::Failure;
+pub use gauge::{ServerSample, SlotSample, WalStatus};
 pub use intake::{Connected, Delivered, Intake, IntakeError};
 pub use lookout::LOOK_INTERVAL;
 pub use outbox::{OUTBOX_BYTES, OUTBOX_EVENTS};
 pub use prerequisites::Prerequisite;
 pub use session::{FINISH_LIMIT, SHUTDOWN_BOUNDARY, TYPE_LOOKUP_LIMIT};
+pub use statistics::Statistics;
+
+use lag::Lag;
 
 use super::transaction::PartLimits;
 use super::wire::{ConnectionConfig, Disposition};
-use crate::change::{Acknowledgement, FeedEvent};
+use crate::change::{Acknowledgement, FeedEvent, Lsn};
 
 /// How often Postgres is told how far we are, unless the server's `wal_sender_timeout` asks for more. A message of 34
 /// bytes; a server that is stopped or checkpointed does not hold WAL for what we have long had.
@@ -89,6 +96,14 @@ pub enum SourceState {
     Stopped,
 }
 
+/// Where it says how it is doing.
+#[derive(Debug, Default)]
+pub struct Reports {
+    pub state: watch::Sender<SourceState>,
+    /// At most a status interval old while streaming, and then also at each interruption.
+    pub statistics: watch::Sender<Statistics>,
+}
+
 /// Why the source gave up. Only a first start does: a gateway that has clients keeps trying.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -109,10 +124,10 @@ pub async fn run(
     settings: SourceSettings,
     events: mpsc::Sender<Vec<FeedEvent>>,
     acknowledged: watch::Receiver<Acknowledgement>,
-    state: watch::Sender<SourceState>,
+    reports: Reports,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), SourceError> {
-    let mut source = Source::new(settings, events, acknowledged, state);
+    let mut source = Source::new(settings, events, acknowledged, reports);
     let mut shutdown = std::pin::pin!(shutdown);
     let outcome = source.run(shutdown.as_mut()).await;
     source.state.send_replace(SourceState::Stopped);
@@ -125,6 +140,9 @@ struct Source {
     events: mpsc::Sender<Vec<FeedEvent>>,
     acknowledged: watch::Receiver<Acknowledgement>,
     state: watch::Sender<SourceState>,
+    statistics: Statistics,
+    published: watch::Sender<Statistics>,
+    lag: Lag,
     intake: Intake,
     backoff: Backoff,
     /// Streaming has begun at least once.
@@ -138,14 +156,18 @@ impl Source {
         settings: SourceSettings,
         events: mpsc::Sender<Vec<FeedEvent>>,
         acknowledged: watch::Receiver<Acknowledgement>,
-        state: watch::Sender<SourceState>,
+        reports: Reports,
     ) -> Self {
         let intake = Intake::new(settings.part_limits);
+        let Reports { state, statistics: published } = reports;
         Self {
             settings,
             events,
             acknowledged,
             state,
+            statistics: Statistics::default(),
+            published,
+            lag: Lag::new(),
             intake,
             backoff: Backoff::default(),
             started: false,
@@ -170,6 +192,7 @@ impl Source {
     /// Says what has happened and decides how long to wait.
     fn judge(&mut self, failure: Failure) -> Result<Duration, SourceError> {
         let verdict = failure.verdict();
+        self.interrupted();
         if !self.started && verdict.disposition != Disposition::Retry {
             return Err(SourceError::Refused { failure, advice: verdict.advice });
         }
@@ -191,6 +214,9 @@ impl Source {
     /// Continuity is lost: whoever follows the feed has to begin anew. Told once, not at every attempt.
     fn lose(&mut self, reason: &str) {
         if self.intake.lose(reason) {
+            self.statistics.losses += 1;
+            self.statistics.position = None;
+            self.lag.lose();
             tracing::error!(slot = self.settings.slot, reason, "continuity is lost: every client has to resync");
         }
     }
@@ -217,9 +243,42 @@ impl Source {
 
     fn delivered(&mut self, batch: Delivered) {
         self.intake.delivered(batch);
+        self.handed_on(batch.last_end);
         if batch.is_new {
             self.backoff.reset();
         }
+    }
+
+    fn streams(&mut self, flush: Lsn, sample: ServerSample) {
+        self.statistics.streams += 1;
+        self.lag.connected(flush, self.now());
+        self.sampled(sample);
+    }
+
+    fn interrupted(&mut self) {
+        self.statistics.interruptions += 1;
+        self.lag.disconnected(self.now());
+        self.publish_statistics();
+    }
+
+    fn sampled(&mut self, sample: ServerSample) {
+        self.statistics.server = Some(sample);
+        self.lag.mark(sample.flush, self.now());
+        self.publish_statistics();
+    }
+
+    /// The hub has everything that was received, or at least a batch in which a transaction ended at `last_end`.
+    fn handed_on(&mut self, last_end: Option<Lsn>) {
+        let received = self.intake.position().filter(|_| self.intake.is_empty()).map(|position| position.end);
+        if let Some(position) = received.or(last_end) {
+            self.statistics.position = Some(position);
+            self.lag.reached(position);
+        }
+    }
+
+    fn publish_statistics(&mut self) {
+        self.statistics.behind_since = self.lag.since().map(|since| self.epoch + since);
+        self.published.send_replace(self.statistics);
     }
 
     fn now(&self) -> Duration {

@@ -8,18 +8,18 @@
 //!   stands for any run of characters, `?` for one; neither crosses the dot. Inside double quotes every character,
 //!   dots and globs included, stands for itself, and `""` is a quote. No glob takes a table of schema `walcast`.
 //! - **Precedence.** There is none to learn: every route whose pattern matches takes the change. Several may feed one
-//!   topic; a change reaches a topic at most once, by the first route in config order that brings it there (and shows it to
-//!   the subscriber). Its event is that of the first route that has the row there, whoever sees it.
+//!   topic; a change reaches a topic at most once, by the first route in config order that brings it there (and shows
+//!   it to the subscriber). Its event is that of the first route that has the row there, whoever sees it.
 //! - **Topics.** A template is literal text and `{column}`s. A column stands for `value::text`: a boolean is `true`, a
 //!   `char(n)` has no padding, an `inet` has its mask. Null routes nowhere. So does a value that makes the topic longer
 //!   than [`MAX_TOPIC_LENGTH`], since nobody can have joined that.
 //! - **Moves.** Where Postgres sends the old values and their topic is another one, the row leaves the old topic and
 //!   enters the new one. A row that one route takes out of a topic and another brings there stays in it.
 //!   Without old values the replica identity is unchanged, and with it the topic.
-//! - **Rows.** A route has the rows of which its `where` is true. What it says without claims is decided here, and moves
-//!   rows in and out like a topic's columns do; what it says with claims is another rule for each subscriber, so that a
-//!   target says which such routes have the row ([`Sources`]). A value that was not sent and decides is a hole, and so
-//!   is an evaluation that Postgres would answer with an error.
+//! - **Rows.** A route has the rows of which its `where` is true. What it says without claims is decided here, and
+//!   moves rows in and out like a topic's columns do; what it says with claims is another rule for each subscriber, so
+//!   that a target says which such routes have the row ([`Sources`]). A value that was not sent and decides is a hole,
+//!   and so is an evaluation that Postgres would answer with an error.
 //! - **Who may join** is for `allow` to say: that of every route that feeds the topic.
 //! - **Ops** are Postgres' operations: a route without `delete` does not hear of deletes, but does of a move out by an
 //!   update that it takes.

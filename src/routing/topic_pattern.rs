@@ -77,7 +77,8 @@ impl TopicPattern {
         }
         while let Some(run) = runs.next() {
             let is_last = runs.peek().is_none();
-            // The first place is as good as any: what is skipped is the star's, and only the last run must end the text.
+            // The first place is as good as any: what is skipped is the star's, and only the last run must end the
+            // text.
             let mut places = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
             rest = places.find_map(|place| {
                 let mut found = Vec::new();

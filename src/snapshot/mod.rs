@@ -5,8 +5,11 @@
 //! here nobody knows the log, and subscribers only as the pace at which parts are asked for.
 
 mod error;
+mod meter;
 mod parts;
 mod published;
 mod query;
 mod read;
 pub mod task;
+
+pub use meter::Meter;

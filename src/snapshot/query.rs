@@ -42,8 +42,8 @@ pub(super) fn lock<'t>(tables: impl Iterator<Item = &'t Relation>) -> Option<Str
     (!names.is_empty()).then(|| format!("lock table {} in access share mode", names.join(", ")))
 }
 
-/// Opens a cursor over the rows of a selection that none of the `earlier` ones takes, and of which the `filter` is true.
-/// A column that `shown` refuses is null in every row.
+/// Opens a cursor over the rows of a selection that none of the `earlier` ones takes, and of which the `filter` is
+/// true. A column that `shown` refuses is null in every row.
 pub(super) fn declare(
     table: &Published,
     selection: &Taken<'_>,

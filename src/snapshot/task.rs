@@ -13,6 +13,7 @@ use crate::replication::wire::ConnectionConfig;
 pub use super::parts::PartSize;
 
 use super::error::SnapshotError;
+use super::meter::Meter;
 use super::read;
 
 /// What snapshots are taken of, and what they may cost.
@@ -36,10 +37,12 @@ pub async fn run(
     settings: Settings,
     mut commands: mpsc::Receiver<SnapshotCommand>,
     events: mpsc::Sender<SnapshotEvent>,
+    meter: Arc<Meter>,
 ) {
     let mut service = Service {
         settings: Arc::new(settings),
         events,
+        meter,
         waiting: VecDeque::new(),
         running: HashMap::new(),
         tasks: JoinSet::new(),
@@ -53,12 +56,14 @@ pub async fn run(
             Some(ended) = service.tasks.join_next() => service.ended(ended),
         }
         service.begin_next();
+        service.meter.set(service.running.len(), service.waiting.len());
     }
 }
 
 struct Service {
     settings: Arc<Settings>,
     events: mpsc::Sender<SnapshotEvent>,
+    meter: Arc<Meter>,
     waiting: VecDeque<SnapshotRequest>,
     running: HashMap<SnapshotId, Running>,
     /// Each ends with its snapshot's number.
@@ -94,7 +99,8 @@ impl Service {
         {
             let (id, wanted) = (request.id, Arc::new(Semaphore::new(LEAD_PARTS)));
             let (settings, events) = (Arc::clone(&self.settings), self.events.clone());
-            let task = self.tasks.spawn(take_snapshot(settings, request, events, Arc::clone(&wanted)));
+            let meter = Arc::clone(&self.meter);
+            let task = self.tasks.spawn(take_snapshot(settings, request, events, Arc::clone(&wanted), meter));
             self.running.insert(id, Running { wanted, task });
         }
     }
@@ -123,15 +129,18 @@ async fn take_snapshot(
     request: SnapshotRequest,
     events: mpsc::Sender<SnapshotEvent>,
     wanted: Arc<Semaphore>,
+    meter: Arc<Meter>,
 ) -> SnapshotId {
     let began = Instant::now();
     match read::read(&settings, &request, events.clone(), wanted).await {
         Ok(read::Summary { rows, parts }) => {
             tracing::debug!(rows, parts, elapsed = ?began.elapsed(), "a snapshot was taken");
+            meter.taken(rows);
             request.id
         }
         Err(error) => {
             tracing::warn!(%error, elapsed = ?began.elapsed(), "a snapshot came to nothing");
+            meter.failed(&error);
             let failure = match error {
                 SnapshotError::TooLarge { .. } => SnapshotFailure::TooLarge,
                 _ => SnapshotFailure::Failed,

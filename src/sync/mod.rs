@@ -6,9 +6,9 @@
 //!                              table (the catalogue's word)         transaction ──▶ Outcome
 //! ```
 //!
-//! What came of a request is remembered in `walcast.mutations`, in the transaction that does it, by the id that the client
-//! gave it: asked again, the same answer is given and nothing is done. A request that came to nothing for a reason that
-//! may pass (a lock, a lost connection) is not remembered.
+//! What came of a request is remembered in `walcast.mutations`, in the transaction that does it, by the id that the
+//! client gave it: asked again, the same answer is given and nothing is done. A request that came to nothing for a
+//! reason that may pass (a lock, a lost connection) is not remembered.
 //!
 //! Values are never converted here: the client's JSON goes to Postgres as it came, which reads each column by its type.
 //! Writes run as the role that the claims name, with the claims where policies look for them, so that row security

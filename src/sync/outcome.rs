@@ -18,7 +18,38 @@ pub enum Outcome {
     Refused(Arc<str>),
 }
 
+/// Each reason of a [`Refusal`].
+const REASONS: [&str; 12] = [
+    "invalid_request",
+    "not_writable",
+    "conflict",
+    "not_found",
+    "not_in_topic",
+    "constraint",
+    "invalid_value",
+    "not_permitted",
+    "rejected",
+    "busy",
+    "timeout",
+    "unavailable",
+];
+
 impl Outcome {
+    /// A stable name for metrics: `done`, or the reason.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::NotWritable => "event not allowed",
+            Self::Refused(json) => {
+                let rest = json.strip_prefix(r#"{"reason":""#).unwrap_or_default();
+                let reason = rest.split('"').next().unwrap_or_default();
+                // Remembered outcomes may be of another version.
+                REASONS.into_iter().find(|known| *known == reason).unwrap_or("other")
+            }
+        }
+    }
+
     /// So much is waiting that this request was not taken.
     #[must_use]
     pub fn busy() -> Self {
@@ -38,7 +69,8 @@ impl From<Refusal> for Outcome {
     }
 }
 
-/// Why nothing was done. Names of columns and constraints are told, values of rows only where the asker may see the row.
+/// Why nothing was done. Names of columns and constraints are told, values of rows only where the asker may see the
+/// row.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub(super) enum Refusal {
@@ -146,7 +178,10 @@ mod tests {
             (Refusal::Busy, r#"{"reason":"busy"}"#),
         ] {
             assert_eq!(refusal.to_json(), json);
+            let name = Outcome::from(refusal).name();
+            assert!(json.starts_with(&format!(r#"{{"reason":"{name}""#)), "{name}: {json}");
         }
+        assert_eq!(Outcome::Refused(r#"{"reason":"of_tomorrow"}"#.into()).name(), "other");
     }
 
     #[test]

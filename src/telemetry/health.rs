@@ -1,9 +1,12 @@
 //! `/healthz` and `/readyz`.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::routing::get;
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::replication::source::SourceState;
@@ -18,23 +21,50 @@ pub struct Health {
     pub shutdown: Shutdown,
 }
 
+/// Whether clients should be sent here, as `/readyz` says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    pub ready: bool,
+    /// What is in the way; none where nothing is.
+    pub reasons: Vec<Reason>,
+}
+
+/// Something that is in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// A stable name: `stopping`, `connecting`, `catching_up`, `waiting`, `stopped`.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+}
+
 impl Health {
     /// Whether clients should be sent here; if not, why.
-    fn readiness(&self) -> Result<(), String> {
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let mut reasons = Vec::new();
         if self.shutdown.is_requested() {
-            return Err("stopping\n".to_owned());
+            reasons.push(Reason { reason: "stopping", message: "the gateway is stopping".to_owned() });
         }
-        if *self.caught_up.borrow() {
-            return Ok(());
+        // What was caught up with once is served on, whatever the connection does now.
+        if !*self.caught_up.borrow() {
+            reasons.push(behind(&self.source.borrow()));
         }
-        let doing = match &*self.source.borrow() {
-            SourceState::Connecting => "connecting to the database".to_owned(),
-            SourceState::CatchingUp | SourceState::Streaming => "catching up with the database".to_owned(),
-            SourceState::Waiting { reason, retry_in } => format!("{reason}; trying again in {retry_in:?}"),
-            SourceState::Stopped => "replication has stopped".to_owned(),
-        };
-        Err(format!("not ready: {doing}\n"))
+        Readiness { ready: reasons.is_empty(), reasons }
     }
+}
+
+fn behind(state: &SourceState) -> Reason {
+    let (reason, message) = match state {
+        SourceState::Connecting => ("connecting", "connecting to the database".to_owned()),
+        SourceState::CatchingUp | SourceState::Streaming => ("catching_up", "catching up with the database".to_owned()),
+        SourceState::Waiting { reason, retry_in } => {
+            let seconds = Duration::from_secs(retry_in.as_secs().max(1));
+            ("waiting", format!("{reason}; trying again within {seconds:?}"))
+        }
+        SourceState::Stopped => ("stopped", "replication has stopped".to_owned()),
+    };
+    Reason { reason, message }
 }
 
 /// `/healthz`: the process answers.
@@ -42,11 +72,43 @@ pub fn liveness() -> Router {
     Router::new().route("/healthz", get(async || "ok\n"))
 }
 
-/// `/readyz`: 200 once clients are served what they expect, 503 and the reason before and while stopping.
+/// `/readyz`: 200 once clients are served what they expect, 503 before and while stopping; the body is a
+/// [`Readiness`] as JSON.
 pub fn readiness(health: Health) -> Router {
-    let answer = async |State(health): State<Health>| match health.readiness() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
+    let answer = async |State(health): State<Health>| {
+        let readiness = health.readiness();
+        let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, [(header::CONTENT_TYPE, "application/json")], json(&readiness))
     };
     Router::new().route("/readyz", get(answer)).with_state(health)
+}
+
+fn json(readiness: &Readiness) -> String {
+    let value = serde_json::json!(readiness);
+    format!("{value}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shutdown;
+
+    #[test]
+    fn what_is_in_the_way_is_named() {
+        let (trigger, shutdown) = shutdown::channel();
+        let (caught_up_sender, caught_up) = watch::channel(false);
+        let (state, source) = watch::channel(SourceState::Connecting);
+        let health = Health { caught_up, source, shutdown };
+        let reasons = || health.readiness().reasons.iter().map(|it| it.reason).collect::<Vec<_>>();
+        assert_eq!(reasons(), ["connecting"]);
+        state.send_replace(SourceState::Waiting { reason: "refused".to_owned(), retry_in: Duration::from_millis(300) });
+        assert_eq!(
+            json(&health.readiness()),
+            "{\"ready\":false,\"reasons\":[{\"message\":\"refused; trying again within 1s\",\"reason\":\"waiting\"}]}\n"
+        );
+        caught_up_sender.send_replace(true);
+        assert_eq!(json(&health.readiness()), "{\"ready\":true,\"reasons\":[]}\n");
+        trigger.request();
+        assert_eq!(reasons(), ["stopping"]);
+    }
 }

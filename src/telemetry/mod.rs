@@ -1,4 +1,6 @@
-//! What an operator sees: logs and health.
+//! What an operator sees: logs, health and metrics.
 
 pub mod health;
+pub mod inspector;
 pub mod logging;
+pub mod metrics;

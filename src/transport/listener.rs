@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -26,7 +26,10 @@ pub enum Entrance {
 
 /// The process' connections, counted.
 #[derive(Debug, Clone, Default)]
-pub struct Count(Arc<AtomicUsize>);
+pub struct Count {
+    open: Arc<AtomicUsize>,
+    refused: Arc<AtomicU64>,
+}
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
@@ -36,16 +39,26 @@ impl Count {
     /// One more, unless there are as many as may be.
     pub(super) fn permit_within(&self, limit: usize) -> Option<Permit> {
         let permit = self.permit();
-        (self.get() <= limit).then_some(permit)
+        let within = self.get() <= limit;
+        if !within {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        within.then_some(permit)
+    }
+
+    /// How many were turned away because there were too many.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     fn permit(&self) -> Permit {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Permit(Arc::clone(&self.0))
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Permit(Arc::clone(&self.open))
     }
 
     fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.open.load(Ordering::Relaxed)
     }
 }
 
@@ -79,11 +92,10 @@ pub async fn accept(
     let listener = TcpListener::from_std(listener)?;
     for shard in shards.iter().cycle() {
         let stream = next(&listener).await;
-        let permit = count.permit();
-        if count.get() > limit {
+        let Some(permit) = count.permit_within(limit) else {
             refuse(stream);
             continue;
-        }
+        };
         if shard.send(Control::Accept(Accepted { stream, entrance, permit })).await.is_err() {
             break; // the shard has ended, and so has the process
         }

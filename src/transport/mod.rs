@@ -18,4 +18,5 @@ pub use limits::{ChannelLimits, Limits};
 pub use listener::{Count, Entrance, Permit, accept, bind};
 pub use long_poll::{Peers, SessionRequest};
 pub use shard::{Accepted, Control, Outbox, ShardChannels, ShardThread, State as ShardState};
+pub use shard::{BUCKETS, Counters, Counts, Histogram, Resync, SlowClient, Statistics as ShardStatistics, Transport};
 pub use wire::Wire;

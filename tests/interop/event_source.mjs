@@ -1,5 +1,5 @@
-// A page's own EventSource in Chromium: follows a topic, loses its server, comes back with the cursor that it has, and is
-// told where that can't be continued.
+// A page's own EventSource in Chromium: follows a topic, loses its server, comes back with the cursor that it has, and
+// is told where that can't be continued.
 //
 // WALCAST_ORIGIN: where the gateway listens, http://….
 

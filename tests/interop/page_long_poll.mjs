@@ -1,5 +1,5 @@
-// The official client in Chromium, where WebSockets do not get through: it polls from the start (WALCAST_MODE=longpoll),
-// or once it has found that out (fallback).
+// The official client in Chromium, where WebSockets do not get through: it polls from the start
+// (WALCAST_MODE=longpoll), or once it has found that out (fallback).
 //
 // WALCAST_SOCKET: the endpoint, ws://…/socket. WALCAST_PAGE: a page of another origin. WALCAST_CLIENT: the npm package.
 

@@ -48,7 +48,8 @@ for (const { rows, until } of [phone, laptop]) {
 }
 
 // The same field: the second is told what it is now, and asks anew.
-reply = await laptop.request("l2", { op: "update", key: { id: 1 }, record: { title: "List" }, base: { title: "Groceries" } });
+const rename = { op: "update", key: { id: 1 }, record: { title: "List" }, base: { title: "Groceries" } };
+reply = await laptop.request("l2", rename);
 assert.equal(reply.status, "error");
 assert.equal(reply.response.reason, "conflict");
 const [{ key, columns, current }] = reply.response.conflicts;
@@ -57,7 +58,8 @@ reply = await laptop.request("l3", { op: "update", key, record: { title: "List" 
 assert.equal(reply.status, "ok");
 
 // The same request again: the same outcome, and nothing is done.
-reply = await laptop.request("l1", { op: "update", key: { id: 1 }, record: { body: "oat milk" }, base: { body: "milk" } });
+const oats = { op: "update", key: { id: 1 }, record: { body: "oat milk" }, base: { body: "milk" } };
+reply = await laptop.request("l1", oats);
 assert.equal(reply.status, "ok");
 reply = await phone.request("p3", { op: "delete", key: { id: 1 }, base: { title: "List" } });
 assert.equal(reply.status, "ok");

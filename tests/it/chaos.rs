@@ -25,7 +25,6 @@ use walcast::hub::Cursor;
 use super::support::database::Database;
 use super::support::eventually;
 use super::support::gateway::{Gateway, signal};
-use super::support::phoenix;
 use client::Client;
 use official::Official;
 use proxy::Proxy;
@@ -60,10 +59,6 @@ topic = "everything"
 [[route]]
 table = "public.accounts"
 topic = "owner:{owner}"
-
-[[route]]
-table = "public.pin"
-topic = "pin"
 "#;
 
 #[derive(Debug, Clone, Copy)]
@@ -110,10 +105,6 @@ impl Scene {
         // What clients are kept for by the window must not be let go for its size.
         let memory = if seconds <= FITS_DEFAULT_MEMORY { "" } else { "memory = \"4GiB\"" };
         let gateway = Gateway::start(&database.url(), &CONFIG.replace("{memory}", memory)).await;
-        // What is older than the log's first transaction is acknowledged: with this one every cursor is younger.
-        let mut pin = phoenix::Client::joined(&gateway, "pin").await;
-        database.execute("insert into pin values (1)").await;
-        pin.next_updates().await;
         let proxy = Proxy::start(gateway.port()).await;
         let official = Official::start(proxy.port, seconds).await;
         let mut scene = Self {

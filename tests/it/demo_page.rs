@@ -52,13 +52,21 @@ async fn rows_change_before_ones_eyes() {
 }
 
 #[tokio::test]
-async fn two_people_chat_side_by_side() {
+async fn the_example_pages_do_what_they_are_for() {
     let demo = Demo::start().await;
-    let picture = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-page.png");
-    let variables = [("WALCAST_PAGE", demo.page.as_str()), ("WALCAST_SCREENSHOT", picture.to_str().unwrap())];
-    Script::start("chat_page.mjs", &variables).succeed().await;
-    assert!(picture.is_file());
+    let pictures = env!("CARGO_TARGET_TMPDIR");
+    let variables = [("WALCAST_PAGE", demo.page.as_str()), ("WALCAST_PICTURES", pictures)];
+    Script::start("examples.mjs", &variables).succeed().await;
     demo.stop("INT").await;
+}
+
+#[test]
+fn an_examples_script_is_short() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for name in ["dashboard", "scoreboard", "chat", "document", "notifications"] {
+        let script = fs::read_to_string(examples.join(name).join(format!("{name}.js"))).unwrap();
+        assert!(script.lines().count() < 100, "{name}");
+    }
 }
 
 #[tokio::test]

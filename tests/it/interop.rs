@@ -5,9 +5,9 @@ use crate::support::database::Database;
 use crate::support::gateway::Gateway;
 use crate::support::node::Script;
 
-/// The newest 1.8, a 1.7, and the newest with the serializer that older clients speak; and the newest without WebSockets.
-/// (1.7 polls in browsers only, where `browsers_that_get_no_websocket_through_poll` has it; and whoever polls with this
-/// client speaks 2.0.0.)
+/// The newest 1.8, a 1.7, and the newest with the serializer that older clients speak; and the newest without
+/// WebSockets. (1.7 polls in browsers only, where `browsers_that_get_no_websocket_through_poll` has it; and whoever
+/// polls with this client speaks 2.0.0.)
 const CLIENTS: [(&str, &str, &str); 4] = [
     ("phoenix", "2.0.0", "websocket"),
     ("phoenix-1-7", "2.0.0", "websocket"),

@@ -259,6 +259,37 @@ async fn a_killed_gateway_is_resumed_from_without_a_hole() {
     }
 }
 
+/// What is acknowledged while nothing is published goes no further than the cursors that are out.
+#[tokio::test]
+async fn a_client_that_has_heard_nothing_is_resumed_after_a_killed_gateway() {
+    let database = database().await;
+    database.execute("create table elsewhere (n int)").await;
+    let mut gateway = Gateway::start(&database.url(), ROUTES).await;
+    let mut cursors = Vec::new();
+    for connected in [true, false] {
+        let mut client = Client::connect(&gateway).await;
+        let reply = client.try_join("updates:feed", json!({})).await;
+        cursors.push(reply["response"]["cursor"].clone());
+        if !connected {
+            drop(client);
+        }
+        database.execute("insert into elsewhere select generate_series(1, 10000)").await;
+        let written: String = database.value("select pg_current_wal_lsn()::text").await;
+        let sql = format!("select write_lsn >= '{written}' from pg_stat_replication");
+        eventually("a status update", || async { database.value::<bool>(&sql).await.then_some(()) }).await;
+    }
+    gateway.kill().await;
+    database.execute("insert into articles values (1, 'meanwhile')").await;
+    gateway.spawn();
+    gateway.wait_until_ready().await;
+    for cursor in cursors {
+        let mut client = Client::connect(&gateway).await;
+        let reply = client.try_join("updates:feed", json!({ "cursor": cursor })).await;
+        assert_eq!(reply["response"], json!({"cursor": cursor, "resumed": true}));
+        assert_eq!(ids(&client.next_updates().await).collect::<Vec<_>>(), [1]);
+    }
+}
+
 #[tokio::test]
 async fn without_wal_nothing_is_promised_over_a_restart() {
     let database = database().await;

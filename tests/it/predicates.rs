@@ -36,7 +36,8 @@ declare expression text; answer text;
 begin
   foreach expression in array expressions loop
     begin
-      execute format('select string_agg(coalesce(left((%s)::bool::text, 1), ''n''), '''' order by id) from things', expression)
+      execute format(
+          'select string_agg(coalesce(left((%s)::bool::text, 1), ''n''), '''' order by id) from things', expression)
          into answer;
       return next answer;
     exception when others then

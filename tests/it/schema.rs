@@ -1,5 +1,7 @@
 //! Schema and publication change while clients watch: whatever no change tells them, a reset does.
 
+mod unwatched;
+
 use serde_json::{Value, json};
 
 use crate::support::database::Database;

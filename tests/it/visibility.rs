@@ -480,7 +480,7 @@ async fn allow_decides_who_may_join_and_every_route_has_a_say() {
     for claims in [json!({"customer_id": 7}), json!({"customer_id": "7"}), json!({"customer_id": 8, "role": "admin"})] {
         bench.joined("orders:7", claims, json!({})).await;
     }
-    bench.joined(&format!("notes:{room}"), json!({"rooms": ["x", room.to_uppercase()]}), json!({})).await;
+    bench.joined(&format!("notes:{room}"), json!({"rooms": [room.replace("4000", "4001"), room.to_uppercase()]}), json!({})).await;
     let invalid = bench.refused("orders:7", json!({"customer_id": "seven"}), json!({})).await;
     assert_eq!(invalid["reason"], "invalid_claim", "{invalid}");
 

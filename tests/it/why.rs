@@ -74,6 +74,12 @@ route 1: public.orders to orders:{customer_id}
 may join, and does not see the row
 ",
     );
+}
+
+#[test]
+fn a_row_enters_and_leaves() {
+    let shop = shop();
+    let row = r#"{"id": 1, "customer_id": 7, "status": "open", "total": 250}"#;
     says(
         &shop,
         &[

@@ -205,9 +205,8 @@ impl Channel {
         self.counts.resyncs += 1;
         if let Some(cursor) = &self.cursor {
             let (timeline, at) = position(cursor)?;
-            let confirmed = postgres.slot.as_ref().map_or(0, |slot| slot.confirmed_flush);
             let until = self.splice.as_ref().map_or(at.0, |splice| at.0.max(splice.until.as_u64()));
-            self.counts.given_up += u64::from(at.0 < confirmed || !postgres.has(timeline, until));
+            self.counts.given_up += u64::from(!postgres.has(timeline, until));
         }
         self.forget();
         Ok(())

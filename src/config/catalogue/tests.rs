@@ -98,8 +98,6 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
     let slot = facts.slot.as_mut().unwrap();
     let publication = facts.publication.as_mut().unwrap();
     let table = &mut facts.tables[0];
-    let writable = &mut facts.writes.tables[0];
-    let key_only = IdentityColumns::Some(vec!["id".to_owned()]);
     match code {
         Code::ServerVersion => facts.version = 130_012,
         Code::ServerMinor => facts.version = 150_013,
@@ -128,23 +126,11 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         Code::TableNotPublished => table.published = None,
         Code::OpNotPublished => (publication.delete, publication.truncate) = (false, false),
         Code::ColumnMissing => {
-            *text = text.replace("{customer_id}", "{custmer_id}").replace("\"total\"", "\"totl\"")
-                + "where = \"stauts = 'open'\"\n"
-        }
-        Code::ExpressionType => {
-            text.push_str("where = \"status = 5 and total > 'much' or lower(status) is null\"\n");
-            *text = text.replace("lower(status) is null", "status > 'a'");
-            text.push_str("allow = \"claims.role = 'admin' or customer_id = true\"\n");
-        }
-        Code::Collation => {
-            table.columns[2].nondeterministic = true;
-            text.push_str("where = \"\"\"\nstatus = 'open'\nand total > 0\"\"\"\n");
+            *text = text.replace("{customer_id}", "{custmer_id}").replace("\"total\"", "\"totl\"");
+            text.push_str("where = \"stauts = 'open'\"\n");
         }
         Code::ColumnNotPublished => table.published = Some(Published { columns: vec!["id".to_owned()] }),
-        Code::IdentityTooWeak => {
-            table.identities[0].columns = key_only;
-            text.push_str("where = \"status <> 'draft' and id > 0\"\n");
-        }
+        Code::ExpressionType | Code::Collation | Code::IdentityTooWeak => break_rules(code, table, text),
         Code::UpdatesRefused => {
             *text = text.replace("{customer_id}", "all");
             table.identities[0].columns = IdentityColumns::Some(Vec::new());
@@ -158,7 +144,37 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         Code::CastIgnored => {
             (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());
         }
-        Code::MutationsMissing => (facts.writes.mutations, *text) = (false, format!("{CONFIG}{WRITE}")),
+        Code::MutationsMissing
+        | Code::WriteNoKey
+        | Code::WriteGenerated
+        | Code::WriteConflictType
+        | Code::WriteRoleMissing
+        | Code::WritePrivilege => break_writes(code, &mut facts.writes, text),
+        other => panic!("{other} is not about the server"),
+    }
+}
+
+fn break_rules(code: Code, table: &mut Table, text: &mut String) {
+    match code {
+        Code::ExpressionType => {
+            text.push_str("where = \"status = 5 and total > 'much' or status > 'a'\"\n");
+            text.push_str("allow = \"claims.role = 'admin' or customer_id = true\"\n");
+        }
+        Code::Collation => {
+            table.columns[2].nondeterministic = true;
+            text.push_str("where = \"\"\"\nstatus = 'open'\nand total > 0\"\"\"\n");
+        }
+        _ => {
+            table.identities[0].columns = IdentityColumns::Some(vec!["id".to_owned()]);
+            text.push_str("where = \"status <> 'draft' and id > 0\"\n");
+        }
+    }
+}
+
+fn break_writes(code: Code, writes: &mut WriteFacts, text: &mut String) {
+    let writable = &mut writes.tables[0];
+    match code {
+        Code::MutationsMissing => (writes.mutations, *text) = (false, format!("{CONFIG}{WRITE}")),
         Code::WriteNoKey => (writable.columns[0].key, *text) = (false, format!("{CONFIG}{WRITE}")),
         Code::WriteGenerated => (writable.columns[3].generated, *text) = (true, format!("{CONFIG}{WRITE}")),
         Code::WriteConflictType => {
@@ -174,7 +190,7 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
             writable.writer = Some(Writer { role: "web".to_owned(), takeable: true, privileges });
             *text = format!("{CONFIG}{WRITE}");
         }
-        other => panic!("{other} is not about the server"),
+        other => panic!("{other} is not about writes"),
     }
 }
 

@@ -41,14 +41,37 @@ fn memory_is_bounded_whatever_comes() {
 fn the_tail_is_what_may_be_acknowledged() {
     let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
     bench.feed(FeedEvent::Progress(Lsn::new(105)));
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(100), "an earlier process' clients may come back");
+    bench.pass(10);
     assert_eq!(bench.hub.acknowledgeable(), Lsn::new(105), "nothing is kept");
     bench.commit(&[vec![insert(1)]]);
     bench.commit(&[vec![insert(2)], vec![insert(3)]]);
     bench.feed(FeedEvent::Progress(Lsn::new(500)));
+    bench.pass(60);
     assert_eq!(bench.hub.acknowledgeable(), Lsn::new(110), "the first transaction's commit");
-    bench.now = Duration::from_secs(61);
-    bench.hub.tick(bench.now);
+    bench.pass(5);
     assert_eq!(bench.hub.acknowledgeable(), Lsn::new(500));
+}
+
+/// Of a feed in which nothing is published: for each second of the window, a client that joined then.
+#[test]
+fn who_has_heard_nothing_for_less_than_a_window_is_resumed_after_a_restart() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    let mut joined = Vec::new();
+    for second in 0..200 {
+        joined.push(bench.join("orders", None).unwrap().cursor);
+        bench.lsn += 10;
+        bench.feed(FeedEvent::Progress(Lsn::new(bench.lsn)));
+        bench.pass(1);
+        let acknowledged = bench.hub.acknowledgeable();
+        let mut next =
+            Bench { lsn: acknowledged.as_u64(), ..Bench::new(vec![route("orders", "new_updates")]) }.connected();
+        next.feed(FeedEvent::Progress(Lsn::new(bench.lsn)));
+        for cursor in joined.iter().rev().take(60) {
+            assert!(next.join("orders", Some(cursor)).is_ok(), "{second}: {acknowledged}");
+        }
+        assert!(Lsn::new(bench.lsn).bytes_since(acknowledged) <= 65 * 10);
+    }
 }
 
 #[test]

@@ -38,25 +38,17 @@ fn giving_up_more_than_was_applied_waits_for_it() {
 }
 
 #[test]
-fn a_keepalive_acknowledges_what_is_of_no_interest() {
+fn a_keepalive_acknowledges_nothing_by_itself() {
     let mut progress = Progress::new(lsn(100), INTERVAL);
-    progress.keepalive(lsn(150), false, true);
-    assert_eq!(flush(&mut progress), 100);
-    progress.keepalive(lsn(160), false, false);
+    progress.keepalive(lsn(150), false);
     let status = progress.status(Duration::ZERO);
-    assert_eq!(status, StandbyStatus { write: lsn(160), flush: lsn(160), apply: lsn(160) });
-}
-
-#[test]
-fn a_keepalive_does_not_pass_what_the_hub_keeps() {
-    let mut progress = Progress::new(lsn(100), INTERVAL);
-    progress.applied(lsn(200));
-    progress.keepalive(lsn(300), false, false);
+    assert_eq!(status, StandbyStatus { write: lsn(150), flush: lsn(100), apply: lsn(100) });
+    // The hub has heard of it …
+    progress.applied(lsn(150));
     assert_eq!(flush(&mut progress), 100);
-    progress.acknowledgeable(lsn(200));
-    assert_eq!(flush(&mut progress), 200);
-    progress.keepalive(lsn(300), false, false);
-    assert_eq!(flush(&mut progress), 300);
+    // … and no cursor from before it is out.
+    progress.acknowledgeable(lsn(150));
+    assert_eq!(flush(&mut progress), 150);
 }
 
 #[test]
@@ -71,9 +63,9 @@ fn a_status_is_due_at_once_then_each_interval_and_on_request() {
     assert_eq!(progress.next_due(second(12)), Duration::ZERO);
 
     let _sent = progress.status(second(12));
-    progress.keepalive(lsn(100), false, false);
+    progress.keepalive(lsn(100), false);
     assert!(!progress.status_due(second(13)));
-    progress.keepalive(lsn(100), true, true);
+    progress.keepalive(lsn(100), true);
     assert!(progress.status_due(second(13)));
 
     let _sent = progress.status(second(13));
@@ -86,7 +78,7 @@ enum Event {
     Received(u64),
     Applied(u64),
     Acknowledgeable(u64),
-    Keepalive { wal_end: u64, pending: bool },
+    Keepalive(u64),
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -95,7 +87,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         position().prop_map(Event::Received),
         position().prop_map(Event::Applied),
         position().prop_map(Event::Acknowledgeable),
-        (position(), any::<bool>()).prop_map(|(wal_end, pending)| Event::Keepalive { wal_end, pending }),
+        position().prop_map(Event::Keepalive),
     ]
 }
 
@@ -113,6 +105,8 @@ enum Step {
     /// The hub gives up a share of its log.
     GiveUp(prop::sample::Index),
     Keepalive,
+    /// The hub has nothing, and gives up what it has heard of.
+    GiveUpIdle,
 }
 
 fn a_step() -> impl Strategy<Value = Step> {
@@ -123,6 +117,7 @@ fn a_step() -> impl Strategy<Value = Step> {
         Just(Step::Apply),
         any::<prop::sample::Index>().prop_map(Step::GiveUp),
         Just(Step::Keepalive),
+        Just(Step::GiveUpIdle),
     ]
 }
 
@@ -133,6 +128,8 @@ struct Model {
     open: Option<u64>,
     waiting: Vec<u64>,
     log: Vec<u64>,
+    /// Up to where the hub has heard that nothing is pending.
+    idle: u64,
 }
 
 impl Model {
@@ -158,9 +155,14 @@ impl Model {
                 // Mid-transaction the server reports what it had sent before.
                 let wal_end = self.open.map_or(self.head, |end| end - 1);
                 let pending = self.open.is_some() || !self.waiting.is_empty();
-                progress.keepalive(lsn(wal_end), false, pending);
+                progress.keepalive(lsn(wal_end), false);
+                if !pending {
+                    progress.applied(lsn(wal_end));
+                    self.idle = self.idle.max(wal_end);
+                }
             }
-            Step::Elsewhere(_) | Step::Begin(_) | Step::Apply | Step::GiveUp(_) => {}
+            Step::GiveUpIdle if self.log.is_empty() => progress.acknowledgeable(lsn(self.idle)),
+            Step::Elsewhere(_) | Step::Begin(_) | Step::Apply | Step::GiveUp(_) | Step::GiveUpIdle => {}
         }
     }
 
@@ -171,7 +173,7 @@ impl Model {
 }
 
 proptest! {
-    /// Whatever the callers do: only an applied transaction or an idle keepalive moves the flush position.
+    /// Whatever the callers do: only what was applied moves the flush position.
     #[test]
     fn flush_has_a_reason_and_never_goes_back(
         start in 0..500_u64, events in prop::collection::vec(any_event(), 0..40),
@@ -186,10 +188,7 @@ proptest! {
                     progress.applied(lsn(end));
                 }
                 Event::Acknowledgeable(position) => progress.acknowledgeable(lsn(position)),
-                Event::Keepalive { wal_end, pending } => {
-                    reason = if pending { reason } else { reason.max(wal_end) };
-                    progress.keepalive(lsn(wal_end), false, pending);
-                }
+                Event::Keepalive(wal_end) => progress.keepalive(lsn(wal_end), false),
             }
             let status = progress.status(Duration::ZERO);
             prop_assert!(last <= status.flush.as_u64() && status.flush.as_u64() <= reason);
@@ -208,7 +207,7 @@ proptest! {
             let flush = flush(&mut progress);
             prop_assert!(model.oldest_kept().is_none_or(|end| flush < end), "{flush}");
         }
-        // … and once nothing is kept, one keepalive acknowledges everything.
+        // … and once nothing is kept, everything is acknowledged.
         for step in [Step::Commit].into_iter().chain(std::iter::repeat_n(Step::Apply, model.waiting.len() + 1)) {
             model.step(&mut progress, step);
         }
@@ -217,6 +216,7 @@ proptest! {
             model.log.clear();
         }
         model.step(&mut progress, Step::Keepalive);
+        model.step(&mut progress, Step::GiveUpIdle);
         prop_assert_eq!(flush(&mut progress), model.head);
     }
 }

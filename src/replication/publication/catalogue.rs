@@ -180,37 +180,6 @@ select oid from unnest($1::pg_catalog.oid[]) as oid where pg_catalog.pg_relation
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// Tables whose description, membership or partitions may have been changed since the slot's position. Postgres keeps
-/// for a slot what the catalogue was from `catalog_xmin` on: who wrote a row before that had ended before the position.
-///
-/// # Errors
-/// The query failed.
-pub async fn altered_since(client: &Client, look: &Look, slot: &str) -> Result<Vec<RelationId>, WireError> {
-    const SQL: &str = "\
-with slot as (select pg_catalog.age(catalog_xmin) as age from pg_catalog.pg_replication_slots where slot_name = $1),
-given as (select * from unnest($2::pg_catalog.oid[], $3::pg_catalog.oid[]) as given (root, oid)),
-written (root, xid) as (
-    select g.root, c.xmin from given g join pg_catalog.pg_class c on c.oid = g.oid
-    union all
-    select g.root, a.xmin from given g join pg_catalog.pg_attribute a on a.attrelid = g.oid and a.attnum > 0
-    union all
-    select g.root, r.xmin from given g join pg_catalog.pg_publication_rel r on r.prrelid = g.oid
-    union all
-    select g.root, i.xmin from given g join pg_catalog.pg_inherits i on i.inhrelid = g.oid
-    union all
-    select g.root, p.xmin from given g, pg_catalog.pg_publication p where p.oid = $4)
-select distinct root from written, slot
- where pg_catalog.age(written.xid) between 0 and slot.age";
-    let Some(publication) = &look.publication else { return Ok(Vec::new()) };
-    let of_table = |(id, table): (RelationId, &PublishedTable)| {
-        let partitions = table.partitions.keys().copied();
-        partitions.chain([id.0]).map(|oid| (id.0, oid)).collect::<Vec<(Oid, Oid)>>()
-    };
-    let (roots, oids): (Vec<Oid>, Vec<Oid>) = look.tables().flat_map(of_table).unzip();
-    let rows = client.query(SQL, &[&slot, &roots, &oids, &publication.id]).await?;
-    rows.iter().map(|row| Ok(RelationId(row.try_get(0)?))).collect()
-}
-
 /// A position in the WAL after everything that was committed when this is called, and which the stream is going to
 /// reach: a small transaction is written, where that can be done.
 ///

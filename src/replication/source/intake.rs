@@ -147,7 +147,7 @@ impl Intake {
     pub fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) {
         let in_transaction = self.assembler.in_transaction();
         if let Some(progress) = &mut self.progress {
-            progress.keepalive(wal_end, reply_requested, in_transaction || !self.outbox.is_empty());
+            progress.keepalive(wal_end, reply_requested);
         }
         if let Some(position) = self.position.as_mut().filter(|position| !in_transaction && position.end < wal_end) {
             position.end = wal_end;
@@ -297,7 +297,7 @@ impl Intake {
 /// What a batch was.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivered {
-    last_end: Option<Lsn>,
+    pub(super) last_end: Option<Lsn>,
     /// It brings something that was not known before it.
     pub is_new: bool,
 }

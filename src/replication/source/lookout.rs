@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
 use super::changes::Observation;
-use crate::replication::publication::{Look, Suspicion, altered_since, holes, look, mark};
+use super::gauge::{self, ServerSample};
+use crate::replication::publication::{Look, altered_since, holes, look, mark};
 use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
 
 /// From one look to the next: how long a change of the publication goes unnoticed.
@@ -16,6 +17,13 @@ pub const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const REST_FACTOR: u32 = 50;
 /// A look may have to wait for a schema change that is under way: then it comes back later.
 const LOCK_TIMEOUT: &str = "set lock_timeout = '5s'";
+
+/// What a look has brought.
+#[derive(Debug)]
+pub(super) enum Sighting {
+    Server(ServerSample),
+    Publication(Observation),
+}
 
 /// What is looked at.
 #[derive(Debug, Clone)]
@@ -32,10 +40,7 @@ pub(super) async fn first(client: &Client, subject: &Subject, before: Option<&Lo
     let (is_new, suspicions) = match before {
         Some(before) => (before.publication != now.publication, holes(before, &now)),
         None => {
-            let altered = altered_since(client, &now, &subject.slot).await?;
-            let tables = now.tables().filter(|(id, _)| altered.contains(id));
-            let reason = "it was altered, or joined the publication, while no gateway watched";
-            let suspicions: Vec<_> = tables.map(|(_, table)| Suspicion::of(&table.relation, reason)).collect();
+            let suspicions = altered_since(client, &now, &subject.slot).await?;
             (!suspicions.is_empty(), suspicions)
         }
     };
@@ -43,20 +48,21 @@ pub(super) async fn first(client: &Client, subject: &Subject, before: Option<&Lo
     Ok(Observation { look: now, suspicions, until })
 }
 
-/// Looks again and again, from `last` on, and sends what is new, until nobody listens.
-pub(super) async fn run(subject: Subject, mut last: Look, observations: mpsc::Sender<Observation>) {
+/// Looks again and again, from `last` on, and sends what is new of the publication, and all of the server, until nobody
+/// listens.
+pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sender<Sighting>) {
     let mut connection = None;
     let mut rest = LOOK_INTERVAL;
     loop {
         tokio::select! {
             () = sleep(rest) => {}
-            () = observations.closed() => return,
+            () = sightings.closed() => return,
         }
         let began = Instant::now();
-        match again(&mut connection, &subject, &last).await {
+        match again(&mut connection, &subject, &last, &sightings).await {
             Ok(Some(observation)) => {
                 last = observation.look.clone();
-                if observations.send(observation).await.is_err() {
+                if sightings.send(Sighting::Publication(observation)).await.is_err() {
                     return;
                 }
             }
@@ -72,6 +78,7 @@ async fn again(
     connection: &mut Option<Client>,
     subject: &Subject,
     last: &Look,
+    sightings: &mpsc::Sender<Sighting>,
 ) -> Result<Option<Observation>, WireError> {
     let client = match connection.take().filter(|client| !client.is_closed()) {
         Some(client) => client,
@@ -82,6 +89,9 @@ async fn again(
         }
     };
     let client = connection.insert(client);
+    let sample = gauge::sample(client, &subject.slot).await?;
+    // Without anyone who listens, the caller ends.
+    let _closed = sightings.send(Sighting::Server(sample)).await;
     let now = look(client, &subject.publication, Some(last)).await?;
     if now.publication == last.publication {
         return Ok(None);

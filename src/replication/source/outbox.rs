@@ -45,13 +45,13 @@ impl Outbox {
     }
 }
 
-/// The end of the last transaction in a batch that is complete with it. Positions before a loss are of other WAL.
+/// Everything that commits before this is complete with a batch. Positions before a loss are of other WAL.
 pub(super) fn last_end(batch: &[FeedEvent]) -> Option<Lsn> {
     let same_wal = batch.iter().rev().take_while(|event| !matches!(event, FeedEvent::Lost { .. }));
     same_wal.into_iter().find_map(|event| match event {
         FeedEvent::Part(part) => part.end_lsn,
-        FeedEvent::Progress(_)
-        | FeedEvent::Broadcast(_)
+        FeedEvent::Progress(lsn) => Some(*lsn),
+        FeedEvent::Broadcast(_)
         | FeedEvent::Published { .. }
         | FeedEvent::Connected { .. }
         | FeedEvent::Lost { .. } => None,
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_batch_completes_is_the_end_of_a_transaction() {
+    fn what_a_batch_completes_is_the_end_of_a_transaction_or_progress() {
         let header = TransactionHeader { xid: 1, commit_lsn: Lsn::new(2), commit_timestamp: PgTimestamp::default() };
         let part = |end_lsn: Option<Lsn>| {
             FeedEvent::Part(TransactionPart {
@@ -105,7 +105,8 @@ mod tests {
             })
         };
         let batch = [part(Some(Lsn::new(3))), part(None), FeedEvent::Progress(Lsn::new(9))];
-        assert_eq!(last_end(&batch), Some(Lsn::new(3)));
+        assert_eq!(last_end(&batch), Some(Lsn::new(9)));
+        assert_eq!(last_end(batch.get(..2).unwrap_or_default()), Some(Lsn::new(3)));
         assert_eq!(last_end(&[part(Some(Lsn::new(3))), FeedEvent::Lost { reason: String::new() }]), None);
         assert!(is_new(&batch) && !is_new(&[FeedEvent::Lost { reason: String::new() }]));
     }

@@ -12,8 +12,9 @@ use tokio_postgres::Client;
 
 use super::changes::Observation;
 use super::continuity;
+use super::gauge;
 use super::intake::Connected;
-use super::lookout::{self, Subject};
+use super::lookout::{self, Sighting, Subject};
 use super::prerequisites;
 use super::{Failure, Source, SourceSettings, SourceState, deliver};
 use crate::change::catalogue::TypeDefinition;
@@ -55,6 +56,7 @@ impl Source {
         let ancestry = ancestry(&mut replication, server.timeline).await?;
         let start = self.resume(server, ready.confirmed_flush, &ancestry);
         let subject = self.subject();
+        let sample = gauge::sample(&sql, &slot).await?;
         let observation = lookout::first(&sql, &subject, self.intake.look()).await?;
         let relations = observation.look.relations();
         let tables = relations.len();
@@ -77,6 +79,7 @@ impl Source {
             "streaming"
         );
         self.state.send_replace(SourceState::CatchingUp);
+        self.streams(server.flush, sample);
         let lookout = Lookout::start(subject, observation.look.clone());
         self.look(observation);
         Ok(Streaming { source: self, stream, lookout, flush: server.flush, answered: None })
@@ -117,16 +120,16 @@ fn status_interval(own: Duration, wal_sender_timeout_millis: u64) -> Duration {
 
 /// The task that looks at the publication; it ends with this.
 struct Lookout {
-    observations: mpsc::Receiver<Observation>,
+    sightings: mpsc::Receiver<Sighting>,
     _task: JoinSet<()>,
 }
 
 impl Lookout {
     fn start(subject: Subject, last: Look) -> Self {
-        let (sender, observations) = mpsc::channel(1);
+        let (sender, sightings) = mpsc::channel(1);
         let mut task = JoinSet::new();
         task.spawn(lookout::run(subject, last, sender));
-        Self { observations, _task: task }
+        Self { sightings, _task: task }
     }
 }
 
@@ -147,7 +150,7 @@ enum Step {
     StatusDue,
     Acknowledged(Acknowledgement),
     Delivered(Option<super::Delivered>),
-    Looked(Observation),
+    Saw(Sighting),
     Received(Result<ReplicationMessage, WireError>),
 }
 
@@ -166,10 +169,14 @@ impl Streaming<'_> {
                     return Ok(());
                 }
                 Step::Shutdown => deadline = Some(Instant::now() + SHUTDOWN_BOUNDARY),
-                Step::StatusDue => self.send_status().await?,
+                Step::StatusDue => {
+                    self.source.publish_statistics();
+                    self.send_status().await?;
+                }
                 Step::Acknowledged(acknowledgement) => self.source.intake.acknowledgeable(acknowledgement),
                 Step::Delivered(batch) => self.delivered(batch.ok_or(Failure::FeedClosed)?),
-                Step::Looked(observation) => self.source.look(observation),
+                Step::Saw(Sighting::Publication(observation)) => self.source.look(observation),
+                Step::Saw(Sighting::Server(sample)) => self.source.sampled(sample),
                 Step::Received(message) => self.receive(message?).await?,
             }
         }
@@ -194,7 +201,7 @@ impl Streaming<'_> {
             Ok(()) = acknowledged.changed() => Step::Acknowledged(*acknowledged.borrow_and_update()),
             delivered = deliver(events, intake), if !is_empty => Step::Delivered(delivered),
             () = events.closed(), if is_empty => Step::Delivered(None),
-            Some(observation) = self.lookout.observations.recv() => Step::Looked(observation),
+            Some(sighting) = self.lookout.sightings.recv() => Step::Saw(sighting),
             message = self.stream.next(), if has_room && wants_more => Step::Received(message),
         }
     }
@@ -228,6 +235,7 @@ impl Streaming<'_> {
     }
 
     async fn decode(&mut self, wal_end: Lsn, data: Bytes) -> Result<(), Failure> {
+        self.source.statistics.received_bytes += data.len() as u64;
         let mut wanted = self.source.intake.message(wal_end, data)?;
         while !wanted.is_empty() {
             let definitions = self.look_up(&wanted).await?;

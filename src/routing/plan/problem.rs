@@ -18,9 +18,9 @@ pub enum PlanProblem {
     #[error("column `{column}`, of which `where` speaks, is not among the published columns of {table}")]
     NoWhereColumn { route: RouteId, table: String, column: String },
     #[error(
-        "the replica identity of {table} lacks column `{column}`, of which `where` speaks, so that nobody can tell which \
-         updates and deletes are to be seen: `alter table {table} replica identity full`, or leave update and delete out \
-         of the route's ops"
+        "the replica identity of {table} lacks column `{column}`, of which `where` speaks, so that nobody can tell \
+         which updates and deletes are to be seen: `alter table {table} replica identity full`, or leave update and \
+         delete out of the route's ops"
     )]
     WhereNotInIdentity { route: RouteId, table: String, column: String },
     #[error("the route's `where` doesn't fit {table}: {error}")]

@@ -104,8 +104,8 @@ impl Expression {
     /// Resolves names and types.
     ///
     /// # Errors
-    /// The first of what [`Expression::check`] finds, a claim's value that can't be cast to what it is compared with, or
-    /// claims that are not [closed](Expression::close).
+    /// The first of what [`Expression::check`] finds, a claim's value that can't be cast to what it is compared with,
+    /// or claims that are not [closed](Expression::close).
     pub fn compile(&self, scope: &Scope<'_>) -> Result<Predicate, ExpressionError> {
         compile::compile(&self.node, scope).map_err(compile::first)
     }

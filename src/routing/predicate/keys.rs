@@ -32,10 +32,13 @@ pub(super) fn keys(test: &Test) -> Option<Keys> {
             Test::Holds(Operand::Column(column)) => Some(Keys { column: column.index, values: vec!["f".into()] }),
             _ => None,
         },
-        Test::Compare { op: Comparison::Equal, left: Operand::Column(column), right: Operand::Constant(constant) }
-        | Test::Compare { op: Comparison::Equal, left: Operand::Constant(constant), right: Operand::Column(column) } => {
-            Some(Keys { column: column.index, values: vec![printed(column, constant)?] })
-        }
+        Test::Compare { op: Comparison::Equal, left, right } => match (left, right) {
+            (Operand::Column(column), Operand::Constant(constant))
+            | (Operand::Constant(constant), Operand::Column(column)) => {
+                Some(Keys { column: column.index, values: vec![printed(column, constant)?] })
+            }
+            _ => None,
+        },
         Test::OneOf { column, items, negated: false } => {
             let values: Option<Vec<_>> = items.constants.iter().map(|one| printed(column, one)).collect();
             Some(Keys { column: column.index, values: values? }.distinct())

@@ -1,11 +1,12 @@
 //! Who may see what: SQL expressions of rules and clients' filters, as predicates that are asked of rows.
 //!
-//! Pure. An [`Expression`] is parsed once, from the config; a subscriber's claims [close](Expression::close) it; together
-//! with a relation's types it [compiles](Expression::compile) to a [`Predicate`]. A [`Filter`] is what a client asks for.
+//! Pure. An [`Expression`] is parsed once, from the config; a subscriber's claims [close](Expression::close) it;
+//! together with a relation's types it [compiles](Expression::compile) to a [`Predicate`]. A [`Filter`] is what a
+//! client asks for.
 //!
-//! The subset, and nothing else: comparison, `and`, `or`, `not`, `in`, `between`, `like`, `is null` and its kin, `= any`,
-//! over columns, literals and claims. What is in it means what it means in Postgres under the session settings of
-//! [`crate::change::json::SESSION_SETTINGS`]; what isn't is refused with the reason, never approximated.
+//! The subset, and nothing else: comparison, `and`, `or`, `not`, `in`, `between`, `like`, `is null` and its kin,
+//! `= any`, over columns, literals and claims. What is in it means what it means in Postgres under the session settings
+//! of [`crate::change::json::SESSION_SETTINGS`]; what isn't is refused with the reason, never approximated.
 
 mod array;
 mod compile;

@@ -1,7 +1,8 @@
 //! Long-polling, for clients that get no WebSocket through: GET waits for messages, POST brings some.
 //!
-//! A session lives in the shard that took its first GET; a poll that reaches another shard is passed on to it. HTTP's own
-//! status is 200 throughout, and the status that counts is in the body, since that is what Phoenix' clients look at.
+//! A session lives in the shard that took its first GET; a poll that reaches another shard is passed on to it. HTTP's
+//! own status is 200 throughout, and the status that counts is in the body, since that is what Phoenix' clients look
+//! at.
 
 mod answer;
 mod body;

@@ -1,7 +1,7 @@
 //! What a session has handed out, and what of that has arrived.
 //!
-//! Pure. A message stays in the outbox until the client shows, by the token of a later poll, that it has it. A poll that
-//! repeats an older token is answered with the same messages again.
+//! Pure. A message stays in the outbox until the client shows, by the token of a later poll, that it has it. A poll
+//! that repeats an older token is answered with the same messages again.
 //!
 //! A client that never shows any token but its first is one that does not look at later ones (Phoenix repeats one token
 //! for good). For such a client, and for others until they have shown a second token, an answer that was given to the

@@ -89,7 +89,13 @@ impl State {
             "presence_update" => self.update_presence(slot, join, payload, now),
             _ => self.say(slot, join, topic, (event, payload), now),
         };
-        result.map_or_else(|refusal| (Status::Error, refusal.response()), |()| (Status::Ok, Body::EMPTY))
+        match result {
+            Ok(()) => (Status::Ok, Body::EMPTY),
+            Err(refusal) => {
+                self.counters.refused_event(&refusal);
+                (Status::Error, refusal.response())
+            }
+        }
     }
 
     /// Whether there are rows behind a joined topic.
@@ -206,7 +212,8 @@ fn content(payload: &Payload, length_max: usize) -> Result<Content, Refusal> {
         return Err(Refusal::PayloadTooLarge);
     }
     match payload {
-        // Phoenix' payloads are maps, and there are clients that fail on anything else: no reason to let others do that.
+        // Phoenix' payloads are maps, and there are clients that fail on anything else: no reason to let others do
+        // that.
         Payload::Json(json) if !json.get().starts_with('{') => Err(Refusal::InvalidPayload),
         Payload::Json(json) => Ok(Content::Json(Bytes::copy_from_slice(json.get().as_bytes()))),
         Payload::Binary(data) => Ok(Content::Binary(data.clone())),

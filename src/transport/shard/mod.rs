@@ -12,6 +12,7 @@ mod requests;
 mod sessions;
 mod shell;
 mod state;
+mod statistics;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -22,5 +23,6 @@ mod writing;
 pub use outbox::Outbox;
 pub(in crate::transport) use shell::{Newcomer, Shell, adopt};
 pub use state::State;
+pub use statistics::{BUCKETS, Counters, Counts, Histogram, Resync, SlowClient, Statistics, Transport};
 pub(in crate::transport) use stream::{NoStream, Stream, open as open_stream};
 pub use thread::{Accepted, Control, ShardChannels, ShardThread};

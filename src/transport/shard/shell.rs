@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::auth::{Denied, Gate, Identity, wall_clock};
+use crate::change::PgTimestamp;
 use crate::hub::{Command, ConnectionKey, ShardId, ToShard};
 use crate::phoenix::Serializer;
 use crate::sync::{Answer, Request};
@@ -23,6 +24,7 @@ use crate::transport::listener::{Count, Permit};
 
 use super::sessions::Session;
 use super::state::State;
+use super::statistics::Statistics;
 use super::stream::StreamEnd;
 
 /// One buffer for all of the shard's reads: an idle connection has none.
@@ -113,6 +115,18 @@ impl Shell {
             self.flush(slot);
         }
         self.dirty = dirty;
+    }
+
+    /// How long ago the commits were that have just been written.
+    pub(super) fn measure(&mut self) {
+        if self.state.has_unsent() {
+            let now = pg_now_micros();
+            self.state.sent(|commit| Duration::from_micros(u64::try_from(now - commit).unwrap_or(0)));
+        }
+    }
+
+    pub(super) fn statistics(&self) -> Statistics {
+        self.state.statistics(self.now())
     }
 
     fn verified(&mut self, connection: ConnectionKey, result: Result<Identity, Denied>) {
@@ -283,6 +297,13 @@ impl Shell {
         context.waker().wake_by_ref();
         Poll::Pending
     }
+}
+
+/// The wall clock as commits have it: microseconds since 2000. What lies before that is as good as 2000.
+fn pg_now_micros() -> i64 {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let micros = i64::try_from(unix.as_micros()).unwrap_or(i64::MAX);
+    micros.saturating_sub(PgTimestamp::UNIX_EPOCH_OFFSET_SECONDS * 1_000_000)
 }
 
 /// The client is gone.

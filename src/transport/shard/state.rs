@@ -30,6 +30,7 @@ use super::group::{Feed, Groups, Member};
 use super::join::{self, Request};
 use super::outbox::Outbox;
 use super::requests::Answers;
+use super::statistics::{Counters, Resync};
 use super::writes::Writes;
 use super::writing::SYNC_REQUEST;
 pub(super) use token::ShownTokens;
@@ -52,6 +53,9 @@ pub struct State {
     pub(super) writes: Writes,
     /// Connections with a token to verify.
     unverified: VecDeque<ConnectionKey>,
+    pub(super) counters: Counters,
+    /// Commits that went out to somebody since the last write.
+    pub(super) unsent: Vec<i64>,
     /// Reused between calls.
     effects: Vec<Effect>,
 }
@@ -71,16 +75,20 @@ impl State {
             writes: Writes::default(),
             answers: Answers::default(),
             unverified: VecDeque::new(),
+            counters: Counters::default(),
+            unsent: Vec::new(),
             effects: Vec::new(),
         }
     }
 
     /// A client was let in; its slot.
     pub fn open(&mut self, wire: impl Into<Wire>, identity: Identity, now: Duration) -> usize {
+        let wire = wire.into();
+        self.counters.opened(wire);
         self.next_generation = self.next_generation.wrapping_add(1);
         self.connections.insert(Connection {
             generation: self.next_generation,
-            wire: wire.into(),
+            wire,
             identity,
             expired: false,
             last_join: None,
@@ -240,6 +248,7 @@ impl State {
 
     /// Appends one shared frame to the outbox of every live subscriber of the shape.
     fn fan_out(&mut self, publication: &Publication) {
+        let mut messages = 0;
         for member in self.groups.members_mut(publication.shape) {
             if !member.feed.is_live() {
                 continue; // it reads this from the log
@@ -248,13 +257,19 @@ impl State {
             if connection.outbox.len() >= self.limits.outbox {
                 member.feed = Feed::Behind(After::Log(publication.before));
                 connection.behind += 1;
+                self.counters.falls += 1;
                 continue;
             }
             connection.outbox.push(connection.wire.publication(publication));
+            messages += 1;
             if !connection.dirty {
                 connection.dirty = true;
                 self.dirty.push(member.slot);
             }
+        }
+        self.counters.messages += messages;
+        if let Some(time) = publication.committed.filter(|_| messages > 0) {
+            self.note_commit(time.as_micros());
         }
     }
 
@@ -270,6 +285,7 @@ impl State {
         }
         let feed = subscribed.read_after.clone().map_or(Feed::Live, Feed::Behind);
         connection.behind += usize::from(!feed.is_live());
+        self.counters.joins += 1;
         let place = self.groups.add(shape, Member { slot, join: token.join, feed, knows_presence: false });
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.subscriptions.push(Subscription { join: token.join, shape, place });
@@ -292,6 +308,7 @@ impl State {
     }
 
     fn refuse(&mut self, slot: usize, join: JoinId, refusal: &Refusal, now: Duration) {
+        self.counters.refused_join(refusal);
         self.drive(slot, now, |session, effects| match refusal {
             Refusal::UnmatchedTopic => session.join_unmatched(join, effects),
             refusal => session.join_refused(join, refusal.response(), effects),
@@ -318,7 +335,10 @@ impl State {
         let feed = match outcome {
             ReadOutcome::AtHead => Feed::Live,
             ReadOutcome::More(after) => Feed::Behind(after),
-            ReadOutcome::Lost => return self.resync(slot, token.join, &Refusal::ResyncRequired, now),
+            ReadOutcome::Lost => {
+                self.counters.resync(Resync::Slow);
+                return self.resync(slot, token.join, &Refusal::ResyncRequired, now);
+            }
             ReadOutcome::Failed(failure) => return self.resync(slot, token.join, &join::failure(failure), now),
         };
         let is_live = feed.is_live();
@@ -331,6 +351,7 @@ impl State {
             for publication in publications {
                 connection.outbox.push(wire.publication(publication));
             }
+            self.counters.messages += publications.len() as u64;
         }
         self.mark_dirty(slot);
         self.flushed(slot);
@@ -340,6 +361,9 @@ impl State {
     /// No subscriber of the shape can go on. The hub has forgotten the shape already.
     fn fail_all(&mut self, shape: ShapeId, reason: &Refusal, now: Duration) {
         for member in self.take_all(shape) {
+            if *reason == Refusal::ResyncRequired {
+                self.counters.resync(Resync::Hole);
+            }
             self.fail_channel(member.slot, member.join, reason, now);
         }
     }
@@ -409,7 +433,10 @@ impl State {
 
     fn effect(&mut self, slot: usize, effect: Effect, now: Duration) {
         match effect {
-            Effect::Send(outgoing) => self.send(slot, &outgoing, now),
+            Effect::Send(outgoing) => {
+                self.counters.answered(&outgoing);
+                self.send(slot, &outgoing, now);
+            }
             Effect::Join { join, topic, params } => self.join(slot, join, topic, params, now),
             Effect::Leave { join } => self.unsubscribe(slot, join.0),
             Effect::Event { join, topic, event, payload, reference } if event == SYNC_REQUEST => {
@@ -489,6 +516,7 @@ impl State {
         if connection.phase != Phase::Open {
             return;
         }
+        self.counters.closed(reason);
         if !connection.wire.is_websocket() {
             return self.close_request(slot, reason);
         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -18,6 +18,7 @@ use crate::transport::listener::{Count, Entrance, Permit};
 use crate::transport::long_poll::{Peers, SessionRequest};
 
 use super::shell::{Shell, verify_tokens};
+use super::statistics::Statistics;
 
 /// Batches of the hub taken before anything is written: what they hold for one connection is one write.
 const BATCHES_A_TURN: usize = 64;
@@ -54,6 +55,8 @@ pub struct ShardChannels {
     pub peers: Peers,
     /// The process' connections.
     pub count: Count,
+    /// How the shard is doing, once a second.
+    pub statistics: watch::Sender<Statistics>,
 }
 
 /// A running shard. It ends when its control channel is closed.
@@ -121,6 +124,7 @@ impl Shard {
                     let mut shell = self.shell.borrow_mut();
                     batches.drain(..).for_each(|messages| shell.told(messages));
                     shell.flush_dirty();
+                    shell.measure();
                 }
                 Some(answer) = self.channels.written.recv() => {
                     let mut shell = self.shell.borrow_mut();
@@ -142,6 +146,7 @@ impl Shard {
                     let mut shell = self.shell.borrow_mut();
                     shell.tick();
                     shell.flush_dirty();
+                    self.channels.statistics.send_replace(shell.statistics());
                 }
             }
         }

@@ -26,6 +26,7 @@ impl State {
 
     /// What came of a request.
     pub fn written(&mut self, answer: Answer, now: Duration) {
+        self.counters.wrote(&answer.outcome);
         let connections = &self.connections;
         let shape = |token: JoinToken| {
             let connection = connections.get(token.connection.slot);

@@ -17,7 +17,8 @@ pub(super) struct Asked {
     pub(super) comes_back: bool,
 }
 
-/// The params for a topic's events. `query` is the URL's, which `params` are decoded from; `last_event_id` is the header's.
+/// The params for a topic's events. `query` is the URL's, which `params` are decoded from; `last_event_id` is the
+/// header's.
 pub(super) fn events(query: &str, params: &Params, last_event_id: Option<&str>) -> Result<Asked, Refusal> {
     let mut join = view(query, params)?;
     let shown = last_event_id.or_else(|| params.text("lastEventId")).filter(|id| !id.is_empty());

@@ -15,7 +15,6 @@ pub(super) const SCHEMA: &str = "
     create table accounts (id int primary key, owner int, version int not null, note text);
     alter table ledger replica identity full;
     alter table accounts replica identity full;
-    create table pin (id int primary key);
     create table elsewhere (id int generated always as identity, note text)";
 
 /// What all writers share.

@@ -22,7 +22,8 @@ async fn what_sql_says_is_part_of_its_transaction() {
         .batch_execute(
             "begin; select walcast.broadcast('chat:1', 'said', '{\"text\": \"häh\\nho\", \"n\": 1.50}');
              insert into t values (1, 'n'); savepoint s; select walcast.broadcast('chat:1', 'unsaid', '{}');
-             rollback to s; select walcast.broadcast_binary('chat:1', 'drawn', '\\xff00'); insert into t values (2, 'n');
+             rollback to s; select walcast.broadcast_binary('chat:1', 'drawn', '\\xff00');
+             insert into t values (2, 'n');
              select pg_logical_emit_message(true, 'walcast.broadcast', 'no broadcast');
              select pg_logical_emit_message(true, 'other', 'not ours'); commit;
              begin; select walcast.broadcast('chat:1', 'unsaid', '{}'); rollback",

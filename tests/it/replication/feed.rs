@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 use walcast::change::{Acknowledgement, Datum, FeedEvent, Lsn, Operation, TransactionPart};
 use walcast::demo::cluster::{Binaries, Cluster};
-use walcast::replication::source::{self, SourceError, SourceSettings, SourceState};
+use walcast::replication::source::{self, Reports, SourceError, SourceSettings, SourceState};
 use walcast::replication::wire::{ConnectionConfig, connect_sql};
 
 /// For what should take a second on an idle machine.
@@ -74,11 +74,12 @@ impl Feed {
         let (sender, events) = mpsc::channel(1);
         let (acknowledged, acknowledgements) = watch::channel(Acknowledgement::default());
         let (states, state) = watch::channel(SourceState::default());
+        let reports = Reports { state: states, ..Reports::default() };
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             let _dropped_or_sent = stopped.await;
         };
-        let task = tokio::spawn(source::run(settings, sender, acknowledgements, states, shutdown));
+        let task = tokio::spawn(source::run(settings, sender, acknowledgements, reports, shutdown));
         Self { events, acknowledged, state, stop, task, parts: Vec::new(), others: Vec::new() }
     }
 

@@ -85,7 +85,8 @@ async fn errors_of_postgres_have_stable_reasons_and_tell_nothing_of_others() {
         .execute(
             "alter table notes add check (rank < 1000);
              create function stop() returns trigger language plpgsql as
-             $$ begin if new.title = 'stop' then raise 'hunter2 %', (select title from notes limit 1); end if; return new; end $$;
+             $$ begin if new.title = 'stop' then raise 'hunter2 %', (select title from notes limit 1); end if;
+             return new; end $$;
              create trigger stop before insert on notes for each row execute function stop();
              create table parents (id int primary key); grant select on parents to web;
              alter table notes add parent int references parents deferrable initially deferred;

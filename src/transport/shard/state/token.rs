@@ -169,7 +169,8 @@ impl State {
         }
     }
 
-    /// From here on the connection is somebody else, or the same with other claims: every rule is to be looked at again.
+    /// From here on the connection is somebody else, or the same with other claims: every rule is to be looked at
+    /// again.
     fn identify(&mut self, slot: usize, identity: Identity) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         connection.expired = false;

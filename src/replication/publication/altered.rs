@@ -1,0 +1,111 @@
+//! What was altered while nobody looked, as far as the catalogue tells.
+//!
+//! A gateway that starts has nothing to compare with. But every row of the catalogue knows which transaction wrote it,
+//! and Postgres keeps for a slot what the catalogue was from `catalog_xmin` on: who wrote a row before that had ended
+//! before the slot's position. Only rows count that say what the feed depends on: `pg_class`, which is written by
+//! truncates, rewrites, grants and triggers, does not. That a table was created, renamed or moved is told by the row of
+//! its type.
+
+use std::sync::Arc;
+
+use tokio_postgres::{Client, Row};
+
+use super::{Look, Suspicion};
+use crate::change::{Oid, Relation, RelationId};
+use crate::replication::catalogue::server_version;
+use crate::replication::wire::WireError;
+
+/// What the feed may lack of what was altered since the slot's position.
+///
+/// # Errors
+/// A query failed.
+pub async fn altered_since(client: &Client, look: &Look, slot: &str) -> Result<Vec<Suspicion>, WireError> {
+    let Some(publication) = &look.publication else { return Ok(Vec::new()) };
+    let tables: Vec<Oid> = look.tables().map(|(id, _)| id.0).collect();
+    let membership = |(id, table): (RelationId, &super::PublishedTable)| {
+        table.members.iter().map(|member| (id.0, *member)).collect::<Vec<(Oid, Oid)>>()
+    };
+    let (members_of, members): (Vec<Oid>, Vec<Oid>) = look.tables().flat_map(membership).unzip();
+    let sql = sql(server_version(client).await?);
+    let rows = client.query(&sql, &[&slot, &tables, &members_of, &members, &publication.id]).await?;
+    let relation = |id: RelationId| publication.tables.get(&id).map(|table| &table.relation);
+    let suspicions = rows.iter().map(|row| suspicion(row, relation)).collect::<Result<Vec<_>, WireError>>()?;
+    Ok(suspicions.into_iter().flatten().collect())
+}
+
+fn suspicion<'a>(
+    row: &Row,
+    relation: impl Fn(RelationId) -> Option<&'a Arc<Relation>>,
+) -> Result<Option<Suspicion>, WireError> {
+    let id = RelationId(row.try_get(0)?);
+    let what: String = row.try_get(1)?;
+    let truncates: Vec<i64> = row.try_get(2)?;
+    // An xid has 32 bits.
+    let truncates: Vec<u32> = truncates.into_iter().map(|xid| u32::try_from(xid).unwrap_or_default()).collect();
+    let unless_truncated = (!truncates.is_empty()).then_some((id, truncates));
+    let reason = format!("{what} while no gateway watched");
+    Ok(relation(id).map(|relation| Suspicion { unless_truncated, ..Suspicion::of(relation, reason) }))
+}
+
+/// A row for each table and what may have happened to it, with the transactions that would explain it if they
+/// truncated the table.
+///
+/// A partition is written to `pg_inherits` when it is attached, and its file is another than its oid says once it was
+/// truncated or rewritten. One that is empty brought nothing.
+fn sql(version: i32) -> String {
+    const POSTGRES_15: i32 = 150_000;
+    // Schemas can be published from 15 on.
+    let by_schema = match version {
+        POSTGRES_15.. => "union all select oid, xmin from pg_catalog.pg_publication_namespace",
+        _ => "",
+    };
+    format!(
+        "\
+with recursive slot as (select pg_catalog.age(catalog_xmin) as age from pg_catalog.pg_replication_slots
+                         where slot_name = $1),
+given (oid, relkind, reltype, relispartition) as (
+    select c.oid, c.relkind, c.reltype, c.relispartition
+      from pg_catalog.pg_class c where c.oid = any($2::pg_catalog.oid[])),
+member (relation, oid) as (select * from unnest($3::pg_catalog.oid[], $4::pg_catalog.oid[])),
+membership (oid, xid) as (select oid, xmin from pg_catalog.pg_publication_rel {by_schema}),
+up (relation, parent, is_new) as (
+    select g.oid, i.inhparent, pg_catalog.age(i.xmin) between 0 and slot.age
+      from slot, given g join pg_catalog.pg_inherits i on i.inhrelid = g.oid where g.relispartition
+    union all
+    select up.relation, i.inhparent, up.is_new or pg_catalog.age(i.xmin) between 0 and slot.age
+      from slot, up join pg_catalog.pg_class c on c.oid = up.parent and c.relispartition
+      join pg_catalog.pg_inherits i on i.inhrelid = up.parent),
+down (relation, oid, is_new) as (
+    select g.oid, g.oid, exists(select from up where up.relation = g.oid and up.is_new) from given g
+    union all
+    select down.relation, i.inhrelid, down.is_new or pg_catalog.age(i.xmin) between 0 and slot.age
+      from slot, down join pg_catalog.pg_class c on c.oid = down.oid and c.relkind = 'p'
+      join pg_catalog.pg_inherits i on i.inhparent = down.oid),
+written (relation, what, writer, truncate) as (
+    select g.oid, 'it was created, renamed or moved to another schema', t.xmin, null::pg_catalog.xid
+      from given g join pg_catalog.pg_type t on t.oid = g.reltype
+    union all
+    select g.oid, 'its columns were altered', a.xmin, null
+      from given g join pg_catalog.pg_attribute a on a.attrelid = g.oid and a.attnum > 0 and not a.attisdropped
+    union all
+    select m.relation, 'it joined the publication, or its column list or row filter was altered,', s.xid, null
+      from member m join membership s on s.oid = m.oid
+    union all
+    select g.oid, 'the publication was altered', p.xmin, null
+      from given g, pg_catalog.pg_publication p where p.oid = $5
+    union all
+    select down.relation, 'a partition was truncated by itself, or rewritten,', c.xmin, c.xmin
+      from down join pg_catalog.pg_class c on c.oid = down.oid
+     where c.relkind <> 'p' and c.oid <> down.relation and c.relfilenode <> c.oid),
+found (relation, what, truncate) as (
+    select relation, what, truncate from written, slot where pg_catalog.age(writer) between 0 and slot.age
+    union all
+    select relation, 'it is a partition, or has one, that was attached', null
+      from down where is_new and pg_catalog.pg_relation_size(oid::pg_catalog.regclass) > 0)
+select relation, what,
+       coalesce(array_agg(distinct truncate::pg_catalog.text::pg_catalog.int8) filter (where truncate is not null), '{{}}')
+  from found
+ group by relation, what
+ order by relation, what"
+    )
+}

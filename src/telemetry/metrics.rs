@@ -1,0 +1,106 @@
+//! `/metrics`: the numbers of every part, as Prometheus reads them.
+//!
+//! The parts count by themselves and publish what they have counted once a second; a scrape reads what was published
+//! last, and nobody waits for it. Labels are the configuration's and this program's own words, never those of rows or of
+//! clients, so that their number is known when the process starts. `docs/metrics.md` lists all of it.
+
+mod collect;
+mod described;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::replication::source::{self, SourceState};
+use crate::transport::{Count, ShardStatistics};
+use super::inspector::RouteLine;
+use crate::{hub, snapshot};
+
+pub use described::{ALL, Metric};
+
+/// What Prometheus asks for, and what `prometheus-client` writes.
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Where the numbers come from.
+#[derive(Debug, Clone)]
+pub struct Gauges {
+    /// The routes as the config has them now, in order.
+    pub routes: watch::Receiver<Arc<[RouteLine]>>,
+    pub state: watch::Receiver<SourceState>,
+    pub source: watch::Receiver<source::Statistics>,
+    pub hub: watch::Receiver<hub::Statistics>,
+    pub shards: Vec<watch::Receiver<ShardStatistics>>,
+    pub snapshots: Arc<snapshot::Meter>,
+    pub count: Count,
+    pub reloads: Arc<Reloads>,
+}
+
+/// How often the configuration was read again.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    applied: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Reloads {
+    /// The new configuration is in use.
+    pub fn applied(&self) {
+        self.applied.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has errors; the one from before stays.
+    pub fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn by_outcome(&self) -> [(&'static str, u64); 2] {
+        [("applied", self.applied.load(Ordering::Relaxed)), ("refused", self.refused.load(Ordering::Relaxed))]
+    }
+}
+
+impl Gauges {
+    /// All shards together.
+    pub(super) fn shards(&self) -> ShardStatistics {
+        let mut all = ShardStatistics::default();
+        for shard in &self.shards {
+            all.add(&shard.borrow());
+        }
+        all
+    }
+
+    /// # Errors
+    /// A number could not be written, which is a bug.
+    fn text(self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self));
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+/// `/metrics`.
+pub fn router(gauges: Gauges) -> Router {
+    Router::new().route("/metrics", get(scrape)).with_state(gauges)
+}
+
+async fn scrape(State(gauges): State<Gauges>) -> Response {
+    // Not on the shard's own thread: a thousand routes are a thousand lines.
+    let text = tokio::task::spawn_blocking(|| gauges.text()).await;
+    match text {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        failed => {
+            tracing::error!(?failed, "metrics could not be written, which is a bug");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The inspector: what it is told, and its page in headless Chromium.
+
+use serde_json::{Value, json};
+
+use super::support::database::Database;
+use super::support::eventually;
+use super::support::gateway::Gateway;
+use super::support::node::Script;
+use super::support::phoenix::Client;
+
+const CONFIG: &str = r#"
+[[route]]
+table = "public.notes"
+topic = "notes:{room}"
+
+[[route]]
+table = "public.absent"
+topic = "absent"
+"#;
+
+async fn database() -> Database {
+    let database = Database::start().await;
+    database.execute("create table notes (id int primary key, room int not null, text text)").await;
+    database.execute("alter table notes replica identity full").await;
+    database.execute("create table absent (id int primary key)").await;
+    database
+}
+
+async fn state(gateway: &Gateway, search: &str) -> Value {
+    let (status, body) = gateway.get_admin(&format!("/inspector/state?search={search}")).await;
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_told_of_routes_topics_and_subscribers_and_of_no_rows() {
+    let database = database().await;
+    let gateway = Gateway::start(&database.url(), CONFIG).await;
+    database.execute("alter publication walcast drop table absent").await;
+    let mut first = Client::joined(&gateway, "notes:7").await;
+    let _second = Client::joined(&gateway, "notes:7").await;
+    let _third = Client::joined(&gateway, "notes:8").await;
+    database.execute("insert into notes values (1, 7, 'a secret'), (2, 9, 'another secret')").await;
+    first.next_updates().await;
+    let whole = eventually("the counts", async || {
+        let state = state(&gateway, "").await;
+        (state["routes"][0]["changes"] == 2
+            && state["clients"]["subscriptions"] == 3
+            && state["routes"][1]["fed"] == false)
+            .then_some(state)
+    })
+    .await;
+    let topic = |topic: &str, subscribers: u32, messages: u32| json!({"topic": topic, "routes": [1], "subscribers": subscribers, "messages": messages});
+    assert_eq!(whole["topics"], json!([topic("notes:7", 2, 1), topic("notes:8", 1, 0), topic("notes:9", 0, 1)]));
+    assert_eq!((&whole["topics_found"], &whole["routes_total"]), (&json!(3), &json!(2)));
+    let route = &whole["routes"][0];
+    assert_eq!((&route["table"], &route["topic"]), (&json!("public.notes"), &json!("notes:{room}")));
+    let config = std::fs::read_to_string(gateway.config_file()).unwrap();
+    let line = config.lines().position(|line| line == "table = \"public.notes\"").unwrap() + 1;
+    assert_eq!(route["line"], line);
+    assert_eq!((&route["fed"], &whole["routes"][1]["fed"]), (&json!(true), &json!(false)));
+    assert!(!whole.to_string().contains("secret"), "{whole}");
+    let some = state(&gateway, "notes:8").await;
+    assert_eq!(some["topics"], json!([topic("notes:8", 1, 0)]));
+    assert_eq!(some["routes"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_shows_it_and_follows_a_topic() {
+    let database = database().await;
+    let gateway = Gateway::start(&database.url(), CONFIG).await;
+    database.execute("alter publication walcast drop table absent").await;
+    let _first = Client::joined(&gateway, "notes:7").await;
+    let _second = Client::joined(&gateway, "notes:7").await;
+    database.execute("insert into notes select n, n % 3, 'before' from generate_series(100, 120) n").await;
+    let page = format!("http://127.0.0.1:{}/inspector", gateway.admin_port());
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    let mut script = Script::start("inspector.mjs", &[("WALCAST_PAGE", &page), ("WALCAST_SCREENSHOTS", folder)]);
+    script.until("following").await;
+    database.execute("insert into notes values (1, 7, '<b>not markup</b>')").await;
+    script.succeed().await;
+}
