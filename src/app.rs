@@ -29,6 +29,7 @@ use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
 use crate::sync::{self, WriteLimits};
 use crate::telemetry::health;
+use crate::telemetry::inspector::RouteLine;
 use crate::telemetry::metrics::Reloads;
 use crate::transport::{
     self, ChannelLimits, Control, Count, Entrance, Limits, Peers, Routers, ShardChannels, ShardStatistics, ShardThread,

@@ -70,7 +70,10 @@ enum Fate {
     /// What they have is not what they would be shown.
     Reset,
     /// They see what they saw, and may do other things or be no longer let in.
-    Changed { channel: bool, admission: bool },
+    Changed {
+        channel: bool,
+        admission: bool,
+    },
 }
 
 impl Hub {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::routing::{RouteId, Topic};
+use crate::routing::Topic;
 
 use super::topics::TopicState;
 use super::{Hub, ShapeId};
@@ -107,7 +107,10 @@ impl Hub {
     #[must_use]
     pub fn inspect(&self, search: &str, most: usize) -> Inspection {
         let mut inspection = Inspection {
-            problems: self.problems().map(|(_, problem)| (self.number_of(problem.route()), problem.to_string())).collect(),
+            problems: self
+                .problems()
+                .map(|(_, problem)| (self.number_of(problem.route()), problem.to_string()))
+                .collect(),
             unfed: self.unfed().map(|(route, _)| self.number_of(route)).collect(),
             ..Inspection::default()
         };

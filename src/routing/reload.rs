@@ -33,7 +33,13 @@ impl RouteTable {
         let changes = RouteChanges {
             plain: gone.iter().filter(is_plain).map(|route| route.topic.clone()).collect(),
             removed: gone.iter().map(|route| route.topic.clone()).collect(),
-            added: self.routes.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(it, _)| it.topic.clone()).collect(),
+            added: self
+                .routes
+                .iter()
+                .zip(&kept)
+                .filter(|(_, kept)| kept.is_none())
+                .map(|(it, _)| it.topic.clone())
+                .collect(),
             admission: Vec::new(),
         };
         let admits_others = |((route, kept), _): &((&RouteSpec, &Option<usize>), &RouteId)| {
@@ -52,7 +58,8 @@ fn kept(table: &RouteTable, former: &RouteTable) -> Vec<Option<usize>> {
     }
     let mut take = |route: &RouteSpec| {
         let places = known.get_mut(&hint(route))?;
-        let index = places.iter().rposition(|place| former.routes.get(*place).is_some_and(|it| gives_the_same(it, route)))?;
+        let index =
+            places.iter().rposition(|place| former.routes.get(*place).is_some_and(|it| gives_the_same(it, route)))?;
         Some(places.remove(index))
     };
     let mut kept: Vec<Option<usize>> = table.routes.iter().map(&mut take).collect();
@@ -181,7 +188,10 @@ mod tests {
         let first = table(&["p.a a", "p.b b", "p.c c:{x}", "p.a a"]);
         let (second, changes) = table(&["p.new n", "p.a a", "p.b b id=1", "p.a a"]).succeeding(&first);
         assert_eq!(numbers(&second), [4, 0, 5, 3]);
-        assert_eq!((topics(&changes.removed), topics(&changes.added)), (vec!["b".into(), "c:{x}".into()], vec!["n".into(), "b".into()]));
+        assert_eq!(
+            (topics(&changes.removed), topics(&changes.added)),
+            (vec!["b".into(), "c:{x}".into()], vec!["n".into(), "b".into()])
+        );
         for (place, (id, spec)) in second.iter().enumerate() {
             assert_eq!((second.route(id), second.place(id)), (Some(spec), Some(place)));
         }

@@ -112,7 +112,9 @@ impl Template {
         match (rest, self.pieces.last()) {
             (None, _) | (_, None) => false,
             // What follows the last column may stand in a value, too.
-            (Some(_), Some(Piece::Literal(text))) => topic.ends_with(&**text) && (self.pieces.len() > 1 || rest == Some("")),
+            (Some(_), Some(Piece::Literal(text))) => {
+                topic.ends_with(&**text) && (self.pieces.len() > 1 || rest == Some(""))
+            }
             (Some(_), Some(Piece::Column(_))) => true,
         }
     }

@@ -42,8 +42,7 @@ impl<'r> Job<'r> {
         routes: &'r [WritableRoute],
         request: &'r Request,
     ) -> Result<Self, Outcome> {
-        let routes: Vec<Feeding<'r>> =
-            routes.iter().filter_map(|route| feeding(route, &request.topic)).collect();
+        let routes: Vec<Feeding<'r>> = routes.iter().filter_map(|route| feeding(route, &request.topic)).collect();
         if routes.is_empty() {
             return Err(Outcome::NotWritable);
         }

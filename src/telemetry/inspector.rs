@@ -20,7 +20,6 @@ use super::health::Health;
 use super::metrics::Gauges;
 use crate::hub::task::Inspect;
 use crate::hub::{self, Inspection};
-use crate::routing::RouteId;
 use crate::transport::{Resync, ShardStatistics, SlowClient, Transport};
 
 const HTML: &str = "text/html; charset=utf-8";

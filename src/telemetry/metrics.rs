@@ -20,9 +20,9 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use super::inspector::RouteLine;
 use crate::replication::source::{self, SourceState};
 use crate::transport::{Count, ShardStatistics};
-use super::inspector::RouteLine;
 use crate::{hub, snapshot};
 
 pub use described::{ALL, Metric};

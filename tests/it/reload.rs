@@ -58,7 +58,8 @@ async fn next(client: &mut Client) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn routes_come_and_go_and_others_notice_nothing() {
-    let (database, gateway) = start(&(route("a", "kept", "") + &route("b", "gone", "") + &route("b", "ruled", ""))).await;
+    let (database, gateway) =
+        start(&(route("a", "kept", "") + &route("b", "gone", "") + &route("b", "ruled", ""))).await;
     let writer = tokio::spawn({
         let connection = database.connect().await;
         async move {
@@ -73,7 +74,10 @@ async fn routes_come_and_go_and_others_notice_nothing() {
     let cursor = Client::connect(&gateway).await.try_join("ruled", json!({})).await["response"]["cursor"].clone();
     assert_eq!(ruled.try_join("new", json!({})).await["response"]["reason"], "unmatched topic");
 
-    change(&gateway, &(route("b", "ruled", "where = \"n > 5\"") + &route("a", "kept", "") + &route("b", "new:{n}", "")));
+    change(
+        &gateway,
+        &(route("b", "ruled", "where = \"n > 5\"") + &route("a", "kept", "") + &route("b", "new:{n}", "")),
+    );
     assert_eq!(next(&mut gone).await, json!(["gone", "phx_close", {}]));
     let resync = json!({"reason": "resync_required"});
     assert_eq!(next(&mut ruled).await, json!(["ruled", "phx_error", resync]));

@@ -72,7 +72,10 @@ fn a_topic_that_nothing_gives_any_longer_is_closed() {
     bench.insert("1", "ann");
     let [docs, by, both] = ["docs", "by:1", "both"].map(|topic| bench.join(topic, None).unwrap());
     let told = bench.reload_with(Vec::new(), vec![channel("both", "said", false)]);
-    assert_eq!(told, [format!("reset {}", both.shape.0), format!("closed {}", by.shape.0), format!("closed {}", docs.shape.0)]);
+    assert_eq!(
+        told,
+        [format!("reset {}", both.shape.0), format!("closed {}", by.shape.0), format!("closed {}", docs.shape.0)]
+    );
     assert_eq!(bench.join("docs", None), Err(Refusal::UnmatchedTopic));
     assert_eq!(bench.join("by:1", Some(&by.cursor)), Err(Refusal::UnmatchedTopic));
     bench.join("both", None).unwrap();
@@ -188,7 +191,10 @@ fn a_snapshot_that_misses_what_was_routed_otherwise_is_not_continued() {
 #[test]
 fn channels_take_over_too() {
     let mut bench = bench(vec![on_docs("docs", None)]);
-    assert_eq!(bench.reload_with(vec![on_docs("docs", None)], vec![channel("room", "a", false), channel("docs", "a", false)]), [""; 0]);
+    assert_eq!(
+        bench.reload_with(vec![on_docs("docs", None)], vec![channel("room", "a", false), channel("docs", "a", false)]),
+        [""; 0]
+    );
     let [room, docs] = ["room", "docs"].map(|topic| bench.join(topic, None).unwrap().shape.0);
     let told = bench.reload_with(vec![on_docs("docs", None)], vec![channel("*", "b", false)]);
     assert_eq!(told, [format!("channel {docs} true"), format!("channel {room} true")]);

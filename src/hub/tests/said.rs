@@ -13,11 +13,7 @@ fn commit(bench: &mut Bench, owners: [&str; 2]) {
         commit_lsn: Lsn::new(lsn),
         commit_timestamp: PgTimestamp::from_micros(0),
     };
-    let change = |owner, ordinal| Change {
-        relation: docs(FULL),
-        operation: inserted(["1", owner, "x", "x"]),
-        ordinal,
-    };
+    let change = |owner, ordinal| Change { relation: docs(FULL), operation: inserted(["1", owner, "x", "x"]), ordinal };
     let payload = BroadcastPayload::Json(Bytes::from_static(b"{}"));
     let broadcast = Broadcast { topic: "docs".into(), event: "said".into(), payload };
     let changes = vec![change(owners[0], 1), change(owners[1], 3)];
