@@ -69,7 +69,7 @@ fn token(claims: &Value) -> String {
     encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
 }
 
-/// An update as `op record <- old_record`, the records by their `id` and `status` or all they have.
+/// An update as `op record <- old_record`, the records' values in the order of their names.
 fn line(update: &Value) -> String {
     let record = |key: &str| {
         let record = update[key].as_object()?;
@@ -480,7 +480,13 @@ async fn allow_decides_who_may_join_and_every_route_has_a_say() {
     for claims in [json!({"customer_id": 7}), json!({"customer_id": "7"}), json!({"customer_id": 8, "role": "admin"})] {
         bench.joined("orders:7", claims, json!({})).await;
     }
-    bench.joined(&format!("notes:{room}"), json!({"rooms": ["x", room.to_uppercase()]}), json!({})).await;
+    bench
+        .joined(
+            &format!("notes:{room}"),
+            json!({"rooms": [room.replace("4000", "4001"), room.to_uppercase()]}),
+            json!({}),
+        )
+        .await;
     let invalid = bench.refused("orders:7", json!({"customer_id": "seven"}), json!({})).await;
     assert_eq!(invalid["reason"], "invalid_claim", "{invalid}");
 
@@ -502,14 +508,14 @@ async fn allow_decides_who_may_join_and_every_route_has_a_say() {
     assert_eq!(
         shown(&mut ann).await,
         [
-            "insert 1,7,x".to_owned(),
-            format!("insert 1,{room},ann"),
-            "insert 3,null,public x".to_owned(),
-            format!("update 1,{room},public y <- 1,{room},ann"),
-            format!("insert 2,{room},public y"),
-            format!("delete <- 1,{room},public y"),
-            "delete <- 3,null,public x".to_owned(),
-            format!("delete <- 2,{room},public y"),
+            "insert 7,1,x".to_owned(),
+            format!("insert ann,1,{room}"),
+            "insert public x,3,null".to_owned(),
+            format!("update public y,1,{room} <- ann,1,{room}"),
+            format!("insert public y,2,{room}"),
+            format!("delete <- public y,1,{room}"),
+            "delete <- public x,3,null".to_owned(),
+            format!("delete <- public y,2,{room}"),
         ]
     );
     // A new token without the right ends the one subscription, and no other of the connection.
