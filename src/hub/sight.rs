@@ -46,8 +46,8 @@ impl Sight {
         self.view.ops == Ops::ALL && self.shows_all_rows()
     }
 
-    /// What tells a cursor of these subscribers from one that was given out for other rows; none where all is shown that
-    /// the topic's tables have.
+    /// What tells a cursor of these subscribers from one that was given out for other rows; none where all is shown
+    /// that the topic's tables have.
     pub(super) fn fingerprint(&self, routes: &RouteTable) -> Option<Fingerprint> {
         let mut rules: Vec<String> = Vec::new();
         for (route, rule) in &self.routes {
