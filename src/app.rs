@@ -231,7 +231,6 @@ impl App {
         let accepting = accept_all(listeners, &shards, &count, config);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
-        let (reloads, shown) = (reporting.reloads, reporting.routes);
         Ok(Self {
             public,
             admin,
@@ -239,7 +238,7 @@ impl App {
             trigger,
             configured,
             writable,
-            shown,
+            shown: reporting.routes,
             source,
             hub,
             snapshots,
@@ -247,7 +246,7 @@ impl App {
             accepting,
             refreshing,
             shards,
-            reloads,
+            reloads: reporting.reloads,
         })
     }
 

@@ -104,7 +104,7 @@ fn one_turn_is_told_as_one_diff_before_the_state() {
 #[test]
 fn a_topic_that_a_table_with_rules_comes_to_feed_later_is_joined_anew() {
     let rule = Expression::parse("claims.sub is null").unwrap();
-    let mut bench = hub(vec![RouteSpec { filter: Some(rule), ..route("orders:{customer}", "new_updates") }]);
+    let mut bench = hub(vec![RouteSpec { allow: Some(rule), ..route("orders:{customer}", "new_updates") }]);
     let at = Lsn::new(bench.lsn);
     let connected =
         FeedEvent::Connected { system: SYSTEM, ancestry: Vec::new(), start: at, flush: at, relations: Vec::new() };
