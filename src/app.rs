@@ -207,8 +207,8 @@ impl App {
         let routes = Arc::clone(&configured.borrow().routes);
         let (snapshot_commands, snapshot_orders) = mpsc::channel(SNAPSHOT_QUEUE);
         let (snapshot_sender, snapshot_events) = mpsc::channel(SNAPSHOT_QUEUE);
-        let settings = snapshot_settings(config);
-        let snapshots = tokio::spawn(snapshot::task::run(settings, snapshot_orders, snapshot_sender, meter));
+        let reading = snapshot::task::run(snapshot_settings(config), snapshot_orders, snapshot_sender, meter);
+        let snapshots = tokio::spawn(reading);
         let task = HubTask {
             hub: Hub::new(routes, shards.len(), hub_limits(config)).with_channels(channels(config)),
             configured: configured_now,
@@ -224,8 +224,7 @@ impl App {
             inspections,
         };
         let hub = tokio::spawn(task.run());
-        let stop = stop_requested(shutdown);
-        let settings = source_settings(config);
+        let (settings, stop) = (source_settings(config), stop_requested(shutdown));
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
         let listeners = [(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)];
         let accepting = accept_all(listeners, &shards, &count, config);
