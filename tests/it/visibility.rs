@@ -530,7 +530,7 @@ async fn allow_decides_who_may_join_and_every_route_has_a_say() {
     let ended = next(&mut ann).await;
     assert_eq!(json!([ended[2], ended[3], ended[4]]), json!(["all", "phx_error", unauthorized]));
     bench.run("orders:7", &["insert into orders values (2, 7, 'y')"]).await;
-    assert_eq!(shown(&mut ann).await, ["insert 2,7,y"]);
+    assert_eq!(shown(&mut ann).await, ["insert 7,2,y"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
