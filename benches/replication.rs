@@ -1,7 +1,8 @@
 //! What replication costs and how long it takes, beside `pg_recvlogical` in the same run over the same link.
 //!
-//! `cargo bench --bench replication [-- changes]`. A throwaway Postgres, the real binary, one subscriber for the backlog
-//! and a hundred for latency. A backlog is made while the receiver is stopped, so that Postgres has all of it to send.
+//! `cargo bench --bench replication [-- changes]`. A throwaway Postgres, the real binary, one subscriber for the
+//! backlog and a hundred for latency. A backlog is made while the receiver is stopped, so that Postgres has all of it
+//! to send.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,

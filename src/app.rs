@@ -29,6 +29,7 @@ use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
 use crate::sync::{self, WriteLimits};
 use crate::telemetry::health;
+use crate::telemetry::inspector::RouteLine;
 use crate::telemetry::metrics::Reloads;
 use crate::transport::{
     self, ChannelLimits, Control, Count, Entrance, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics,
@@ -113,8 +114,8 @@ pub async fn run(config: &Config, path: &Path) -> Result<(), AppError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
     let mut app = App::start(config, Router::new())?;
-    let (source, counted) = (Arc::clone(&config.source), Arc::clone(&app.reloads));
-    let mut reload = Reload::new(path.to_owned(), source, counted).map_err(AppError::Signals)?;
+    let (source, reloads) = (Arc::clone(&config.source), Arc::clone(&app.reloads));
+    let mut reload = Reload::new(path.to_owned(), source, reloads).map_err(AppError::Signals)?;
     loop {
         tokio::select! {
             error = app.failed() => return Err(error),
@@ -140,6 +141,8 @@ pub struct App {
     /// To the hub and to those who write: what the configuration has now.
     configured: watch::Sender<Configured>,
     writable: watch::Sender<Arc<[WritableRoute]>>,
+    /// To operators.
+    shown: watch::Sender<Arc<[RouteLine]>>,
     source: JoinHandle<Result<(), SourceError>>,
     hub: JoinHandle<()>,
     snapshots: JoinHandle<()>,
@@ -204,8 +207,8 @@ impl App {
         let routes = Arc::clone(&configured.borrow().routes);
         let (snapshot_commands, snapshot_orders) = mpsc::channel(SNAPSHOT_QUEUE);
         let (snapshot_sender, snapshot_events) = mpsc::channel(SNAPSHOT_QUEUE);
-        let settings = snapshot_settings(config);
-        let snapshots = tokio::spawn(snapshot::task::run(settings, snapshot_orders, snapshot_sender, meter));
+        let reading = snapshot::task::run(snapshot_settings(config), snapshot_orders, snapshot_sender, meter);
+        let snapshots = tokio::spawn(reading);
         let task = HubTask {
             hub: Hub::new(routes, shards.len(), hub_limits(config)).with_channels(channels(config)),
             configured: configured_now,
@@ -221,14 +224,12 @@ impl App {
             inspections,
         };
         let hub = tokio::spawn(task.run());
-        let stop = stop_requested(shutdown);
-        let settings = source_settings(config);
+        let (settings, stop) = (source_settings(config), stop_requested(shutdown));
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
         let listeners = [(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)];
         let accepting = accept_all(listeners, &shards, &count, config);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
-        let reloads = reporting.reloads;
         Ok(Self {
             public,
             admin,
@@ -236,6 +237,7 @@ impl App {
             trigger,
             configured,
             writable,
+            shown: reporting.routes,
             source,
             hub,
             snapshots,
@@ -243,7 +245,7 @@ impl App {
             accepting,
             refreshing,
             shards,
-            reloads,
+            reloads: reporting.reloads,
         })
     }
 
@@ -256,6 +258,7 @@ impl App {
         let (routes, channels) = (config.routes.len(), config.channels.len());
         self.writable.send_replace(config.writable_routes().into());
         self.configured.send_replace(configured);
+        self.shown.send_replace(reporting::route_lines(config));
         self.reloads.applied();
         tracing::info!(routes, channels, "the configuration was reloaded");
         Ok(())

@@ -28,11 +28,12 @@ pub(super) struct Reload {
     source: Arc<Source>,
     /// The file as it was when it was last read.
     stamp: Option<Stamp>,
+    /// Counted for operators.
+    counts: Arc<Reloads>,
     hangup: Signal,
     looks: Interval,
     /// That the database does not answer has been said.
     said: bool,
-    counted: Arc<Reloads>,
 }
 
 /// Tells a file that was written, or replaced, from what it was.
@@ -57,11 +58,11 @@ impl Reload {
     ///
     /// # Errors
     /// The process can't listen for signals.
-    pub(super) fn new(path: PathBuf, source: Arc<Source>, counted: Arc<Reloads>) -> io::Result<Self> {
+    pub(super) fn new(path: PathBuf, source: Arc<Source>, counts: Arc<Reloads>) -> io::Result<Self> {
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let hangup = signal(SignalKind::hangup())?;
-        Ok(Self { path, source, stamp: None, hangup, looks, said: false, counted })
+        Ok(Self { path, source, stamp: None, counts, hangup, looks, said: false })
     }
 
     /// Returns the next configuration that can be applied.
@@ -79,13 +80,12 @@ impl Reload {
             if !matches!(verdict, Verdict::Unchecked) {
                 (self.stamp, self.said) = (stamp, false);
             }
-            match verdict {
-                Verdict::Applicable(config) => {
-                    self.source = Arc::clone(&config.source);
-                    return *config;
-                }
-                Verdict::Refused => self.counted.refused(),
-                Verdict::Unchanged | Verdict::Unchecked => {}
+            if matches!(verdict, Verdict::Refused) {
+                self.counts.refused();
+            }
+            if let Verdict::Applicable(config) = verdict {
+                self.source = Arc::clone(&config.source);
+                return *config;
             }
         }
     }

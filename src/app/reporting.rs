@@ -29,6 +29,12 @@ pub(super) struct Reporting {
     pub(super) snapshots: Arc<Meter>,
     pub(super) count: Count,
     pub(super) reloads: Arc<Reloads>,
+    pub(super) routes: watch::Sender<Arc<[RouteLine]>>,
+}
+
+/// The routes as operators are shown them.
+pub(super) fn route_lines(config: &Config) -> Arc<[RouteLine]> {
+    config.routes.iter().map(|route| route_line(config, route)).collect()
 }
 
 impl Reporting {
@@ -48,8 +54,9 @@ impl Reporting {
             snapshots: Arc::default(),
             count: Count::default(),
             reloads: Arc::default(),
+            routes: watch::Sender::new(route_lines(config)),
         };
-        let gauges = reporting.gauges(config);
+        let gauges = reporting.gauges();
         let health = Health { caught_up, source: gauges.state.clone(), shutdown };
         let inspector = Inspector {
             gauges: gauges.clone(),
@@ -57,15 +64,14 @@ impl Reporting {
             inspect,
             config: config.source.name().into(),
             port: config.server.listen.port(),
-            routes: config.routes.iter().map(|route| route_line(config, route)).collect(),
         };
         let router = health::liveness().merge(health::readiness(health));
         (reporting, router.merge(metrics::router(gauges)).merge(inspector::router(inspector)))
     }
 
-    fn gauges(&self, config: &Config) -> Gauges {
+    fn gauges(&self) -> Gauges {
         Gauges {
-            routes: config.routes.iter().map(|route| route.spec.topic.to_string()).collect(),
+            routes: self.routes.subscribe(),
             state: self.source.state.subscribe(),
             source: self.source.statistics.subscribe(),
             hub: self.hub.subscribe(),

@@ -47,6 +47,8 @@ impl Tables {
 
     /// Other routes take over: what they make of each relation is compiled anew.
     pub(super) fn reload(&mut self, routes: Arc<RouteTable>) {
+        let count = |id| self.routes.place(id).and_then(|place| self.counts.get(place)).copied();
+        self.counts = routes.iter().map(|(id, _)| count(id).unwrap_or_default()).collect();
         self.routes = routes;
         for table in self.tables.values_mut() {
             *table = Arc::new(Table::compile(&self.routes, &table.relation, self.value_limit));
@@ -86,7 +88,7 @@ impl Tables {
     }
 
     fn count(&mut self, route: RouteId, which: impl FnOnce(&mut RouteCounts) -> &mut u64) {
-        if let Some(counts) = self.counts.get_mut(usize::from(route.0)) {
+        if let Some(counts) = self.routes.place(route).and_then(|place| self.counts.get_mut(place)) {
             *which(counts) += 1;
         }
     }

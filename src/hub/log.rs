@@ -15,7 +15,9 @@ use super::encodings::{Encodings, entries_max};
 use super::entry::{Batch, Entry, Kept, Malformed};
 use super::evicted::Evicted;
 use super::judge::{Seen, Trouble};
+use super::live::CURSOR_EVENT;
 use super::past::Past;
+use super::publication::Form;
 use super::reload::Turns;
 use super::said::cursor_event;
 use super::shape::Shape;
@@ -356,7 +358,9 @@ impl Log {
     /// topic's batch number `index`.
     fn is_owed(&self, index: usize, at: BatchRef, shape: &mut Shape, reading: &Reading<'_>) -> bool {
         let lsn = self.entry(at.entry).map(|entry| entry.header.commit_lsn);
-        if reading.publications.last().is_some_and(|latest| Some(latest.position.lsn) == lsn) {
+        // What is said between the rows is no part of them.
+        let rows = reading.publications.iter().rfind(|it| it.form == Form::Feed && &*it.event != CURSOR_EVENT);
+        if rows.is_some_and(|latest| Some(latest.position.lsn) == lsn) {
             return true;
         }
         if Some(reading.after.lsn) != lsn || reading.after.ordinal == 0 {

@@ -15,11 +15,11 @@ use super::LogLimits;
 const MARKS_A_WINDOW: u32 = 16;
 /// So many in what may be held back at most for nobody, however quickly it is written.
 const MARKS_A_SHARE: u64 = 4;
-/// Where nobody listens any more, WAL of which nothing is published is held back up to this part of `replay.wal`, 16 MiB
-/// by default: what one file of it takes.
+/// Where nobody listens any more, WAL of which nothing is published is held back up to this part of `replay.wal`, 16
+/// MiB by default: what one file of it takes.
 const IDLE_SHARE: u64 = 64;
-/// Subscribers of quiet topics have cursors that are about a quarter of the window old; that much of it is held back for
-/// them.
+/// Subscribers of quiet topics have cursors that are about a quarter of the window old; that much of it is held back
+/// for them.
 const SUBSCRIBED_SHARE: u32 = 2;
 /// Clients of an earlier process come back within seconds; until then nobody knows what cursors they have.
 const RETURN_TIME: Duration = Duration::from_secs(5);

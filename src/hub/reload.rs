@@ -117,7 +117,8 @@ impl Hub {
         if is_changed || presence[0] != presence[1] {
             return Fate::Reset;
         }
-        let admission = state.routes.iter().any(|route| changes.admission.contains(route));
+        let allow = [before, now].map(|channel| channel.and_then(|channel| channel.allow.as_ref()));
+        let admission = state.routes.iter().any(|route| changes.admission.contains(route)) || allow[0] != allow[1];
         match before != now {
             false if !admission => Fate::Untouched,
             channel => Fate::Changed { channel, admission },

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::routing::{RouteId, Topic};
+use crate::routing::Topic;
 
 use super::topics::TopicState;
 use super::{Hub, ShapeId};
@@ -70,17 +70,18 @@ pub struct Inspection {
     pub found: usize,
     /// There are so many topics that not all were looked at.
     pub incomplete: bool,
-    /// What routes can't do, as the operator is told it.
-    pub problems: Vec<(RouteId, String)>,
+    /// What routes can't do, as the operator is told it; routes by their places in the config, from 1.
+    pub problems: Vec<(usize, String)>,
     /// Routes whose table the publication does not give.
-    pub unfed: Vec<RouteId>,
+    pub unfed: Vec<usize>,
 }
 
 /// A topic with subscribers, or with changes in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InspectedTopic {
     pub topic: Topic,
-    pub routes: Vec<RouteId>,
+    /// Their places in the config, from 1.
+    pub routes: Vec<usize>,
     pub subscribers: u64,
     /// Messages in the log.
     pub messages: usize,
@@ -106,8 +107,11 @@ impl Hub {
     #[must_use]
     pub fn inspect(&self, search: &str, most: usize) -> Inspection {
         let mut inspection = Inspection {
-            problems: self.problems().map(|(_, problem)| (problem.route(), problem.to_string())).collect(),
-            unfed: self.unfed().map(|(route, _)| route).collect(),
+            problems: self
+                .problems()
+                .map(|(_, problem)| (self.number_of(problem.route()), problem.to_string()))
+                .collect(),
+            unfed: self.unfed().map(|(route, _)| self.number_of(route)).collect(),
             ..Inspection::default()
         };
         let Some(log) = &self.log else { return inspection };
@@ -126,7 +130,7 @@ impl Hub {
         inspection.found = found.len();
         let inspected = found.into_iter().take(most).map(|(subscribers, topic, state)| InspectedTopic {
             topic: topic.clone(),
-            routes: state.routes.clone(),
+            routes: state.routes.iter().map(|route| self.number_of(*route)).collect(),
             subscribers,
             messages: state.batches.len(),
         });

@@ -1,8 +1,8 @@
 //! What is reported to Postgres about the stream, and when.
 //!
 //! The flush position of a status update is what Postgres takes as acknowledged: it gives up the log before it, and
-//! never sends again what committed before it. So [`Progress`] lets it pass a position only when the hub has everything up
-//! to there *and* says that it may be given up; where nothing is published, too, since the hub knows which cursors
+//! never sends again what committed before it. So [`Progress`] lets it pass a position only when the hub has everything
+//! up to there *and* says that it may be given up; where nothing is published, too, since the hub knows which cursors
 //! are out. It is handed positions and time, and knows no socket.
 //!
 //! One `Progress` lives as long as the hub's log, across reconnects: one that was made anew where streaming goes on

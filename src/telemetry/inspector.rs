@@ -20,7 +20,6 @@ use super::health::Health;
 use super::metrics::Gauges;
 use crate::hub::task::Inspect;
 use crate::hub::{self, Inspection};
-use crate::routing::RouteId;
 use crate::transport::{Resync, ShardStatistics, SlowClient, Transport};
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -55,7 +54,6 @@ pub struct Inspector {
     pub config: Arc<str>,
     /// Where clients connect.
     pub port: u16,
-    pub routes: Arc<[RouteLine]>,
 }
 
 /// A route as the configuration has it.
@@ -133,7 +131,7 @@ impl Inspector {
             "clients": clients(&shards),
             "slow": shards.slow.iter().map(slow).collect::<Vec<_>>(),
             "routes": self.routes(search, &hub, inspection),
-            "routes_total": self.routes.len(),
+            "routes_total": self.gauges.routes.borrow().len(),
             "topics": inspection.map(topics),
             "topics_found": inspection.map(|it| it.found),
             "topics_incomplete": inspection.is_some_and(|it| it.incomplete),
@@ -155,13 +153,14 @@ impl Inspector {
     }
 
     fn routes(&self, search: &str, hub: &hub::Statistics, inspection: Option<&Inspection>) -> Vec<Value> {
-        let numbered = (0..).map(RouteId).zip(&*self.routes);
+        let lines = Arc::clone(&self.gauges.routes.borrow());
+        let numbered = (1_usize..).zip(&*lines);
         let found = numbered.filter(|(_, route)| route.topic.contains(search) || route.table.contains(search));
-        let show = |(id, route): (RouteId, &RouteLine)| {
-            let counts = hub.routes.get(usize::from(id.0)).copied().unwrap_or_default();
-            let problems = inspection.into_iter().flat_map(|it| &it.problems).filter(|(route, _)| *route == id);
+        let show = |(number, route): (usize, &RouteLine)| {
+            let counts = hub.routes.get(number - 1).copied().unwrap_or_default();
+            let problems = inspection.into_iter().flat_map(|it| &it.problems).filter(|(route, _)| *route == number);
             json!({
-                "number": u32::from(id.0) + 1,
+                "number": number,
                 "table": route.table,
                 "topic": route.topic,
                 "event": route.event,
@@ -171,7 +170,7 @@ impl Inspector {
                 "changes": counts.changes,
                 "holes": counts.holes,
                 "problems": problems.map(|(_, problem)| problem).collect::<Vec<_>>(),
-                "fed": inspection.is_none_or(|it| !it.unfed.contains(&id)),
+                "fed": inspection.is_none_or(|it| !it.unfed.contains(&number)),
             })
         };
         found.take(ROUTES_MAX).map(show).collect()
@@ -206,11 +205,10 @@ fn slow(client: &SlowClient) -> Value {
 }
 
 fn topics(inspection: &Inspection) -> Vec<Value> {
-    let numbers = |routes: &[RouteId]| routes.iter().map(|route| u32::from(route.0) + 1).collect::<Vec<_>>();
     let topics = inspection.topics.iter().map(|topic| {
         json!({
             "topic": topic.topic.as_str(),
-            "routes": numbers(&topic.routes),
+            "routes": topic.routes,
             "subscribers": topic.subscribers,
             "messages": topic.messages,
         })

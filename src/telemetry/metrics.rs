@@ -20,6 +20,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use super::inspector::RouteLine;
 use crate::replication::source::{self, SourceState};
 use crate::transport::{Count, ShardStatistics};
 use crate::{hub, snapshot};
@@ -32,8 +33,8 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 /// Where the numbers come from.
 #[derive(Debug, Clone)]
 pub struct Gauges {
-    /// Of each route the topic as the config has it, in order.
-    pub routes: Arc<[String]>,
+    /// The routes as the config has them now, in order.
+    pub routes: watch::Receiver<Arc<[RouteLine]>>,
     pub state: watch::Receiver<SourceState>,
     pub source: watch::Receiver<source::Statistics>,
     pub hub: watch::Receiver<hub::Statistics>,

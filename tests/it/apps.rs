@@ -1,4 +1,5 @@
-//! Events that apps post over HTTP, and what config/walcast.toml promises: the official client's three kinds of channels.
+//! Events that apps post over HTTP, and what config/walcast.toml promises: the official client's three kinds of
+//! channels.
 
 use std::fs;
 
@@ -173,21 +174,20 @@ async fn many_over_one_connection_are_heard_in_order() {
         .map(|number| {
             let body = event("said", &json!({"n": number}));
             let length = body.len();
-            format!("POST /topics/{LOBBY}/events HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}")
+            let close = if number + 1 == COUNT { "connection: close\r\n" } else { "" };
+            let head = format!("POST /topics/{LOBBY}/events HTTP/1.1\r\nhost: x\r\n{close}content-length: {length}");
+            format!("{head}\r\n\r\n{body}")
         })
         .collect();
     let (mut reading, mut writing) = stream.split();
-    let write = async {
-        writing.write_all(requests.as_bytes()).await.unwrap();
-        writing.shutdown().await.unwrap();
-    };
+    let write = async { writing.write_all(requests.as_bytes()).await.unwrap() };
     let mut answers = String::new();
     let listen = async {
         for number in 0..COUNT {
             assert_eq!(listener.next().await[4], json!({"n": number}));
         }
     };
-    let (_, read, ()) = tokio::join!(write, reading.read_to_string(&mut answers), listen);
+    let ((), read, ()) = tokio::join!(write, reading.read_to_string(&mut answers), listen);
     read.unwrap();
     assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), COUNT);
 }

@@ -287,7 +287,8 @@ fn rules_are_held_against_the_types_and_the_replica_identity() {
     shop.sql(
         "create type state as enum ('open', 'paid');
          create collation anycase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-         create table sales (id int primary key, owner uuid not null, state state, tags text[], name text collate anycase);
+         create table sales
+             (id int primary key, owner uuid not null, state state, tags text[], name text collate anycase);
          create unique index sales_seen on sales (id, owner);
          alter publication walcast add table sales",
     );

@@ -33,7 +33,7 @@ async fn start(routes: &str) -> (Database, Gateway) {
 /// Writes other routes into the file.
 fn change(gateway: &Gateway, routes: &str) {
     let text = fs::read_to_string(gateway.config_file()).unwrap();
-    let head = text.split("[[route]]").next().unwrap().split("[[channel]]").next().unwrap();
+    let head = text.split("[[route").next().unwrap().split("[[channel]]").next().unwrap();
     gateway.write_config(&format!("{head}{routes}"));
 }
 
@@ -71,7 +71,7 @@ async fn routes_come_and_go_and_others_notice_nothing() {
     });
     let mut kept = Client::joined(&gateway, "kept").await;
     let (mut gone, mut ruled) = (Client::joined(&gateway, "gone").await, Client::joined(&gateway, "ruled").await);
-    let cursor = ruled.try_join("ruled", json!({})).await["response"]["cursor"].clone();
+    let cursor = Client::connect(&gateway).await.try_join("ruled", json!({})).await["response"]["cursor"].clone();
     assert_eq!(ruled.try_join("new", json!({})).await["response"]["reason"], "unmatched topic");
 
     change(

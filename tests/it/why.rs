@@ -26,6 +26,10 @@ where = "owner_id = claims.sub"
 table = "public.articles"
 topic = "notes"
 ops = ["insert"]
+
+[[channel]]
+topic = "rooms:{room}"
+allow = "room = claims.room"
 "#;
 
 fn shop() -> Shop {
@@ -142,7 +146,19 @@ route 1: public.orders to orders:{customer_id}
   allow: (claims.customer_id = customer_id) or (claims.role = 'admin')
     fails: `claims.customer_id` can't be cast to integer
 
-may not join: every route of a topic has to allow it
+may not join: every route of a topic has to allow it, and its channel
+",
+    );
+    says(
+        &shop,
+        &["rooms:den", "--claims", r#"{"room": "attic"}"#],
+        "topic rooms:den
+
+channel 1: rooms:{room}
+  allow: room = claims.room
+    room = 'attic' → false
+
+may not join: every route of a topic has to allow it, and its channel
 ",
     );
     says(
@@ -150,7 +166,7 @@ may not join: every route of a topic has to allow it
         &["nowhere"],
         "topic nowhere
 
-no route feeds this topic: a join is answered with \"unmatched topic\"
+no route feeds this topic, and no channel has it: a join is answered with \"unmatched topic\"
 ",
     );
 }

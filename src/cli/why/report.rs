@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::change::{Datum, Relation, Type};
-use crate::config::{Config, Route};
+use crate::config::{Channel, Config, Route};
 use crate::routing::{Claims, Explanation, Expression, Filter, Op, Predicate, Scope, Values, Verdict};
 
 /// What is asked.
@@ -51,6 +51,12 @@ impl<'q> Question<'q> {
         self.config.routes.iter().enumerate().filter(move |(_, route)| feeds(route)).map(|(at, route)| (at + 1, route))
     }
 
+    /// The topic's channel, with its number in the file.
+    fn channel(&self) -> Option<(usize, &'q Channel)> {
+        let mut channels = self.config.channels.iter().enumerate();
+        channels.find(|(_, channel)| channel.spec.topic.matches(self.topic)).map(|(at, channel)| (at + 1, channel))
+    }
+
     /// The one table that the topic's rows are of, or the one that is named.
     ///
     /// # Errors
@@ -83,7 +89,8 @@ impl<'q> Question<'q> {
     pub(super) fn answer(&self, relations: &[Arc<Relation>], rows: Option<Rows<'_>>) -> String {
         let mut report = Report { question: self, text: format!("topic {}\n", self.topic) };
         let routes: Vec<(usize, &Route)> = self.routes().collect();
-        let (mut may_join, mut before, mut after) = (!routes.is_empty(), Seen::No, Seen::No);
+        let channel = self.channel();
+        let (mut may_join, mut before, mut after) = (true, Seen::No, Seen::No);
         for (number, route) in &routes {
             let _infallible =
                 write!(report.text, "\nroute {number}: {} to {}\n", route.spec.table.as_str(), topic_source(route));
@@ -102,7 +109,12 @@ impl<'q> Question<'q> {
             }
             after = merged(after, report.row(if old.is_some() { "new row" } else { "row" }, route, relation, new));
         }
-        report.conclude(routes.is_empty(), may_join, rows.map(|(_, _, old)| (old.map(|_| before), after)));
+        if let Some((number, channel)) = channel {
+            let _infallible = write!(report.text, "\nchannel {number}: {}\n", channel.spec.topic);
+            may_join &= report.enter(channel);
+        }
+        let nothing = routes.is_empty() && channel.is_none();
+        report.conclude(nothing, may_join, rows.map(|(_, _, old)| (old.map(|_| before), after)));
         report.text.trim_end().to_owned()
     }
 }
@@ -139,6 +151,17 @@ impl Report<'_> {
         };
         let values: Vec<Option<&str>> = captured.into_iter().map(Some).collect();
         self.judge("allow", allow, &Scope::of_variables(&variables), &*values) == Seen::Yes
+    }
+
+    /// Whether the channel lets the identity join.
+    fn enter(&mut self, channel: &Channel) -> bool {
+        let Some(allow) = &channel.spec.allow else {
+            self.line(1, "allow: everyone");
+            return true;
+        };
+        let captured = channel.spec.topic.captures(self.question.topic).unwrap_or_default();
+        let values: Vec<Option<&str>> = captured.into_iter().map(|(_, value)| Some(value)).collect();
+        self.judge("allow", allow, &channel.spec.scope(), &*values) == Seen::Yes
     }
 
     /// Whether the route has the row in the topic, for this identity.
@@ -213,10 +236,11 @@ impl Report<'_> {
     fn conclude(&mut self, nothing: bool, may_join: bool, rows: Option<(Option<Seen>, Seen)>) {
         self.text.push('\n');
         if nothing {
-            return self.line(0, "no route feeds this topic: a join is answered with \"unmatched topic\"");
+            let text = "no route feeds this topic, and no channel has it: a join is answered with \"unmatched topic\"";
+            return self.line(0, text);
         }
         if !may_join {
-            return self.line(0, "may not join: every route of a topic has to allow it");
+            return self.line(0, "may not join: every route of a topic has to allow it, and its channel");
         }
         let row = match rows {
             None => "may join",

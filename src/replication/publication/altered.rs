@@ -103,7 +103,8 @@ found (relation, what, truncate) as (
     select relation, 'it is a partition, or has one, that was attached', null
       from down where is_new and pg_catalog.pg_relation_size(oid::pg_catalog.regclass) > 0)
 select relation, what,
-       coalesce(array_agg(distinct truncate::pg_catalog.text::pg_catalog.int8) filter (where truncate is not null), '{{}}')
+       coalesce(
+           array_agg(distinct truncate::pg_catalog.text::pg_catalog.int8) filter (where truncate is not null), '{{}}')
   from found
  group by relation, what
  order by relation, what"

@@ -7,8 +7,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
 use super::changes::Observation;
-use super::gauge::{self, ServerSample};
-use crate::replication::catalogue::slot_status;
+use super::gauge::{self, ServerSample, WalStatus};
 use crate::replication::publication::{Look, altered_since, holes, look, mark};
 use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
 
@@ -52,7 +51,7 @@ pub(super) async fn first(client: &Client, subject: &Subject, before: Option<&Lo
 /// Looks again and again, from `last` on, and sends what is new of the publication, and all of the server, until nobody
 /// listens.
 pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sender<Sighting>) {
-    let (mut connection, mut wal_status) = (None, None);
+    let (mut connection, mut wal_status) = (None, WalStatus::Reserved);
     let mut rest = LOOK_INTERVAL;
     loop {
         tokio::select! {
@@ -60,7 +59,7 @@ pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sende
             () = sightings.closed() => return,
         }
         let began = Instant::now();
-        match again(&mut connection, &subject, &last, &sightings).await {
+        match again(&mut connection, &subject, &last, &sightings, &mut wal_status).await {
             Ok(Some(observation)) => {
                 last = observation.look.clone();
                 if sightings.send(Sighting::Publication(observation)).await.is_err() {
@@ -71,9 +70,6 @@ pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sende
             // The next one finds what this one did not.
             Err(error) => tracing::warn!(%error, "the publication could not be looked at, trying again"),
         }
-        if let Some(client) = &connection {
-            look_at_slot(client, &subject.slot, &mut wal_status).await;
-        }
         rest = LOOK_INTERVAL.max(began.elapsed().saturating_mul(REST_FACTOR));
     }
 }
@@ -83,6 +79,7 @@ async fn again(
     subject: &Subject,
     last: &Look,
     sightings: &mpsc::Sender<Sighting>,
+    wal_status: &mut WalStatus,
 ) -> Result<Option<Observation>, WireError> {
     let client = match connection.take().filter(|client| !client.is_closed()) {
         Some(client) => client,
@@ -94,8 +91,13 @@ async fn again(
     };
     let client = connection.insert(client);
     match gauge::sample(client, &subject.slot).await {
-        // Without anyone who listens, the caller ends.
-        Ok(sample) => drop(sightings.send(Sighting::Server(sample)).await),
+        Ok(sample) => {
+            if let Some(slot) = sample.slot {
+                say_if_changed(&subject.slot, wal_status, slot.wal_status);
+            }
+            // Without anyone who listens, the caller ends.
+            drop(sightings.send(Sighting::Server(sample)).await);
+        }
         // What can't be measured keeps nothing from being noticed.
         Err(error) => tracing::debug!(%error, "the slot could not be looked at"),
     }
@@ -107,38 +109,33 @@ async fn again(
     Ok(Some(Observation { suspicions: holes(last, &now), look: now, until: Some(until) }))
 }
 
-/// Says it when Postgres holds, or no longer holds, what the slot needs. `known` is what it was at the last look.
-async fn look_at_slot(client: &Client, slot: &str, known: &mut Option<String>) {
-    let status = match slot_status(client, slot).await {
-        Ok(status) => status.and_then(|status| status.wal_status),
-        // The next look finds what this one did not.
-        Err(error) => return tracing::warn!(slot, %error, "the slot could not be looked at, trying again"),
-    };
-    if *known == status {
+/// Says it when Postgres begins or ceases to hold, or no longer holds, more for the slot than it would anyway.
+fn say_if_changed(slot: &str, known: &mut WalStatus, wal_status: WalStatus) {
+    let before = std::mem::replace(known, wal_status);
+    if before == wal_status {
         return;
     }
-    if let Some(meaning) = status.as_deref().and_then(meaning) {
-        tracing::warn!(slot, wal_status = status, "{meaning}");
-    } else if known.as_deref().and_then(meaning).is_some() {
-        tracing::info!(slot, wal_status = status, "Postgres holds no more WAL for the slot than it would anyway");
+    if let Some(meaning) = meaning(wal_status) {
+        tracing::warn!(slot, %wal_status, "{meaning}");
+    } else if meaning(before).is_some() {
+        tracing::info!(slot, %wal_status, "Postgres holds no more WAL for the slot than it would anyway");
     }
-    *known = status;
 }
 
-/// What an operator has to know of a slot's `wal_status`.
-fn meaning(wal_status: &str) -> Option<&'static str> {
+/// What an operator has to know of it.
+const fn meaning(wal_status: WalStatus) -> Option<&'static str> {
     match wal_status {
-        "extended" => Some(
+        WalStatus::Extended => Some(
             "Postgres holds more WAL than max_wal_size, for this slot or another reader: the gateway is behind, or \
              replay.wal is larger than max_wal_size",
         ),
-        "unreserved" => Some(
+        WalStatus::Unreserved => Some(
             "Postgres is about to remove WAL that the slot needs: if it is lost everyone has to resync. Raise \
              max_slot_wal_keep_size, or lower replay.wal or replay.window",
         ),
-        "lost" => {
+        WalStatus::Lost => {
             Some("Postgres has removed WAL that the slot needs: drop it, run `walcast setup`, and everyone resyncs")
         }
-        _ => None,
+        WalStatus::Reserved | WalStatus::Unknown => None,
     }
 }

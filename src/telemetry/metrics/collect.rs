@@ -1,6 +1,7 @@
 //! From what the parts have published to samples.
 
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet};
@@ -58,8 +59,9 @@ impl Gauges {
         samples.gauge(it::READY, u64::from(hub.caught_up))?;
         samples.counter(it::TRANSACTIONS, hub.counters.transactions)?;
         samples.counter(it::CHANGES, hub.counters.changes)?;
-        let numbers: Vec<String> = (1..=self.routes.len()).map(|number| number.to_string()).collect();
-        let routes = || numbers.iter().zip(&*self.routes).zip(&hub.routes);
+        let lines = Arc::clone(&self.routes.borrow());
+        let numbers: Vec<String> = (1..=lines.len()).map(|number| number.to_string()).collect();
+        let routes = || numbers.iter().zip(lines.iter().map(|line| &line.topic)).zip(&hub.routes);
         let labels = |number, topic| [String::as_str(number), String::as_str(topic)];
         let changes = routes().map(|((number, topic), counts)| (labels(number, topic), counts.changes));
         samples.counters(it::ROUTE_CHANGES, changes)?;

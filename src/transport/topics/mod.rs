@@ -1,8 +1,8 @@
 //! Topics for whoever speaks no Phoenix: `GET /topics/{topic}` gives the current rows as JSON, and
 //! `GET /topics/{topic}/events` what happens to them, as server-sent events; `POST` to it is what an app says there.
 //!
-//! The first two join the topic in the client's name, with the same params and the same refusals as a Phoenix client; a refusal
-//! is an HTTP status here, and the reason is in the body.
+//! The first two join the topic in the client's name, with the same params and the same refusals as a Phoenix client; a
+//! refusal is an HTTP status here, and the reason is in the body.
 
 pub(super) mod event;
 mod publish;
