@@ -96,7 +96,7 @@ pub(super) fn fetch(payload: &Payload) -> Result<Option<View>, Refusal> {
     let columns = params.columns.map(columns).transpose()?;
     let filter = params.filter.map(filter).transpose()?;
     let is_own = columns.is_some() || filter.is_some();
-    Ok(is_own.then(|| View { columns, filter, ops: Ops::ALL }))
+    Ok(is_own.then_some(View { columns, filter, ops: Ops::ALL }))
 }
 
 fn snapshot(value: serde_json::Value) -> Result<bool, Refusal> {
