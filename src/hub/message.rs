@@ -69,8 +69,12 @@ pub enum Command {
     /// What comes next for a subscriber that is not live. Answered by [`ToShard::Read`] with the same `number`, once
     /// there is something.
     Read { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, after: After },
-    /// The current rows for a subscriber, whatever it was reading. Answered like a read.
-    Fetch { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32 },
+    /// The current rows for a subscriber, whatever it was reading: of its own view, or this once of another one, which
+    /// has been judged. Answered like a read.
+    Fetch { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, view: Option<Box<View>> },
+    /// Whether rows can be fetched in a view. What that leaves open is as the subscription has it; a filter without
+    /// conditions is none. Answered by [`ToShard::Judged`] with the same `number`.
+    Judge { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, view: Box<View> },
     /// Told to everyone on the topic by [`ToShard::Broadcast`]; not answered.
     Broadcast(Box<Saying>),
     /// The same for an app, which knows nothing of who is there. Answered by [`ToShard::Published`] with the same
@@ -175,6 +179,12 @@ pub enum ToShard {
         number: u32,
         publications: Vec<Arc<Publication>>,
         outcome: ReadOutcome,
+    },
+    /// Whether rows can be fetched in a view.
+    Judged {
+        join: JoinToken,
+        number: u32,
+        result: Result<(), Refusal>,
     },
     /// A subscriber who is live has everything up to this cursor, and nothing after it.
     Position {

@@ -9,7 +9,7 @@ use super::awaiting::Awaiting;
 use super::log::Stretch;
 use super::message::{After, ReadOutcome, ToShard};
 use super::snapshot::{Answer, Reader, SnapshotCommand, SnapshotEvent, SnapshotId, SnapshotPart, Snapshots};
-use super::{Hub, Position, ShapeId, Splice};
+use super::{Hub, Position, ShapeId, Splice, View};
 
 /// How exactly slowness is measured; it is looked for whenever the log moves.
 const PATIENCE_STEP: Duration = Duration::from_secs(1);
@@ -103,11 +103,17 @@ impl Hub {
         }
     }
 
-    /// The current rows for one who is subscribed already.
-    pub(super) fn fetch(&mut self, question: Question) {
+    /// The current rows for one who is subscribed already, in a view of their own if there is one. What comes after
+    /// them, and the cursor behind them, is the subscription's.
+    pub(super) fn fetch(&mut self, question: Question, view: Option<&View>) {
         let Question { reader, number, shape } = question;
         self.forget_reader(reader);
-        let outcome = self.join_snapshot(shape, reader);
+        let snapshots = &mut self.readers.snapshots;
+        let outcome = match (self.shapes.get(&shape), view) {
+            (Some(shape), Some(view)) => snapshots.join_alone(shape, &shape.sight.viewed(view), reader),
+            (Some(shape), None) => snapshots.join(shape, reader),
+            (None, _) => None,
+        };
         let outcome = outcome.map_or(ReadOutcome::Lost, |id| ReadOutcome::More(After::Snapshot(id)));
         self.tell_one(Answer { reader, number, publications: Vec::new(), outcome });
     }

@@ -30,6 +30,14 @@ impl Sight {
         Self { view, routes: feeding.iter().map(|route| (*route, rule(*route))).collect() }
     }
 
+    /// The same rules, and as much of the view as another one leaves open.
+    pub(super) fn viewed(&self, view: &View) -> Self {
+        let columns = view.columns.as_ref().or(self.view.columns.as_ref());
+        let filter = view.filter.as_ref().or(self.view.filter.as_ref()).filter(|filter| !filter.is_empty());
+        let view = View { columns: columns.cloned(), ops: self.view.ops, filter: filter.cloned() };
+        Self { view, routes: self.routes.clone() }
+    }
+
     /// A route's rule for these subscribers; none where the route does not feed the topic, `Some(None)` where it shows
     /// its rows to everyone.
     pub(super) fn rule(&self, route: RouteId) -> Option<Option<&Expression>> {

@@ -49,12 +49,12 @@ pub struct SnapshotRequest {
 }
 
 impl SnapshotRequest {
-    fn new(shape: &Shape, routes: &Arc<RouteTable>, id: SnapshotId) -> Self {
-        let Sight { view, routes: sight } = &*shape.sight;
+    fn new(topic: &Topic, sight: &Sight, routes: &Arc<RouteTable>, id: SnapshotId) -> Self {
+        let Sight { view, routes: sight } = sight;
         let rules = sight.iter().filter_map(|(route, rule)| Some((*route, rule.clone()?)));
         Self {
             id,
-            topic: shape.topic.clone(),
+            topic: topic.clone(),
             routes: Arc::clone(routes),
             columns: view.columns.clone(),
             filter: view.filter.clone(),
@@ -185,13 +185,20 @@ impl Snapshots {
         let shared = self.newest.get(&shape.id).filter(|id| self.by_id.get(id).is_some_and(Snapshot::can_be_shared));
         let id = match shared {
             Some(id) => *id,
-            None => self.begin(shape)?,
+            None => {
+                let id = self.begin(shape, &shape.sight)?;
+                self.newest.insert(shape.id, id);
+                id
+            }
         };
-        let snapshot = self.by_id.get_mut(&id)?;
-        snapshot.readers.insert(reader, Waiting { next: snapshot.first, asked: None });
-        snapshot.at_front += 1;
-        self.by_reader.insert(reader, id);
-        Some(id)
+        self.enter(id, reader)
+    }
+
+    /// The same with another sight of the topic, which nobody else shares.
+    pub(super) fn join_alone(&mut self, shape: &Shape, sight: &Sight, reader: Reader) -> Option<SnapshotId> {
+        self.leave(reader);
+        let id = self.begin(shape, sight)?;
+        self.enter(id, reader)
     }
 
     /// A reader's question; the answer is none while there is nothing to read yet.
@@ -281,14 +288,21 @@ impl Snapshots {
         self.by_id.contains_key(&id)
     }
 
-    fn begin(&mut self, shape: &Shape) -> Option<SnapshotId> {
+    fn enter(&mut self, id: SnapshotId, reader: Reader) -> Option<SnapshotId> {
+        let snapshot = self.by_id.get_mut(&id)?;
+        snapshot.readers.insert(reader, Waiting { next: snapshot.first, asked: None });
+        snapshot.at_front += 1;
+        self.by_reader.insert(reader, id);
+        Some(id)
+    }
+
+    fn begin(&mut self, shape: &Shape, sight: &Sight) -> Option<SnapshotId> {
         if self.waiting.len() >= WAITING_MAX {
             return None;
         }
         let id = SnapshotId(self.next);
         self.next += 1;
-        self.by_id.insert(id, Snapshot::new(shape, SnapshotRequest::new(shape, &self.routes, id)));
-        self.newest.insert(shape.id, id);
+        self.by_id.insert(id, Snapshot::new(shape, SnapshotRequest::new(&shape.topic, sight, &self.routes, id)));
         self.waiting.push_back(id);
         self.open_next();
         Some(id)

@@ -234,8 +234,12 @@ impl Hub {
             Command::Read { shard, join, shape, number, after } => {
                 self.read(Question { reader: Reader { shard, join }, number, shape }, after);
             }
-            Command::Fetch { shard, join, shape, number } => {
-                self.fetch(Question { reader: Reader { shard, join }, number, shape });
+            Command::Fetch { shard, join, shape, number, view } => {
+                self.fetch(Question { reader: Reader { shard, join }, number, shape }, view.as_deref());
+            }
+            Command::Judge { shard, join, shape, number, view } => {
+                let result = self.judge_view(shape, &view);
+                self.tell(shard, ToShard::Judged { join, number, result });
             }
             Command::Locate { shard, join, shape, number, write } => {
                 self.locate(Question { reader: Reader { shard, join }, number, shape }, write);

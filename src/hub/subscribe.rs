@@ -90,6 +90,15 @@ impl Hub {
         (sight != *shape.sight).then_some(Refusal::ResyncRequired)
     }
 
+    /// Whether a subscriber's topic can be shown in another view as well.
+    pub(super) fn judge_view(&self, shape: ShapeId, view: &View) -> Result<(), Refusal> {
+        let shape = self.shapes.get(&shape).ok_or(Refusal::ResyncRequired)?;
+        let sight = shape.sight.viewed(view);
+        let routes: Vec<RouteId> = sight.routes.iter().map(|(route, _)| *route).collect();
+        self.tables.check_columns(&routes, &sight.view)?;
+        self.tables.check_sight(&sight, shape.topic.as_str())
+    }
+
     fn begin_snapshot(&mut self, shape: ShapeId, reader: Reader) -> Result<After, Refusal> {
         if let Some(id) = self.join_snapshot(shape, reader) {
             return Ok(After::Snapshot(id));

@@ -384,8 +384,44 @@ async fn fetch_updates_gives_the_rows_anew_to_one_client() {
     assert_eq!(replica.rows, table(&database, "true").await);
     // The other one was sent the update, and nothing before it.
     assert_eq!(other.next_updates().await["updates"][0]["op"], "update");
-    client.send(&json!(["1", "10", "items", "fetch_updates", {"columns": ["id"]}])).await;
-    assert_eq!(client.next().await[4]["response"]["reason"], "invalid_filter");
+}
+
+#[tokio::test]
+async fn fetch_updates_takes_the_params_of_a_join() {
+    let database = Database::start().await;
+    database.execute(TABLE).await;
+    database.execute("insert into items values (1, 1, 1, 'one'), (2, 1, 1, 'two'), (3, 1, 1, 'three')").await;
+    let gateway = Gateway::start(&database.url(), ROUTES).await;
+    let mut client = Client::connect(&gateway).await;
+    assert_eq!(client.try_join("items", json!({"filter": "id=lt.3"})).await["status"], "ok");
+    let mut cursor = json!(null);
+    let id = |id: i64| json!({"op": "snapshot", "schema": "public", "table": "items", "record": {"id": id}});
+    for (reference, params, expected) in [
+        ("10", json!({"columns": ["id"]}), vec![id(1), id(2)]),
+        ("11", json!({"columns": ["id"], "filter": "id=eq.3", "ops": ["insert"]}), vec![id(3)]),
+        ("12", json!({"columns": ["id"], "filter": ""}), vec![id(1), id(2), id(3)]),
+        ("13", json!({"filter": "id=gt.3"}), vec![]),
+    ] {
+        client.send(&json!(["1", reference, "items", "fetch_updates", params])).await;
+        let reply = json!(["1", reference, "items", "phx_reply", {"status": "ok", "response": {}}]);
+        assert_eq!(client.next().await, reply);
+        let rows = client.next_updates().await;
+        assert_eq!(rows["updates"], json!(expected), "{params}");
+        assert_eq!((&rows["snapshot"], &rows["part"]), (&json!(true), &json!(0)));
+        cursor = rows["cursor"].clone();
+    }
+    for params in [json!({"filter": "nope=eq.1"}), json!({"filter": "id=eq.x"}), json!({"columns": ["nope"]})] {
+        client.send(&json!(["1", "20", "items", "fetch_updates", params])).await;
+        let reply = client.next().await;
+        assert_eq!((&reply[1], &reply[4]["response"]["reason"]), (&json!("20"), &json!("invalid_filter")), "{params}");
+    }
+    // The subscription is what it was, and so is what its cursors are good for.
+    database.execute("update items set version = 2 where id = 3; update items set version = 2 where id = 2").await;
+    assert_eq!(client.next_updates().await["updates"][0]["record"]["id"], 2);
+    let mut again = Client::connect(&gateway).await;
+    let reply = again.try_join("items", json!({"filter": "id=lt.3", "cursor": cursor})).await;
+    assert_eq!(reply["response"], json!({"cursor": cursor, "resumed": true}));
+    assert_eq!(again.next_updates().await["updates"][0]["record"]["id"], 2);
 }
 
 async fn set_standby(database: &Database, name: &str) {

@@ -261,7 +261,7 @@ impl World {
         let client = &mut self.clients[client];
         (client.after, client.awaited) = (None, Some(number));
         let (join, shape) = (client.token(), client.shape.unwrap());
-        self.bench.hub.command(Command::Fetch { shard: SHARD, join, shape, number });
+        self.bench.hub.command(Command::Fetch { shard: SHARD, join, shape, number, view: None });
     }
 
     /// Until the hub and its clients have nothing more to say.

@@ -11,8 +11,8 @@ use crate::routing::ChannelSpec;
 use crate::transport::limits::{ChannelLimits, OUTBOX_REPLY_FACTOR};
 
 use super::connection::Subscription;
+use super::introduction;
 use super::state::State;
-use super::{introduction, join};
 
 /// A connection's joined topics that have a channel, and how much it may still say there.
 #[derive(Debug, Default)]
@@ -85,7 +85,6 @@ impl State {
         now: Duration,
     ) -> (Status, Body) {
         let result = match event {
-            "fetch_updates" if self.is_fed(slot, join) => join::fetch(payload).map(|()| self.fetch(slot, join.0)),
             "presence_update" => self.update_presence(slot, join, payload, now),
             _ => self.say(slot, join, topic, (event, payload), now),
         };
@@ -99,7 +98,7 @@ impl State {
     }
 
     /// Whether there are rows behind a joined topic.
-    fn is_fed(&self, slot: usize, join: JoinId) -> bool {
+    pub(super) fn is_fed(&self, slot: usize, join: JoinId) -> bool {
         self.connections.get(slot).is_some_and(|connection| connection.channels.is_fed(join.0))
     }
 

@@ -84,18 +84,19 @@ pub(super) const fn denial(denied: Denied) -> Refusal {
     }
 }
 
-/// Reads the payload of `fetch_updates`: nothing, or what a join may say. The rows are shown as the join asked for.
+/// Reads the payload of `fetch_updates`, whose keys are a join's: the view that it asks for, unless that is the join's.
 ///
 /// # Errors
-/// It asks for another view of the topic.
-pub(super) fn fetch(payload: &Payload) -> Result<(), Refusal> {
-    let Payload::Json(payload) = payload else { return Ok(()) };
+/// As with a join.
+pub(super) fn fetch(payload: &Payload) -> Result<Option<View>, Refusal> {
+    let Payload::Json(payload) = payload else { return Ok(None) };
     let params: Params<'_> = serde_json::from_str(payload.get()).unwrap_or_default();
-    let wanted = [("filter", params.filter), ("columns", params.columns), ("ops", params.ops)];
-    match wanted.iter().find(|(_, param)| param.is_some()) {
-        None => Ok(()),
-        Some((name, _)) => invalid(format!("`{name}` is a join param: `fetch_updates` gives what the join asked for")),
-    }
+    // Rows are of no operation.
+    ops(params.ops)?;
+    let columns = params.columns.map(columns).transpose()?;
+    let filter = params.filter.map(filter).transpose()?;
+    let is_own = columns.is_some() || filter.is_some();
+    Ok(is_own.then_some(View { columns, filter, ops: Ops::ALL }))
 }
 
 fn snapshot(value: serde_json::Value) -> Result<bool, Refusal> {
@@ -228,12 +229,17 @@ mod tests {
     }
 
     #[test]
-    fn a_fetch_has_the_view_of_its_join() {
+    fn a_fetch_has_the_view_of_its_join_or_one_of_its_own() {
         let json = |text: &str| Payload::Json(RawValue::from_string(text.to_owned()).unwrap());
-        for payload in ["{}", "null", "7", r#"{"cursor":"x","snapshot":true}"#] {
-            assert_eq!(fetch(&json(payload)), Ok(()), "{payload}");
+        for payload in ["{}", "null", "7", r#"{"cursor":"x","snapshot":true}"#, r#"{"ops":[]}"#, r#"{"filter":null}"#] {
+            assert_eq!(fetch(&json(payload)), Ok(None), "{payload}");
         }
-        for payload in [r#"{"columns":["id"]}"#, r#"{"filter":"id=eq.1"}"#, r#"{"ops":[]}"#] {
+        let id = Some(["id".to_owned()].into());
+        assert_eq!(fetch(&json(r#"{"columns":["id"]}"#)), Ok(Some(View { columns: id, ..View::default() })));
+        let filter = |text| Some(View { filter: Some(Filter::parse(text).unwrap()), ..View::default() });
+        assert_eq!(fetch(&json(r#"{"filter":"id=eq.1"}"#)), Ok(filter("id=eq.1")));
+        assert_eq!(fetch(&json(r#"{"filter":""}"#)), Ok(filter("")), "all rows");
+        for payload in [r#"{"columns":[]}"#, r#"{"filter":"id"}"#, r#"{"filter":7}"#, r#"{"ops":["upsert"]}"#] {
             assert!(matches!(fetch(&json(payload)), Err(Refusal::InvalidFilter { .. })), "{payload}");
         }
     }

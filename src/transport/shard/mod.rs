@@ -3,6 +3,7 @@
 mod channel;
 mod commands;
 mod connection;
+mod fetch;
 mod group;
 mod introduction;
 mod join;

@@ -26,6 +26,7 @@ use crate::transport::wire::Wire;
 use super::channel::Channels;
 use super::commands::Commands;
 use super::connection::{Connection, Phase, Subscription};
+use super::fetch::{FETCH, Fetches};
 use super::group::{Feed, Groups, Member};
 use super::join::{self, Request};
 use super::outbox::Outbox;
@@ -43,7 +44,7 @@ pub struct State {
     pub(super) connections: Slab<Connection>,
     next_generation: u32,
     /// Reads are numbered, so that an answer that is no longer waited for is known.
-    next_read: u32,
+    pub(super) next_read: u32,
     pub(super) groups: Groups,
     /// Connections with something to send that the shell has not been told of.
     pub(super) dirty: Vec<usize>,
@@ -51,6 +52,7 @@ pub struct State {
     /// To those who have asked by HTTP.
     pub(super) answers: Answers,
     pub(super) writes: Writes,
+    pub(super) fetches: Fetches,
     /// What came of events that apps have posted, by their numbers.
     pub(super) published: Vec<(u64, Result<(), Refusal>)>,
     /// Connections with a token to verify.
@@ -75,6 +77,7 @@ impl State {
             dirty: Vec::new(),
             commands: Commands::default(),
             writes: Writes::default(),
+            fetches: Fetches::default(),
             answers: Answers::default(),
             published: Vec::new(),
             unverified: VecDeque::new(),
@@ -247,6 +250,7 @@ impl State {
             ToShard::Closed { shape } => self.close_all(shape, now),
             ToShard::Recheck { shape } => self.recheck_all(shape),
             ToShard::Channel { shape, channel } => self.channel_changed(shape, channel.as_ref()),
+            ToShard::Judged { join, number, result } => self.judged(join, number, result, now),
             ToShard::Reset { shape } => self.fail_all(shape, &Refusal::ResyncRequired, now),
             ToShard::Failed { shape, refusal } => self.fail_all(shape, &join::refusal(&refusal), now),
         }
@@ -448,27 +452,15 @@ impl State {
             Effect::Event { join, topic, event, payload, reference } if event == SYNC_REQUEST => {
                 self.ask_to_write(slot, join, &topic, payload, reference, now);
             }
+            Effect::Event { join, event, payload, reference, .. } if event == FETCH && self.is_fed(slot, join) => {
+                self.ask_to_fetch(slot, join, &payload, reference, now);
+            }
             Effect::Event { join, topic, event, payload, reference } => {
                 let (status, response) = self.event(slot, join, &topic, (&event, &payload), now);
                 self.drive(slot, now, |session, effects| session.reply(join, reference, status, response, effects));
             }
             Effect::Close(reason) => self.close(slot, reason, now),
         }
-    }
-
-    /// The current rows, unless they are on their way already.
-    pub(super) fn fetch(&mut self, slot: usize, join: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        let Some(Subscription { shape, place, .. }) = connection.subscription(join) else { return };
-        let Some(member) = self.groups.member_mut(shape, place).filter(|member| !member.feed.is_snapshot()) else {
-            return;
-        };
-        let number = self.next_read;
-        self.next_read = self.next_read.wrapping_add(1);
-        connection.behind += usize::from(member.feed.is_live());
-        member.feed = Feed::Reading { number, snapshot: true };
-        let join = JoinToken { connection: ConnectionKey { slot, generation: connection.generation }, join };
-        self.commands.push(Command::Fetch { shard: self.id, join, shape, number });
     }
 
     /// Asks the hub for a subscription, as whom the connection has shown to be.
