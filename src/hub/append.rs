@@ -188,13 +188,14 @@ impl Appending<'_> {
     }
 
     /// The routes feed the topic, even if this table was not known when the topic was met: then nobody who is there was
-    /// held against their rules, or knows that there are rows.
+    /// held against their rules, or knows that there are rows where there were none before.
     fn feed(&mut self, topic: &str, table: &Table, sources: [Sources; 2]) {
         let rules =
             sources.into_iter().flat_map(Sources::rules).filter_map(|rule| table.plan.rules().get(rule).copied());
         for route in rules.chain(sources.into_iter().filter_map(Sources::rest)) {
+            let is_unfed = self.log.topics.get(topic).is_some_and(|(_, state)| state.routes.is_empty());
             let begins = self.log.topics.feed(topic, route);
-            if begins {
+            if begins && (is_unfed || self.tables.routes.has_rules(route)) {
                 self.widened.extend(Topic::parse(topic));
             }
         }

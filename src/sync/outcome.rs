@@ -120,8 +120,6 @@ pub(super) enum Refusal {
 /// A row that others have written.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Conflicting {
-    /// The change's place in the request.
-    pub(super) change: usize,
     pub(super) key: Box<RawValue>,
     /// The columns that are not as the asker had seen them.
     pub(super) columns: Vec<String>,
@@ -153,7 +151,6 @@ mod tests {
     fn refusals_say_their_reason() {
         let raw = |json: &str| RawValue::from_string(json.to_owned()).unwrap();
         let conflicting = Conflicting {
-            change: 0,
             key: raw(r#"{"id":1}"#),
             columns: vec!["title".to_owned()],
             current: Some(raw(r#"{"id":1,"title":"ä"}"#)),
@@ -162,7 +159,7 @@ mod tests {
             (Refusal::invalid("no".to_owned()), r#"{"reason":"invalid_request","message":"no"}"#),
             (
                 Refusal::Conflict { conflicts: vec![conflicting] },
-                r#"{"reason":"conflict","conflicts":[{"change":0,"key":{"id":1},"columns":["title"],"current":{"id":1,"title":"ä"}}]}"#,
+                r#"{"reason":"conflict","conflicts":[{"key":{"id":1},"columns":["title"],"current":{"id":1,"title":"ä"}}]}"#,
             ),
             (
                 Refusal::Constraint {

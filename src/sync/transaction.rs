@@ -240,7 +240,7 @@ fn conflicting(
         _ => columns.into_iter().map(str::to_owned).collect(),
     };
     let (key, current) = (raw(object(&write.key))?, current.map(raw).transpose()?);
-    Ok(Conflicting { change: write.number, key, columns, current })
+    Ok(Conflicting { key, columns, current })
 }
 
 fn boolean(row: &Row, index: usize) -> Result<bool, Failure> {

@@ -318,7 +318,7 @@ impl Channel {
     fn transaction(&mut self, part: Part, event: &str, payload: &Json, postgres: &Postgres) -> Checked {
         let cursor = payload["cursor"].as_str().ok_or("no cursor")?;
         let (timeline, (lsn, _)) = position(cursor)?;
-        self.next = Next::Update(next_part(part, lsn, payload)?);
+        self.next = Next::Update(next_part(part, self.view.ops.is_some(), lsn, payload)?);
         let items = postgres.items(timeline, self.topic);
         if transaction_before(items, self.seen) != self.last {
             return Err(format!("timeline {timeline} goes on where other changes were sent"));
@@ -366,12 +366,13 @@ impl Channel {
     }
 }
 
-fn next_part(expected: Part, lsn: u64, payload: &Json) -> Checked<Part> {
+/// `skips`: parts that would show nothing are not sent, and the others keep their numbers.
+fn next_part(expected: Part, skips: bool, lsn: u64, payload: &Json) -> Checked<Part> {
     let (part, more) = (payload["part"].as_u64().unwrap_or(0), payload["more"] == true);
     let fits = match expected {
-        Part::AnyOf(open) => part == 0 || open == lsn,
-        Part::FirstOfNext => part == 0,
-        Part::NextOf(open, next) => open == lsn && part == next,
+        Part::AnyOf(open) => part == 0 || skips || open == lsn,
+        Part::FirstOfNext => part == 0 || skips,
+        Part::NextOf(open, next) => open == lsn && (part == next || skips && part > next),
     };
     if !fits {
         return Err(format!("part {part} at {lsn}, after {expected:?}"));

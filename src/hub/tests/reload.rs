@@ -168,7 +168,7 @@ fn a_snapshot_that_misses_what_was_routed_otherwise_is_not_continued() {
     // Committed, and not visible to others yet.
     bench.insert("1", "ann");
     bench.published();
-    let unseen = u64::try_from(bench.lsn).unwrap();
+    let unseen = bench.lsn;
     bench.reload(vec![on_docs("other", None), on_docs("docs", None)]);
     let request = Subscribe { topic: "docs".to_owned(), snapshot: true, ..Subscribe::default() };
     bench.hub.command(Command::Subscribe { shard: SHARD, join: NOBODY, request: Box::new(request) });

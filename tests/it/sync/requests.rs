@@ -65,7 +65,7 @@ async fn a_row_belongs_to_the_topic_that_it_is_written_by() {
     for base in ["theirs", "wrong"] {
         let theirs = json!([{"op": "update", "key": {"id": 2}, "record": {"title": "x"}, "base": {"title": base}}]);
         let response = device.refused(&format!("e {base}"), theirs).await;
-        let expected = json!([{"change": 0, "key": {"id": 2}, "columns": ["title"], "current": null}]);
+        let expected = json!([{"key": {"id": 2}, "columns": ["title"], "current": null}]);
         assert_eq!(response, json!({"reason": "conflict", "conflicts": expected}));
     }
     let taken = json!([{"op": "insert", "record": {"id": 2, "title": "x"}}]);

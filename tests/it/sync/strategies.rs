@@ -78,7 +78,7 @@ async fn one_transaction_holds_all_changes_or_none() {
     };
     let response = device.refused("a", both("wrong")).await;
     assert_eq!(response["conflicts"].as_array().unwrap().len(), 1);
-    assert_eq!(response["conflicts"][0]["change"], 1);
+    assert_eq!(response["conflicts"][0]["key"], json!({"id": 1}));
     assert_eq!(database.value::<i64>("select count(*) from notes").await, 1);
     device.write("b", both("first")).await;
     let updates = device.updates.last().unwrap()["updates"].as_array().unwrap().clone();
