@@ -6,6 +6,7 @@
 mod broadcast;
 pub mod catalogue;
 pub mod feed;
+mod identifier;
 pub mod json;
 mod lsn;
 mod relation;
@@ -19,6 +20,7 @@ pub use feed::{
     Acknowledgement, Ancestor, Announcement, Change, Committed, FeedEvent, FeedSystem, OldRow, Operation, TableHole,
     TransactionHeader, TransactionPart,
 };
+pub use identifier::{is_reserved, quote_identifier, quoted_identifier};
 pub use lsn::{Lsn, ParseLsnError};
 pub use relation::{Column, Oid, Relation, RelationId, ReplicaIdentity};
 pub use row::{Datum, Row, RowError};

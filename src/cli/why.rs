@@ -14,9 +14,8 @@ use serde_json::{Map, Value};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::{Outcome, load, output, runtime};
-use crate::change::Relation;
+use crate::change::{Relation, quote_identifier};
 use crate::config::Config;
-use crate::config::catalogue::quote_identifier;
 use crate::replication::catalogue::published_relations;
 use crate::replication::wire::connect_sql;
 use crate::routing::{Claims, Filter, Op};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::change::{Oid, Relation};
+use crate::change::{Oid, Relation, quoted_identifier};
 use crate::routing::{Predicate, Selection};
 
 use super::published::Published;
@@ -52,7 +52,7 @@ pub(super) fn declare(
     shown: impl Fn(&str) -> bool,
 ) -> Query {
     let Published { relation, partitioned, row_filter } = table;
-    let column = |name: &str| if shown(name) { quoted(name) } else { "null".to_owned() };
+    let column = |name: &str| if shown(name) { quoted_identifier(name) } else { "null".to_owned() };
     let columns: Vec<String> = relation.columns.iter().map(|it| column(&it.name)).collect();
     let only = if *partitioned { "" } else { "only " };
     let from = qualified(&relation.schema, &relation.name);
@@ -86,14 +86,15 @@ fn condition(relation: &Relation, taken: &Taken<'_>, parameters: &mut Vec<String
     for (index, value) in &taken.selection.columns {
         let column = relation.columns.get(*index)?;
         parameters.push((*value).to_owned());
-        conditions.push(equals(&quoted(&column.name), column.ty.base_oid, parameters.len()));
+        conditions.push(equals(&quoted_identifier(&column.name), column.ty.base_oid, parameters.len()));
     }
     conditions.extend(taken.conditions.iter().map(|it| predicate(relation, it, parameters)));
     (!conditions.is_empty()).then(|| conditions.join(" and "))
 }
 
 fn predicate(relation: &Relation, predicate: &Predicate, parameters: &mut Vec<String>) -> String {
-    let mut name = |index: usize| relation.columns.get(index).map_or_else(String::new, |column| quoted(&column.name));
+    let mut name =
+        |index: usize| relation.columns.get(index).map_or_else(String::new, |column| quoted_identifier(&column.name));
     format!("({})", predicate.sql(&mut name, parameters))
 }
 
@@ -129,11 +130,7 @@ const fn type_with_index(base: Oid) -> Option<&'static str> {
 }
 
 fn qualified(schema: &str, name: &str) -> String {
-    format!("{}.{}", quoted(schema), quoted(name))
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+    format!("{}.{}", quoted_identifier(schema), quoted_identifier(name))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a write is in SQL. Names are quoted, values are parameters, types are the catalogue's.
 
+use crate::change::quoted_identifier;
 use crate::routing::{Int8Format, Op};
 
 use super::plan::{Condition, Field, Write};
@@ -68,10 +69,10 @@ struct Builder<'t, 'r> {
 impl<'t> Builder<'t, '_> {
     fn insert(&mut self, write: &Write<'_>) -> String {
         let forced = self.forced(write);
-        let mut names: Vec<String> = write.set.iter().map(|field| quoted(&field.column.name)).collect();
+        let mut names: Vec<String> = write.set.iter().map(|field| quoted_identifier(&field.column.name)).collect();
         let mut values: Vec<String> = write.set.iter().map(|field| self.value(field)).collect();
         for (column, value) in &forced {
-            names.push(quoted(&column.name));
+            names.push(quoted_identifier(&column.name));
             values.push(format!("{}::{}", self.parameter(value.clone()), column.type_name));
         }
         let from: Vec<String> = self.source("r", &write.set).into_iter().collect();
@@ -80,7 +81,7 @@ impl<'t> Builder<'t, '_> {
         } else {
             format!("({}) select {}{}", names.join(", "), values.join(", "), joined(" from ", &from))
         };
-        let key: Vec<String> = self.target.table.key().map(|column| quoted(&column.name)).collect();
+        let key: Vec<String> = self.target.table.key().map(|column| quoted_identifier(&column.name)).collect();
         let meets_others = self.target.table.immediate_key && !key.is_empty() && write.knows_key(self.target);
         let on_conflict =
             if meets_others { format!(" on conflict ({}) do nothing", key.join(", ")) } else { String::new() };
@@ -98,16 +99,16 @@ impl<'t> Builder<'t, '_> {
     fn update(&mut self, write: &Write<'_>) -> String {
         let mut assignments: Vec<String> = Vec::new();
         for field in &write.set {
-            assignments.push(format!("{} = {}", quoted(&field.column.name), self.value(field)));
+            assignments.push(format!("{} = {}", quoted_identifier(&field.column.name), self.value(field)));
         }
         if let Condition::Version(field) = &write.condition {
-            let name = quoted(&field.column.name);
+            let name = quoted_identifier(&field.column.name);
             assignments.push(format!("{name} = coalesce(t.{name}, 0) + 1"));
         }
         if assignments.is_empty() {
             // Nothing that the client had seen is changed by it; the row must be there all the same.
             assignments.extend(self.target.table.key().take(1).map(|column| {
-                let name = quoted(&column.name);
+                let name = quoted_identifier(&column.name);
                 format!("{name} = t.{name}")
             }));
         }
@@ -145,7 +146,8 @@ impl<'t> Builder<'t, '_> {
         if fields.is_empty() {
             return None;
         }
-        let column = |field: &Field<'_>| format!("{} {}", quoted(&field.column.name), field.column.type_name);
+        let column =
+            |field: &Field<'_>| format!("{} {}", quoted_identifier(&field.column.name), field.column.type_name);
         let columns: Vec<String> = fields.iter().map(column).collect();
         let parameter = self.parameter(object(fields));
         Some(format!("pg_catalog.json_to_record({parameter}::pg_catalog.json) as {alias}({})", columns.join(", ")))
@@ -155,7 +157,7 @@ impl<'t> Builder<'t, '_> {
         if self.target.stamps(field.column) {
             not_later_than_now("r", field.column)
         } else {
-            format!("r.{}", quoted(&field.column.name))
+            format!("r.{}", quoted_identifier(&field.column.name))
         }
     }
 
@@ -168,7 +170,7 @@ impl<'t> Builder<'t, '_> {
     /// The row that is meant, if it is of the topic.
     fn place(&mut self, write: &Write<'_>) -> Vec<String> {
         let equal = |field: &Field<'_>| {
-            let name = quoted(&field.column.name);
+            let name = quoted_identifier(&field.column.name);
             format!("t.{name} = k.{name}")
         };
         let mut all: Vec<String> = write.key.iter().map(equal).collect();
@@ -178,7 +180,7 @@ impl<'t> Builder<'t, '_> {
 
     fn conditions<'w>(&self, write: &'w Write<'_>) -> Vec<(&'w str, String)> {
         let condition = |field: &'w Field<'_>| {
-            let name = quoted(&field.column.name);
+            let name = quoted_identifier(&field.column.name);
             let sql = match &write.condition {
                 Condition::Version(_) => format!("t.{name} is not distinct from b.{name}"),
                 Condition::Until(_) => {
@@ -207,20 +209,20 @@ impl<'t> Builder<'t, '_> {
         let topic = self.target.topic.clone();
         let condition = |(name, value): (String, String)| {
             let parameter = self.parameter(value);
-            format!("t.{}::pg_catalog.text collate pg_catalog.\"C\" = {parameter}", quoted(&name))
+            format!("t.{}::pg_catalog.text collate pg_catalog.\"C\" = {parameter}", quoted_identifier(&name))
         };
         topic.into_iter().map(condition).collect()
     }
 
     fn shown(&self, column: &Column) -> String {
-        let name = quoted(&column.name);
+        let name = quoted_identifier(&column.name);
         let as_text = column.int8 && self.target.route.route.int8 == Int8Format::String;
         format!("t.{name}{} as {name}", if as_text { "::pg_catalog.text" } else { "" })
     }
 
     fn table(&self) -> String {
         let table = &self.target.table;
-        format!("{}.{}", quoted(&table.schema), quoted(&table.name))
+        format!("{}.{}", quoted_identifier(&table.schema), quoted_identifier(&table.name))
     }
 
     fn parameter(&mut self, value: String) -> String {
@@ -231,14 +233,10 @@ impl<'t> Builder<'t, '_> {
 
 /// A clock that is ahead must not keep everyone else from writing until its time has come.
 fn not_later_than_now(alias: &str, column: &Column) -> String {
-    format!("least({alias}.{}, pg_catalog.clock_timestamp()::{})", quoted(&column.name), column.type_name)
+    format!("least({alias}.{}, pg_catalog.clock_timestamp()::{})", quoted_identifier(&column.name), column.type_name)
 }
 
 /// The items with commas between them, after `before`; nothing for none.
 fn joined(before: &str, items: &[String]) -> String {
     if items.is_empty() { String::new() } else { format!("{before}{}", items.join(", ")) }
-}
-
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

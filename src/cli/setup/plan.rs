@@ -1,7 +1,8 @@
 //! Which SQL turns the server as it is into what the configuration needs. Pure: no connection, no output.
 
+use crate::change::quote_identifier;
 use crate::config::Config;
-use crate::config::catalogue::{PublicationFacts, SCHEMA_COMMENT, ServerFacts, Table, quote_identifier};
+use crate::config::catalogue::{PublicationFacts, SCHEMA_COMMENT, ServerFacts, Table};
 use crate::routing::{Op, Ops};
 
 const SETUP_SQL: &str = include_str!("../../../sql/setup.sql");

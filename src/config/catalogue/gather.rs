@@ -1,5 +1,6 @@
 //! Asking the server. Every query reads the catalogue only, and works for any role on Postgres 14 to 18.
 
+use crate::change::quote_identifier;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use tokio_postgres::{Client, Row};
 
 use super::facts::{
     Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, ServerFacts, SlotFacts,
-    Table, UniqueIndex, WalStatus, quote_identifier,
+    Table, UniqueIndex, WalStatus,
 };
 use super::writes;
 use crate::change::catalogue::{CatalogueRow, DEFINITIONS_SQL, TypeDefinition};

@@ -16,7 +16,7 @@ mod writes;
 
 pub use facts::{
     Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, SCHEMA_COMMENT,
-    ServerFacts, SlotFacts, Table, UniqueIndex, WalStatus, quote_identifier,
+    ServerFacts, SlotFacts, Table, UniqueIndex, WalStatus,
 };
 pub use gather::{GatherError, gather};
 pub(crate) use tables::refused_updates;

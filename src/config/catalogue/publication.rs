@@ -2,6 +2,7 @@
 
 use super::facts::{PublicationFacts, RelationKind, ServerFacts};
 use super::server::publication_missing;
+use crate::change::quote_identifier;
 use crate::config::code::Code;
 use crate::config::diagnostic::{Finding, quoted_list};
 use crate::config::{Config, Route};
@@ -56,7 +57,7 @@ fn via_root(facts: &ServerFacts, publication: &PublicationFacts, config: &Config
         return None;
     }
     let table = facts.routed(&route.spec.table).find(|table| table.kind == RelationKind::Partitioned)?;
-    let name = super::quote_identifier(config.postgres.publication.as_str());
+    let name = quote_identifier(config.postgres.publication.as_str());
     Some(
         Finding::error(
             Code::PublicationViaRoot,

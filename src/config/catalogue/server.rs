@@ -1,6 +1,7 @@
 //! Settings, role and slot.
 
 use super::facts::{RoleFacts, SCHEMA_COMMENT, ServerFacts, SlotFacts, WalStatus};
+use crate::change::quote_identifier;
 use crate::config::code::Code;
 use crate::config::diagnostic::{Finding, Span};
 use crate::config::{Config, display_size};
@@ -68,7 +69,7 @@ fn wal_level(facts: &ServerFacts) -> Option<Finding> {
 
 fn role(role: &RoleFacts, url: Option<Span>) -> Option<Finding> {
     (!role.superuser && !role.replication).then(|| {
-        let name = super::quote_identifier(&role.name);
+        let name = quote_identifier(&role.name);
         Finding::error(Code::RoleReplication, format!("the role `{}` may not replicate", role.name))
             .maybe_label(url, "connects as this role")
             .help(format!("run `alter role {name} replication` as a superuser"))

@@ -2,6 +2,7 @@
 
 use super::facts::{Identity, RelationKind, ServerFacts, Table, UniqueIndex};
 use super::rules;
+use crate::change::quote_identifier;
 use crate::config::code::Code;
 use crate::config::diagnostic::{Finding, Span, closest, quoted_list};
 use crate::config::{Config, Route};
@@ -102,7 +103,7 @@ fn not_selectable(facts: &ServerFacts, tables: &[&Table], route: &Route) -> Opti
     Some(
         Finding::warning(Code::RoleSelect, format!("the role `{role}` may not read {list}"))
             .label(route.spans.table.clone(), "current rows can't be read, though changes arrive")
-            .help(format!("run `grant select on {} to {}`", grants.join(", "), super::quote_identifier(role))),
+            .help(format!("run `grant select on {} to {}`", grants.join(", "), quote_identifier(role))),
     )
 }
 
@@ -148,7 +149,7 @@ pub(super) fn column(table: &Table, config: &Config, name: &str, span: &Span) ->
             .help(format!(
                 "publish all columns: `begin; alter publication {publication} drop table {table}; \
                  alter publication {publication} add table {table}; commit`",
-                publication = super::quote_identifier(publication.as_str()),
+                publication = quote_identifier(publication.as_str()),
                 table = table.quoted()
             ))
     })
@@ -208,7 +209,7 @@ fn with_remedy(finding: Finding, weak: &[&Identity], index: Option<&UniqueIndex>
         (Some(index), [identity]) => finding.help(format!(
             "run `alter table {} replica identity using index {}`",
             identity.table,
-            super::quote_identifier(&index.name)
+            quote_identifier(&index.name)
         )),
         _ => finding.help(replica_identity_full(weak)),
     };

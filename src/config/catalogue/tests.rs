@@ -286,12 +286,3 @@ fn each_leaf_partition_is_named_when_its_identity_is_too_weak() {
         "run `alter table public.orders_1 replica identity full`, `alter table public.orders_2 replica identity full`"
     );
 }
-
-#[test]
-fn names_are_quoted_where_sql_needs_it() {
-    assert_eq!(quote_identifier("orders"), "orders");
-    assert_eq!(quote_identifier("order"), "\"order\"");
-    assert_eq!(quote_identifier("Orders"), "\"Orders\"");
-    assert_eq!(quote_identifier("a\"b"), "\"a\"\"b\"");
-    assert_eq!(quote_identifier(""), "\"\"");
-}

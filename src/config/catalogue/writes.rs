@@ -1,8 +1,9 @@
 //! What clients may write, against the tables and roles that they write by.
 
+use crate::change::quote_identifier;
 use tokio_postgres::Client;
 
-use super::facts::{ServerFacts, Table, quote_identifier};
+use super::facts::{ServerFacts, Table};
 use super::gather::{GatherError, all};
 use crate::change::Oid;
 use crate::config::code::Code;

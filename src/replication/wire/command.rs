@@ -1,6 +1,6 @@
 //! Replication commands as text.
 
-use crate::change::Lsn;
+use crate::change::{Lsn, quoted_identifier};
 
 /// What `START_REPLICATION` needs to know.
 #[derive(Debug, Clone)]
@@ -21,20 +21,14 @@ impl StartReplication<'_> {
     /// - `messages`: `pg_logical_emit_message` comes along.
     /// - values as text (no `binary`): text is what JSON is made of, and every type has it.
     pub(super) fn command(&self) -> String {
-        let publications: Vec<String> = self.publications.iter().map(|name| quote_identifier(name)).collect();
+        let publications: Vec<String> = self.publications.iter().map(|name| quoted_identifier(name)).collect();
         format!(
             "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, messages 'true')",
-            quote_identifier(self.slot),
+            quoted_identifier(self.slot),
             self.start,
             quote_literal(&publications.join(",")),
         )
     }
-}
-
-/// `"name"`: kept as it is, whatever is in it.
-#[must_use]
-pub fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// `'text'`, for the replication grammar, in which a backslash is a character like any other.

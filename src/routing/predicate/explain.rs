@@ -1,5 +1,6 @@
 //! Why a predicate is true of a row, or isn't.
 
+use crate::change::quote_identifier;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use super::sql;
 use super::tree::Test;
 use super::truth::Truths;
 use super::value::EvaluationError;
-use super::write::identifier;
 
 /// A part of a predicate with its truth, and the parts that it is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,7 @@ fn explain<V: Values + ?Sized>(test: &Test, values: &V, names: &BTreeMap<usize, 
         Ok(_) => Verdict::Unsent,
         Err(error) => Verdict::Failed(error),
     };
-    let text = sql::write_plain(test, &mut |index| names.get(&index).map_or_else(String::new, |name| identifier(name)));
+    let text =
+        sql::write_plain(test, &mut |index| names.get(&index).map_or_else(String::new, |name| quote_identifier(name)));
     Explanation { text, verdict, parts }
 }

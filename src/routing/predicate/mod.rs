@@ -32,7 +32,6 @@ mod tree;
 mod truth;
 mod types;
 mod value;
-mod words;
 mod write;
 
 pub use compiled::{Predicate, Values};

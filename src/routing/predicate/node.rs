@@ -1,5 +1,6 @@
 //! An expression as it was written, before anything is known of the types.
 
+use crate::change::quote_identifier;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
@@ -264,7 +265,7 @@ pub(super) fn claim_name(path: &[Box<str>]) -> String {
     let mut name = String::from("claims");
     for key in path {
         name.push('.');
-        name.push_str(&super::write::identifier(key));
+        name.push_str(&quote_identifier(key));
     }
     name
 }

@@ -13,7 +13,7 @@ use super::expression::{MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_NODES};
 use super::node::{Comparison, Escape, Node, Span, Term, TermKind, TypeName};
 use super::source::Source;
 use super::types::Scalar;
-use super::words::is_reserved;
+use crate::change::is_reserved;
 
 type Parsed<T> = Result<T, ExpressionError>;
 

@@ -8,7 +8,7 @@ use sqlparser::tokenizer::{self, Location, Token, TokenWithSpan, Tokenizer};
 use super::error::{ExpressionError, ExpressionErrorKind};
 use super::expression::MAX_DEPTH;
 use super::node::Span;
-use super::words::is_reserved;
+use crate::change::is_reserved;
 
 /// The reserved words that the subset has a use for; `with` is for `timestamp with time zone`.
 const KNOWN_WORDS: [&str; 21] = [

@@ -1,5 +1,6 @@
 //! An expression as text again, in one spelling: what two texts with the same meaning but for blanks have in common.
 
+use crate::change::quote_identifier;
 use std::fmt::Write as _;
 
 use super::node::{Bound, Escape, Node, Term, TermKind, claim_name};
@@ -16,17 +17,6 @@ pub(super) fn write(node: &Node, style: ClaimStyle) -> String {
     let mut writer = Writer { out: String::new(), style };
     writer.node(node);
     writer.out
-}
-
-/// A name, in quotes where it needs them.
-pub(super) fn identifier(name: &str) -> String {
-    let starts = name.bytes().next().is_some_and(|first| first.is_ascii_lowercase() || first == b'_');
-    let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-    if starts && plain && !super::words::is_reserved(name) {
-        name.to_owned()
-    } else {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    }
 }
 
 /// A text as a literal.
@@ -127,7 +117,7 @@ impl Writer {
 
     fn term(&mut self, term: &Term) {
         match &term.kind {
-            TermKind::Column(name) => self.push(&identifier(name)),
+            TermKind::Column(name) => self.push(&quote_identifier(name)),
             TermKind::Claim(path) => self.push(&claim_name(path)),
             TermKind::Bound { path, value } => match self.style {
                 ClaimStyle::Names => self.push(&claim_name(path)),

@@ -1,4 +1,24 @@
-//! Postgres' reserved words: no column can be written with one of them unless in quotes.
+//! Names as SQL takes them.
+
+/// A name that is quoted where it must be, and bare where that reads better.
+#[must_use]
+pub fn quote_identifier(name: &str) -> String {
+    let starts = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
+    let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    if starts && plain && !is_reserved(name) { name.to_owned() } else { quoted_identifier(name) }
+}
+
+/// A name in quotes: for what only Postgres reads.
+#[must_use]
+pub fn quoted_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// No column can be written with such a word unless in quotes.
+#[must_use]
+pub fn is_reserved(word: &str) -> bool {
+    RESERVED.binary_search(&word).is_ok()
+}
 
 /// Those of `pg_get_keywords()` that are reserved, also where they can be the name of a function or type, of all
 /// supported versions; in alphabetical order.
@@ -106,16 +126,28 @@ const RESERVED: &[&str] = &[
     "with",
 ];
 
-pub(super) fn is_reserved(word: &str) -> bool {
-    RESERVED.binary_search(&word).is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn they_are_in_order() {
+    fn names_are_quoted_where_they_must_be() {
+        for (name, written) in [
+            ("orders", "orders"),
+            ("_1", "_1"),
+            ("order", "\"order\""),
+            ("Orders", "\"Orders\""),
+            ("1a", "\"1a\""),
+            ("a\"b", "\"a\"\"b\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(quote_identifier(name), written);
+        }
+        assert_eq!(quoted_identifier("orders"), "\"orders\"");
+    }
+
+    #[test]
+    fn reserved_words_are_in_order() {
         assert!(RESERVED.is_sorted());
         assert!(is_reserved("user") && is_reserved("all") && is_reserved("with") && !is_reserved("status"));
     }
