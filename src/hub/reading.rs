@@ -78,6 +78,7 @@ impl Hub {
         if snapshots.is_alone(id) {
             log.evicted.forget_seen(&visibility);
         }
+        log.give(self.now, Some(from));
         let splice = Arc::new(Splice { visibility, until, timeline: log.lineage.system.timeline });
         let cursor = log.cursor(from, Some(&splice), None);
         snapshots.push(id, last, Some((&cursor, After::Splice(from, splice))))

@@ -206,10 +206,7 @@ impl Channel {
         if let Some(cursor) = &self.cursor {
             let (timeline, at) = position(cursor)?;
             let until = self.splice.as_ref().map_or(at.0, |splice| at.0.max(splice.until.as_u64()));
-            // A snapshot's position may be one that nobody else was given: the slot need not wait for it.
-            let confirmed = postgres.slot.as_ref().map_or(0, |slot| slot.confirmed_flush);
-            let is_let_go = self.splice.is_some() && at.0 < confirmed;
-            self.counts.given_up += u64::from(is_let_go || !postgres.has(timeline, until));
+            self.counts.given_up += u64::from(!postgres.has(timeline, until));
         }
         self.forget();
         Ok(())
