@@ -91,6 +91,7 @@ impl Hub {
             log.advance(Position::before(log.reached));
             let at = log.head;
             changes.removed.iter().chain(&changes.added).for_each(|topics| log.turns.add(at, topics, false));
+            log.reroute();
             if before == at {
                 changes.plain.iter().for_each(|topics| log.turns.add(at, topics, true));
             }
