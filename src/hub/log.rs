@@ -301,7 +301,9 @@ impl Log {
     /// see. None where the log has let go of such a transaction.
     pub(super) fn unseen_from(&self, visibility: &Visibility) -> Option<Position> {
         let unseen = self.entries.iter().find(|entry| !visibility.sees(entry.header.xid));
-        let from = unseen.map_or(self.head, |entry| entry.span.start);
+        // Nothing commits between the one before it and this one.
+        let before = |entry: &Entry| entry.span.start.max(Position::before(entry.header.commit_lsn));
+        let from = unseen.map_or(self.head, before);
         let is_known = self.evicted.all_seen(visibility) && !self.unseen.is_doubtful(visibility);
         is_known.then_some(from)
     }
