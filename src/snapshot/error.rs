@@ -15,6 +15,8 @@ pub(super) enum SnapshotError {
     Rule(crate::routing::ExpressionError),
     #[error("the subscriber's filter does not fit the table as it is now: {0}")]
     Filter(crate::routing::FilterError),
+    #[error("{0}")]
+    Unfit(crate::routing::PlanProblem),
     #[error("{action}: {}", harmless(.source))]
     Query { action: &'static str, source: tokio_postgres::Error },
     #[error("the published tables were altered again and again while they were being locked")]

@@ -13,7 +13,7 @@ use crate::change::json::{ChangeEncoder, EncodeOptions};
 use crate::change::{Lsn, Row, Visibility};
 use crate::hub::{SnapshotEvent, SnapshotRequest};
 use crate::replication::wire::connect_sql;
-use crate::routing::{Filter, Plan, Predicate, RouteSpec, Scope, Selection};
+use crate::routing::{Filter, Plan, PlanProblem, Predicate, RouteSpec, Scope, Selection};
 
 use super::error::SnapshotError;
 use super::parts::Parts;
@@ -63,6 +63,7 @@ struct Moment {
 async fn begin(client: &Client, settings: &Settings, request: &SnapshotRequest) -> Result<Moment, SnapshotError> {
     let look = async || {
         let all = published(client, &settings.publication).await.map_err(SnapshotError::Catalogue)?;
+        all.iter().try_for_each(|table| fits(table, request))?;
         let has_rows = |table: &Published| {
             let plan = request.routes.plan(&table.relation);
             !plan.selections(&request.routes, &request.topic).is_empty()
@@ -84,6 +85,21 @@ async fn begin(client: &Client, settings: &Settings, request: &SnapshotRequest) 
         before = tables;
     }
     Err(SnapshotError::Altered)
+}
+
+/// A route that can't take the table as it is now says nothing of its rows: none would be a wrong answer, but where
+/// topics are made of a column that the table does not have.
+fn fits(table: &Published, request: &SnapshotRequest) -> Result<(), SnapshotError> {
+    let plan = request.routes.plan(&table.relation);
+    let concerns = |problem: &&PlanProblem| {
+        let route = request.routes.route(problem.route());
+        let has_rows = !matches!(problem, PlanProblem::NoTopicColumn { .. });
+        has_rows && route.is_some_and(|route| route.topic.may_give(request.topic.as_str()))
+    };
+    match plan.problems().iter().find(concerns) {
+        None => Ok(()),
+        Some(problem) => Err(SnapshotError::Unfit(problem.clone())),
+    }
 }
 
 async fn moment(client: &Client) -> Result<(Visibility, Lsn), SnapshotError> {
