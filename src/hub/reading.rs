@@ -75,9 +75,8 @@ impl Hub {
         let snapshots = &mut self.readers.snapshots;
         let Some(log) = self.log.as_mut().filter(|_| snapshots.is_wanted(id)) else { return Vec::new() };
         let Some(from) = log.unseen_from(&visibility) else { return snapshots.fail(id, &ReadOutcome::Lost) };
-        if snapshots.is_alone(id) {
-            log.evicted.forget_seen(&visibility);
-        }
+        let alone = snapshots.is_alone(id);
+        log.note_seen(&visibility, alone);
         log.give(self.now, Some(from));
         let splice = Arc::new(Splice { visibility, until, timeline: log.lineage.system.timeline });
         let cursor = log.cursor(from, Some(&splice), None);
