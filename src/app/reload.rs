@@ -4,7 +4,7 @@
 //! of its findings, and what ran before goes on.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -38,9 +38,17 @@ pub(super) struct Reload {
 
 /// Tells a file that was written, or replaced, from what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     length: u64,
     modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    /// None while there is no file: an editor may be about to put it back.
+    pub(super) async fn of(path: &Path) -> Option<Self> {
+        let metadata = tokio::fs::metadata(path).await.ok()?;
+        Some(Self { length: metadata.len(), modified: metadata.modified().ok() })
+    }
 }
 
 /// What became of a file that was read again.
@@ -72,7 +80,7 @@ impl Reload {
                 _ = self.hangup.recv() => true,
                 _ = self.looks.tick() => false,
             };
-            let stamp = self.stamp().await;
+            let stamp = Stamp::of(&self.path).await;
             if !asked && stamp == self.stamp {
                 continue;
             }
@@ -88,12 +96,6 @@ impl Reload {
                 return *config;
             }
         }
-    }
-
-    /// None while there is no file: an editor may be about to put it back.
-    async fn stamp(&self) -> Option<Stamp> {
-        let metadata = tokio::fs::metadata(&self.path).await.ok()?;
-        Some(Stamp { length: metadata.len(), modified: metadata.modified().ok() })
     }
 
     async fn read(&mut self, asked: bool) -> Verdict {

@@ -26,6 +26,7 @@ mod start;
 mod support;
 mod sync;
 mod tail;
+mod tls;
 mod transports;
 mod values;
 mod visibility;
