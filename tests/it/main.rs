@@ -27,6 +27,7 @@ mod support;
 mod sync;
 mod tail;
 mod transports;
+mod try_out;
 mod values;
 mod visibility;
 mod why;
