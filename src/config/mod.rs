@@ -20,6 +20,7 @@ pub mod diagnostic;
 mod document;
 mod expand;
 mod load;
+pub mod published;
 mod quantity;
 pub mod reload;
 pub mod render;

@@ -28,6 +28,7 @@ mod sync;
 mod tail;
 mod tls;
 mod transports;
+mod try_out;
 mod values;
 mod visibility;
 mod why;
