@@ -60,10 +60,16 @@ impl Gateway {
         self.folder.join("walcast.toml")
     }
 
-    /// Runs a subcommand with this config file to its end.
+    /// Adds a line to the config's section `[postgres]`.
+    pub(crate) fn configure_postgres(&self, line: &str) {
+        let text = fs::read_to_string(self.config_file()).expect("read the config file");
+        self.write_config(&text.replacen("[postgres]\n", &format!("[postgres]\n{line}\n"), 1));
+    }
+
+    /// Runs a subcommand, with its arguments, with this config file to its end.
     pub(crate) async fn walcast(&self, subcommand: &str) -> Finished {
         let mut command = Command::new(env!("CARGO_BIN_EXE_walcast"));
-        command.arg(subcommand).arg("-c").arg(self.config_file()).stdin(Stdio::null()).kill_on_drop(true);
+        command.args(subcommand.split(' ')).arg("-c").arg(self.config_file()).stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(PATIENCE, command.output()).await;
         let output = output.unwrap_or_else(|_| panic!("walcast {subcommand} hangs")).expect("run walcast");
         Finished {
