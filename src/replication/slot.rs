@@ -47,7 +47,7 @@ pub struct SlotSample {
     pub two_phase: bool,
     /// Standbys copy it (Postgres 17 and later).
     pub failover: bool,
-    /// It is such a copy, and can't be used before its server is promoted.
+    /// It is such a copy, which can't be used before its server is promoted; it is called that afterwards, too.
     pub synced: bool,
 }
 

@@ -17,7 +17,7 @@ pub(super) fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
     if let Some(foreign) = foreign(slot, &facts.database, config) {
         return vec![foreign];
     }
-    let mut findings: Vec<Finding> = state(slot, config).into_iter().chain(kind(slot, config)).collect();
+    let mut findings: Vec<Finding> = state(slot, config).into_iter().chain(kind(facts, slot, config)).collect();
     findings.extend(held(facts, slot, config));
     findings.extend(activity(slot, config));
     findings.extend(idle_timeout(facts, config));
@@ -66,9 +66,9 @@ fn state(slot: &Slot, config: &Config) -> Option<Finding> {
 }
 
 /// Whether it can be streamed from as we do it.
-fn kind(slot: &Slot, config: &Config) -> Option<Finding> {
+fn kind(facts: &ServerFacts, slot: &Slot, config: &Config) -> Option<Finding> {
     let (name, span) = (config.postgres.slot.as_str(), config.postgres.spans.slot.clone());
-    if slot.sample.synced {
+    if slot.sample.synced && facts.ha.in_recovery {
         let message = format!("the slot `{name}` is a copy of the primary's, and this server is a standby");
         let finding = Finding::warning(Code::SlotSynced, message)
             .maybe_label(span, "can't be used before this server is promoted")

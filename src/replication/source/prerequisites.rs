@@ -128,7 +128,7 @@ pub(super) async fn check(
     if !publication_exists {
         return Ok(Err(Prerequisite::Publication(publication.to_owned())));
     }
-    match usable_slot(found, slot, database) {
+    match usable_slot(found, slot, database, settings.in_recovery) {
         Err(Prerequisite::SlotInCreation { slot, pid, .. }) => {
             let blockers = slot::blockers(client).await?;
             Ok(Err(Prerequisite::SlotInCreation { slot, pid, blockers }))
@@ -139,7 +139,12 @@ pub(super) async fn check(
 }
 
 /// Where it begins, and whether standbys copy it.
-fn usable_slot(found: Option<Slot>, slot: &str, database: &str) -> Result<(Lsn, bool), Prerequisite> {
+fn usable_slot(
+    found: Option<Slot>,
+    slot: &str,
+    database: &str,
+    in_recovery: bool,
+) -> Result<(Lsn, bool), Prerequisite> {
     let slot = slot.to_owned();
     let Some(Slot { plugin, database: other, active_pid, confirmed_flush, sample }) = found else {
         return Err(Prerequisite::Slot(slot));
@@ -153,7 +158,8 @@ fn usable_slot(found: Option<Slot>, slot: &str, database: &str) -> Result<(Lsn, 
             Err(Prerequisite::SlotDatabase { slot, found, wanted: database.to_owned() })
         }
         (_, _, Some(reason)) => Err(Prerequisite::SlotLost { slot, reason }),
-        _ if sample.synced => Err(Prerequisite::SlotSynced(slot)),
+        // It is called that for ever, also once its server was promoted.
+        _ if sample.synced && in_recovery => Err(Prerequisite::SlotSynced(slot)),
         _ if sample.two_phase => Err(Prerequisite::SlotTwoPhase(slot)),
         _ => match (confirmed_flush, active_pid) {
             (Some(confirmed_flush), _) => Ok((confirmed_flush, sample.failover)),
@@ -181,8 +187,8 @@ mod tests {
 
     #[test]
     fn only_a_pgoutput_slot_of_this_database_that_still_has_its_wal_will_do() {
-        let refusal = |status| usable_slot(status, "walcast", "app").unwrap_err();
-        assert_eq!(usable_slot(Some(slot()), "walcast", "app"), Ok((Lsn::new(5), false)));
+        let refusal = |status| usable_slot(status, "walcast", "app", true).unwrap_err();
+        assert_eq!(usable_slot(Some(slot()), "walcast", "app", true), Ok((Lsn::new(5), false)));
         assert!(matches!(refusal(None), Prerequisite::Slot(_)));
         let physical = Slot { plugin: None, database: None, ..slot() };
         assert!(matches!(refusal(Some(physical)), Prerequisite::SlotKind { .. }));
@@ -194,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_slot_in_each_other_state_is_refused_for_what_it_is() {
-        let refusal = |slot| usable_slot(Some(slot), "walcast", "app").unwrap_err();
+        let refusal = |slot| usable_slot(Some(slot), "walcast", "app", true).unwrap_err();
         for reason in Invalidation::ALL {
             let sample = SlotSample { invalidation: Some(reason), ..SlotSample::default() };
             let lost = refusal(Slot { sample, ..slot() });
@@ -205,6 +211,8 @@ mod tests {
         assert!(matches!(refusal(Slot { sample: two_phase, ..slot() }), Prerequisite::SlotTwoPhase(_)));
         let synced = SlotSample { synced: true, failover: true, ..SlotSample::default() };
         assert_eq!(refusal(Slot { sample: synced, ..slot() }).verdict().disposition, Disposition::Retry);
+        let promoted = usable_slot(Some(Slot { sample: synced, ..slot() }), "walcast", "app", false);
+        assert_eq!(promoted, Ok((Lsn::new(5), true)));
         let in_creation = Slot { confirmed_flush: None, active_pid: Some(7), ..slot() };
         assert!(matches!(refusal(in_creation), Prerequisite::SlotInCreation { pid: 7, .. }));
     }
