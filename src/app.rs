@@ -361,6 +361,8 @@ fn source_settings(config: &Config) -> SourceSettings {
         PartLimits { changes: config.limits.part_changes as usize, bytes: bytes(config.limits.part_bytes) };
     SourceSettings {
         part_limits,
+        wal_budget: config.replay.wal,
+        failover: postgres.failover,
         ..SourceSettings::new(postgres.connection.clone(), postgres.slot.as_str(), postgres.publication.as_str())
     }
 }

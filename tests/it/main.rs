@@ -21,6 +21,7 @@ mod rules;
 mod said;
 mod schema;
 mod setup;
+mod slots;
 mod snapshot;
 mod start;
 mod support;

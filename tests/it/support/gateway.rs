@@ -60,10 +60,18 @@ impl Gateway {
         self.folder.join("walcast.toml")
     }
 
-    /// Runs a subcommand with this config file to its end.
+    /// Adds a line to the config's section `[postgres]`.
+    pub(crate) fn configure_postgres(&self, line: &str) {
+        let text = fs::read_to_string(self.config_file()).expect("read the config file");
+        self.write_config(&text.replacen("[postgres]\n", &format!("[postgres]\n{line}\n"), 1));
+    }
+
+    /// Runs a subcommand, with its arguments, with this config file to its end.
     pub(crate) async fn walcast(&self, subcommand: &str) -> Finished {
         let file = self.config_file();
-        walcast(&[subcommand, "-c", file.to_str().expect("a path of ours")], &[]).await
+        let mut arguments: Vec<&str> = subcommand.split(' ').collect();
+        arguments.extend(["-c", file.to_str().expect("a path of ours")]);
+        walcast(&arguments, &[]).await
     }
 
     /// Starts `walcast run`, whether it was set up or not; its logs are added to those of earlier runs.
