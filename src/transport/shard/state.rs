@@ -47,7 +47,7 @@ pub struct State {
     pub(super) next_read: u32,
     pub(super) groups: Groups,
     /// Connections with something to send that the shell has not been told of.
-    pub(super) dirty: Vec<usize>,
+    pub(super) dirty: VecDeque<usize>,
     pub(super) commands: Commands,
     /// To those who have asked by HTTP.
     pub(super) answers: Answers,
@@ -58,8 +58,10 @@ pub struct State {
     /// Connections with a token to verify.
     unverified: VecDeque<ConnectionKey>,
     pub(super) counters: Counters,
-    /// Commits that went out to somebody since the last write.
+    /// Commits that somebody is to be told of since the round of writes began, and those that everyone will have been
+    /// told of when it ends.
     pub(super) unsent: Vec<i64>,
+    pub(super) sending: Vec<i64>,
     /// Reused between calls.
     effects: Vec<Effect>,
 }
@@ -74,7 +76,7 @@ impl State {
             next_generation: 0,
             next_read: 0,
             groups: Groups::default(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
             commands: Commands::default(),
             writes: Writes::default(),
             fetches: Fetches::default(),
@@ -83,6 +85,7 @@ impl State {
             unverified: VecDeque::new(),
             counters: Counters::default(),
             unsent: Vec::new(),
+            sending: Vec::new(),
             effects: Vec::new(),
         }
     }
@@ -161,16 +164,6 @@ impl State {
             member.feed = Feed::Reading { number, snapshot };
             let join = JoinToken { connection: key, join };
             self.commands.push(Command::Read { shard: self.id, join, shape, number, after });
-        }
-    }
-
-    /// The connections that have got something to send since the last call.
-    pub fn take_dirty(&mut self, into: &mut Vec<usize>) {
-        into.append(&mut self.dirty);
-        for slot in into {
-            if let Some(connection) = self.connections.get_mut(*slot) {
-                connection.dirty = false;
-            }
         }
     }
 
@@ -274,7 +267,7 @@ impl State {
             messages += 1;
             if !connection.dirty {
                 connection.dirty = true;
-                self.dirty.push(member.slot);
+                self.dirty.push_back(member.slot);
             }
         }
         self.counters.messages += messages;
@@ -561,7 +554,7 @@ impl State {
     pub(super) fn mark_dirty(&mut self, slot: usize) {
         if let Some(connection) = self.connections.get_mut(slot).filter(|connection| !connection.dirty) {
             connection.dirty = true;
-            self.dirty.push(slot);
+            self.dirty.push_back(slot);
         }
     }
 
