@@ -291,7 +291,7 @@ impl State {
         self.counters.joins += 1;
         let place = self.groups.add(shape, Member { slot, join: token.join, feed, knows_presence: false });
         if let Some(connection) = self.connections.get_mut(slot) {
-            connection.subscriptions.push(Subscription { join: token.join, shape, place });
+            connection.subscribe(Subscription { join: token.join, shape, place });
             connection.channels.joined(token.join, subscribed.fed, subscribed.channel.as_ref());
             if connection.outdated_join.is_some_and(|last| token.join <= last) {
                 // It was asked for before a new token came.
