@@ -243,8 +243,7 @@ impl App {
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
         let accepting = listeners::accept(listeners, &shards, &count, limits(config).connections);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
-        let certifying =
-            certificates.map(Certificates::watch).transpose().map_err(AppError::Signals)?.map(tokio::spawn);
+        let certifying = certify(certificates)?;
         listeners::say(&public, &admin, shards.len());
         Ok(Self {
             public,
@@ -344,6 +343,12 @@ impl App {
 
 async fn stop_requested(mut shutdown: Shutdown) {
     shutdown.requested().await;
+}
+
+/// Looks after the certificate, where there is one.
+fn certify(certificates: Option<Certificates>) -> Result<Option<JoinHandle<()>>, AppError> {
+    let watching = certificates.map(Certificates::watch).transpose().map_err(AppError::Signals)?;
+    Ok(watching.map(tokio::spawn))
 }
 
 /// Who is let in, and what keeps its keys current.

@@ -1,5 +1,5 @@
-//! The configuration of a running gateway: its file is read again when it changes, or on SIGHUP; where there is none, so
-//! is the list of the published tables.
+//! The configuration of a running gateway: its file is read again when it changes, or on SIGHUP; where there is none,
+//! so is the list of the published tables.
 //!
 //! What has changed is applied whole or not at all: a file with a mistake, or one that the database can't fulfil, is
 //! refused with all of its findings, and what ran before goes on.
