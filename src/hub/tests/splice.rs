@@ -332,6 +332,10 @@ impl World {
                     ReadOutcome::Failed(failure) => panic!("{failure:?}"),
                 }
             }
+            ToShard::Waiting { join } => {
+                let waits = |client: &Client| client.token() == join && client.awaited.is_some();
+                assert!(self.clients.iter().any(waits), "told to one who has not asked");
+            }
             other => panic!("{other:?}"),
         }
     }

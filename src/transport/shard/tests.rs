@@ -38,6 +38,7 @@ fn limits() -> Limits {
         handshake: Duration::from_secs(10),
         poll: Duration::from_secs(10),
         keep_alive: Duration::from_secs(15),
+        compression: false,
         connections: 100,
         channels: ChannelLimits {
             broadcast: 4_000,
