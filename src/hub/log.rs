@@ -299,11 +299,12 @@ impl Log {
 
     /// Where someone who has the rows that a snapshot saw goes on: just before the first transaction that it did not
     /// see. None where the log has let go of such a transaction.
-    pub(super) fn unseen_from(&self, visibility: &Visibility) -> Option<Position> {
-        let unseen = self.entries.iter().find(|entry| !visibility.sees(entry.header.xid));
+    pub(super) fn unseen_from(&self, splice: &Splice) -> Option<Position> {
+        let unseen = self.entries.iter().find(|entry| !splice.sees(&entry.header));
         // Nothing commits between the one before it and this one.
         let before = |entry: &Entry| entry.span.start.max(Position::before(entry.header.commit_lsn));
         let from = unseen.map_or(self.head, before);
+        let Splice { visibility, .. } = splice;
         let is_known = self.evicted.all_seen(visibility) && !self.unseen.is_doubtful(visibility);
         is_known.then_some(from)
     }
@@ -356,7 +357,7 @@ impl Log {
     ) -> Result<(), Trouble> {
         let Some((entry, batch)) = self.batch(at) else { return Ok(()) };
         reading.looks += 1 + batch.deliveries.len();
-        if reading.splice.is_some_and(|splice| splice.visibility.sees(entry.header.xid)) {
+        if reading.splice.is_some_and(|splice| splice.sees(&entry.header)) {
             return Ok(());
         }
         if let Some(said) = self.said(at, shape, reading.splice) {

@@ -1,6 +1,6 @@
 //! Where rows of a snapshot and the feed meet.
 
-use crate::change::{Lsn, Visibility};
+use crate::change::{Lsn, TransactionHeader, Visibility};
 
 use super::Position;
 
@@ -19,6 +19,13 @@ pub struct Splice {
 }
 
 impl Splice {
+    /// Whether the snapshot holds what a transaction did. One that committed later it does not, whatever its id says: after
+    /// a crash Postgres gives ids again of which nothing was written.
+    #[must_use]
+    pub fn sees(&self, transaction: &TransactionHeader) -> bool {
+        transaction.commit_lsn < self.until && self.visibility.sees(transaction.xid)
+    }
+
     /// A reader here has passed all that the snapshot sees.
     #[must_use]
     pub fn is_over(&self, position: Position) -> bool {

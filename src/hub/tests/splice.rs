@@ -453,3 +453,15 @@ fn a_commit_that_nobody_sees_outlives_the_window() {
     world.finish();
     assert_eq!((world.resyncs, &world.clients[0].table), (0, &world.table));
 }
+
+/// Postgres has crashed: the id is one that a transaction had which was rolled back, and of which nothing was written.
+#[test]
+fn an_id_that_is_given_again_is_not_taken_for_seen() {
+    let mut world = World::new();
+    world.ended = FIRST_XID;
+    for step in [Step::Query(0), Step::Begin(5), Step::Commit(0), Step::Decode, Step::Send(0), Step::Send(0)] {
+        world.step(&step);
+    }
+    world.finish();
+    assert_eq!(world.clients[0].table, world.table);
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tokio_postgres::{Client, Error};
+use walcast::change::Lsn;
 use walcast::hub::Cursor;
 
 /// Table and primary key.
@@ -39,7 +40,8 @@ impl Replica {
         }
         let xid = payload["xid"].as_u64().ok_or("no xid")?;
         self.check_order(payload, xid)?;
-        if !self.visible.as_ref().is_some_and(|visible| visible.contains(xid)) {
+        let lsn = payload["cursor"].as_str().and_then(|text| text.parse::<Cursor>().ok()).map(|it| it.position.lsn);
+        if !self.visible.as_ref().is_some_and(|visible| visible.contains(xid) && lsn < Some(visible.until)) {
             for update in payload["updates"].as_array().ok_or("no updates")? {
                 self.update(update).map_err(|problem| format!("{problem}: {update}"))?;
             }
@@ -138,7 +140,15 @@ impl Replica {
     }
 
     /// Begins afresh, as a client does that was told to: with the rows of the database.
+    ///
+    /// What was sent before it joined may not be seen yet: a commit is in the feed a moment before it is visible, and for
+    /// longer on a busy machine. So everything that had an id when it joined has to have ended.
     pub(super) async fn rebuild(&mut self, topic: &str, client: &mut Client) -> Result<(), Error> {
+        let newest: String = client.query_one("select pg_current_xact_id()::text", &[]).await?.get(0);
+        let ended = format!("select pg_snapshot_xmin(pg_current_snapshot()) > '{newest}'::xid8");
+        while !client.query_one(&ended, &[]).await?.get::<_, bool>(0) {
+            tokio::time::sleep(crate::support::POLL).await;
+        }
         let transaction = client
             .build_transaction()
             .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
@@ -146,10 +156,11 @@ impl Replica {
             .start()
             .await?;
         let text: String = transaction.query_one("select pg_current_snapshot()::text", &[]).await?.get(0);
+        let until: String = transaction.query_one("select pg_current_wal_flush_lsn()::text", &[]).await?.get(0);
         let rows = transaction.query(&rows_query(topic), &[]).await?;
         transaction.commit().await?;
         self.rows = rows.iter().map(|row| parse_row(row.get(0), row.get(1))).collect();
-        self.visible = Some(Visible::parse(&text));
+        self.visible = Some(Visible::parse(&text, until.parse().unwrap()));
         self.expected_part = None;
         self.afresh = false;
         self.beginnings += 1;
@@ -188,14 +199,16 @@ fn key(table: &str, row: &Value) -> Result<Key, String> {
 struct Visible {
     end: u64,
     running: Vec<u64>,
+    /// All of it has committed before this: after a crash ids are given again of which nothing was written.
+    until: Lsn,
 }
 
 impl Visible {
-    fn parse(text: &str) -> Self {
+    fn parse(text: &str, until: Lsn) -> Self {
         let mut fields = text.split(':').skip(1);
         let end = fields.next().unwrap().parse().unwrap();
         let running = fields.next().unwrap().split(',').filter_map(|xid| xid.parse().ok()).collect();
-        Self { end, running }
+        Self { end, running, until }
     }
 
     fn contains(&self, xid: u64) -> bool {
