@@ -19,8 +19,8 @@ pub struct Splice {
 }
 
 impl Splice {
-    /// Whether the snapshot holds what a transaction did. One that committed later it does not, whatever its id says: after
-    /// a crash Postgres gives ids again of which nothing was written.
+    /// Whether the snapshot holds what a transaction did. One that committed later it does not, whatever its id says:
+    /// after a crash Postgres gives ids again of which nothing was written.
     #[must_use]
     pub fn sees(&self, transaction: &TransactionHeader) -> bool {
         transaction.commit_lsn < self.until && self.visibility.sees(transaction.xid)

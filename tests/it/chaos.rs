@@ -2,8 +2,8 @@
 //! and stopped, and at the end every client has every row, having seen each change once and in order.
 //!
 //! Runs for some seconds. `WALCAST_CHAOS_SECONDS=600` runs longer, `WALCAST_CHAOS_SEED` repeats the writers' and the
-//! faults' choices (not their timing). `WALCAST_CHAOS_MEMORY=32MiB` gives the log no more than this: then clients may be
-//! told to resync, and all the rest holds.
+//! faults' choices (not their timing). `WALCAST_CHAOS_MEMORY=32MiB` gives the log no more than this: then clients may
+//! be told to resync, and all the rest holds.
 
 mod client;
 mod official;

@@ -141,8 +141,8 @@ impl Replica {
 
     /// Begins afresh, as a client does that was told to: with the rows of the database.
     ///
-    /// What was sent before it joined may not be seen yet: a commit is in the feed a moment before it is visible, and for
-    /// longer on a busy machine. So everything that had an id when it joined has to have ended.
+    /// What was sent before it joined may not be seen yet: a commit is in the feed a moment before it is visible, and
+    /// for longer on a busy machine. So everything that had an id when it joined has to have ended.
     pub(super) async fn rebuild(&mut self, topic: &str, client: &mut Client) -> Result<(), Error> {
         let newest: String = client.query_one("select pg_current_xact_id()::text", &[]).await?.get(0);
         let ended = format!("select pg_snapshot_xmin(pg_current_snapshot()) > '{newest}'::xid8");
