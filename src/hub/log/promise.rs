@@ -1,5 +1,5 @@
-//! What the log has promised, and so what Postgres may forget: everything before the oldest transaction that somebody may
-//! still ask for, or that not everybody sees yet.
+//! What the log has promised, and so what Postgres may forget: everything before the oldest transaction that somebody
+//! may still ask for, or that not everybody sees yet.
 
 use crate::change::{Lsn, TransactionHeader, Visibility};
 
