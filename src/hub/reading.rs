@@ -74,8 +74,12 @@ impl Hub {
     fn finish(&mut self, id: SnapshotId, last: &SnapshotPart, visibility: Visibility, until: Lsn) -> Vec<Answer> {
         let snapshots = &mut self.readers.snapshots;
         let Some(log) = self.log.as_mut().filter(|_| snapshots.is_wanted(id)) else { return Vec::new() };
-        let Some(from) = log.unseen_from(&visibility) else { return snapshots.fail(id, &ReadOutcome::Lost) };
-        if snapshots.is_alone(id) {
+        let from = match visibility.is_all() {
+            true => log.unseen_after(until),
+            false => log.unseen_from(&visibility),
+        };
+        let Some(from) = from else { return snapshots.fail(id, &ReadOutcome::Lost) };
+        if snapshots.is_alone(id) && !visibility.is_all() {
             log.evicted.forget_seen(&visibility);
         }
         log.give(self.now, Some(from));

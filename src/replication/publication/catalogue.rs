@@ -188,8 +188,10 @@ select oid from unnest($1::pg_catalog.oid[]) as oid where pg_catalog.pg_relation
 pub async fn mark(client: &Client) -> Result<Lsn, WireError> {
     const WRITTEN: &str = "\
 select pg_catalog.pg_logical_emit_message(true, 'walcast.mark', ''::pg_catalog.text)::pg_catalog.text";
+    // A record that a standby is just replaying can be seen already, and has been received.
     const READ: &str = "\
-select case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
+select case when pg_catalog.pg_is_in_recovery()
+            then greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
             else pg_catalog.pg_current_wal_insert_lsn() end::pg_catalog.text";
     let row = match client.query_one(WRITTEN, &[]).await {
         Ok(row) => row,

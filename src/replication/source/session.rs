@@ -86,7 +86,8 @@ impl Source {
         self.streams(server.flush, sample);
         let lookout = Lookout::start(subject, observation.look.clone());
         self.look(observation);
-        Ok(Streaming { source: self, stream, lookout, flush: server.flush, answered: None })
+        let in_recovery = ready.settings.in_recovery;
+        Ok(Streaming { source: self, stream, lookout, in_recovery, flush: server.flush, answered: None })
     }
 
     fn subject(&self) -> Subject {
@@ -164,6 +165,8 @@ struct Streaming<'a> {
     source: &'a mut Source,
     stream: ReplicationStream,
     lookout: Lookout,
+    /// The server was a standby when the connection was made.
+    in_recovery: bool,
     /// The server's WAL flush position when the connection was made.
     flush: Lsn,
     /// The last keepalive that asked for a reply and got one.
@@ -202,7 +205,12 @@ impl Streaming<'_> {
                 Step::Acknowledged(acknowledgement) => self.source.intake.acknowledgeable(acknowledgement),
                 Step::Delivered(batch) => self.delivered(batch.ok_or(Failure::FeedClosed)?),
                 Step::Saw(Sighting::Publication(observation)) => self.source.look(observation),
-                Step::Saw(Sighting::Server(sample)) => self.source.sampled(sample),
+                Step::Saw(Sighting::Server(sample)) => {
+                    self.source.sampled(sample);
+                    if self.in_recovery && !sample.in_recovery {
+                        return Err(Failure::Promoted);
+                    }
+                }
                 Step::Received(message) => self.receive(message?).await?,
             }
         }
