@@ -22,6 +22,7 @@ const TABLES: &str = "create table articles (id int primary key, title text); cr
 const CONFIG: &str = "[[route]]\ntable = \"public.articles\"\ntopic = \"updates:feed\"\n\n[replay]\nwal = \"4MiB\"\n";
 
 /// False, and said, where tests are not to run on a version.
+#[expect(clippy::print_stderr, reason = "what was not tested must be seen")]
 fn is_wanted(version: u32) -> bool {
     let wanted = std::env::var("WALCAST_POSTGRES_VERSIONS").unwrap_or_else(|_| "15 16 17 18".to_owned());
     let is_wanted = wanted.split_whitespace().any(|it| it == version.to_string());

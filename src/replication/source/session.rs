@@ -16,6 +16,7 @@ use super::gauge;
 use super::intake::Connected;
 use super::lookout::{self, Sighting, Subject};
 use super::prerequisites::{self, Ready};
+use super::sight;
 use super::{Failure, Source, SourceSettings, SourceState, deliver};
 use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
@@ -64,6 +65,14 @@ impl Source {
         let start = self.resume(server, ready.confirmed_flush, &ancestry);
         self.ask_for_copies(&mut replication, &ready).await?;
         let subject = self.subject(ready.settings.in_recovery);
+        let doubt = if start.is_in_doubt() { sight::newest_id(&sql).await? } else { None };
+        if doubt.is_some() {
+            tracing::warn!(
+                slot, %start,
+                "the slot has passed commits that nobody may see yet: no snapshot is given before all transactions have \
+                 ended that are in progress"
+            );
+        }
         let observation = lookout::first(&sql, &subject, self.intake.look()).await?;
         let relations = observation.look.relations();
         let tables = relations.len();
@@ -79,6 +88,7 @@ impl Source {
             flush: server.flush,
             confirmed_flush: ready.confirmed_flush,
             relations,
+            doubt,
             status_interval: status_interval(self.settings.status_interval, timeout),
         });
         tracing::info!(
@@ -215,6 +225,7 @@ impl Streaming<'_> {
                         return Err(Failure::Promoted);
                     }
                 }
+                Step::Saw(Sighting::Snapshot(visibility)) => self.source.intake.seen(visibility),
                 Step::Received(message) => self.receive(message?).await?,
             }
         }
