@@ -308,6 +308,12 @@ impl Log {
         is_known.then_some(from)
     }
 
+    /// The same for a snapshot that saw what committed before `until`, and nothing else.
+    pub(super) fn unseen_after(&self, until: Lsn) -> Option<Position> {
+        let from = Position::before(until).min(self.head);
+        (self.tail <= from).then_some(from)
+    }
+
     /// What a shape's topic got after a position: about `budget` bytes of payload at a time, and as much as can be
     /// looked at meanwhile. With a `splice`, without what its snapshot saw.
     pub(super) fn read(
@@ -356,7 +362,7 @@ impl Log {
     ) -> Result<(), Trouble> {
         let Some((entry, batch)) = self.batch(at) else { return Ok(()) };
         reading.looks += 1 + batch.deliveries.len();
-        if reading.splice.is_some_and(|splice| splice.visibility.sees(entry.header.xid)) {
+        if reading.splice.is_some_and(|splice| splice.has(&entry.header)) {
             return Ok(());
         }
         if let Some(said) = self.said(at, shape, reading.splice) {
