@@ -2,10 +2,12 @@
 
 mod reload;
 mod reporting;
+mod service;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,15 +30,16 @@ use crate::routing::{TooManyRoutes, WritableRoute};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
 use crate::sync::{self, WriteLimits};
-use crate::telemetry::health;
+use crate::telemetry::health::{self, Health};
 use crate::telemetry::inspector::RouteLine;
-use crate::telemetry::metrics::Reloads;
+use crate::telemetry::metrics::{Gauges, Reloads};
 use crate::transport::{
     self, ChannelLimits, Control, Count, Entrance, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics,
     ShardThread,
 };
 
 use reporting::Reporting;
+use service::{Service, Watch};
 
 /// Batches of feed events between replication and the hub. Each is what one read of the socket brought: a few give
 /// both something to do, more would only hold memory while the hub is slow.
@@ -114,15 +117,23 @@ pub async fn run(config: &Config, origin: Origin) -> Result<(), AppError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
     let mut app = App::start(config, Router::new())?;
-    let mut reload = Reload::new(origin, config, Arc::clone(&app.reloads)).map_err(AppError::Signals)?;
+    let service = Service::default();
+    let mut watching = pin!(Watch::new(service.clone(), app.health.clone(), app.gauges.clone()).run());
+    let mut reload =
+        Reload::new(origin, config, Arc::clone(&app.reloads), service.clone()).map_err(AppError::Signals)?;
     loop {
         tokio::select! {
             error = app.failed() => return Err(error),
-            changed = reload.next() => app.reload(&changed)?,
+            changed = reload.next() => {
+                app.reload(&changed)?;
+                service.reloaded();
+            }
+            never = &mut watching => match never {},
             _ = terminate.recv() => break tracing::info!("SIGTERM: stopping"),
             _ = interrupt.recv() => break tracing::info!("Ctrl-C: stopping"),
         }
     }
+    service.stopping();
     tokio::select! {
         ended = timeout(GRACE, app.stop()) => ended.unwrap_or(Err(AppError::Grace)),
         _ = terminate.recv() => Err(AppError::Impatient),
@@ -146,12 +157,21 @@ pub struct App {
     hub: JoinHandle<()>,
     snapshots: JoinHandle<()>,
     sync: JoinHandle<()>,
-    accepting: Vec<JoinHandle<io::Result<()>>>,
+    accepting: Accepting,
     /// Keeps published keys for tokens current, where there are such.
     refreshing: Option<JoinHandle<()>>,
     shards: Vec<Shard>,
     /// Where it is counted how often the configuration was read again.
     pub reloads: Arc<Reloads>,
+    /// How everything is doing.
+    pub health: Health,
+    pub gauges: Gauges,
+}
+
+/// The tasks that take connections in.
+struct Accepting {
+    public: JoinHandle<io::Result<()>>,
+    admin: JoinHandle<io::Result<()>>,
 }
 
 struct Shard {
@@ -190,6 +210,7 @@ impl App {
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (reporting, own) = Reporting::new(config, cores, caught_up.clone(), shutdown.clone());
+        let (health, gauges) = (reporting.health.clone(), reporting.gauges());
         let Reporting { source: reports, hub: hub_statistics, inspections, shards: statistics, .. } = reporting;
         let (meter, count) = (reporting.snapshots, reporting.count);
         let (gate, refresher) = gate(config)?;
@@ -225,8 +246,7 @@ impl App {
         let hub = tokio::spawn(task.run());
         let (settings, stop) = (source_settings(config), stop_requested(shutdown));
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
-        let listeners = [(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)];
-        let accepting = accept_all(listeners, &shards, &count, config);
+        let accepting = accept_all(public_listener, admin_listener, &shards, &count, config);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
         tracing::info!(%public, %admin, shards = shards.len(), "listening");
         Ok(Self {
@@ -245,6 +265,8 @@ impl App {
             refreshing,
             shards,
             reloads: reporting.reloads,
+            health,
+            gauges,
         })
     }
 
@@ -296,22 +318,23 @@ impl App {
         }
     }
 
-    /// The orderly end, in this order: not ready; accept no more; stop reading WAL at a transaction boundary and
-    /// acknowledge what is handled; close clients in batches with 1012; end the shards, and the hub with them; finish
-    /// the writes that are under way.
+    /// The orderly end, in this order: not ready; accept no more clients; stop reading WAL at a transaction boundary and
+    /// acknowledge what is handled; close clients in batches with 1012; accept no more operators, who could see how it
+    /// goes until here; end the shards, and the hub with them; finish the writes that are under way.
     ///
     /// # Errors
     /// Replication did not end well; everything else has ended all the same.
     pub async fn stop(self) -> Result<(), AppError> {
         let began = Instant::now();
         self.trigger.request();
-        self.accepting.iter().for_each(JoinHandle::abort);
+        self.accepting.public.abort();
         let replication = match self.source.await {
             Ok(result) => result.map_err(AppError::Replication),
             Err(_) => Err(AppError::Ended("replication")),
         };
         tracing::info!("replication stopped, and what was handled is acknowledged");
         drain(&self.shards).await;
+        self.accepting.admin.abort();
         if let Some(refreshing) = &self.refreshing {
             refreshing.abort();
         }
@@ -480,15 +503,16 @@ fn spawn_shards(
 }
 
 fn accept_all(
-    listeners: [(std::net::TcpListener, Entrance); 2],
+    public: std::net::TcpListener,
+    admin: std::net::TcpListener,
     shards: &[Shard],
     count: &Count,
     config: &Config,
-) -> Vec<JoinHandle<io::Result<()>>> {
+) -> Accepting {
     let limit = limits(config).connections;
-    let spawn = |(listener, entrance)| {
+    let spawn = |listener, entrance| {
         let shards = shards.iter().map(|shard| shard.control.clone()).collect();
         tokio::spawn(transport::accept(listener, entrance, shards, count.clone(), limit))
     };
-    listeners.into_iter().map(spawn).collect()
+    Accepting { public: spawn(public, Entrance::Public), admin: spawn(admin, Entrance::Admin) }
 }

@@ -30,6 +30,7 @@ pub(super) struct Reporting {
     pub(super) count: Count,
     pub(super) reloads: Arc<Reloads>,
     pub(super) routes: watch::Sender<Arc<[RouteLine]>>,
+    pub(super) health: Health,
 }
 
 /// The routes as operators are shown them.
@@ -46,8 +47,10 @@ impl Reporting {
         shutdown: Shutdown,
     ) -> (Self, Router) {
         let (inspect, inspections) = mpsc::channel(INSPECTIONS);
+        let source = Reports::default();
+        let health = Health { caught_up, source: source.state.subscribe(), shutdown };
         let reporting = Self {
-            source: Reports::default(),
+            source,
             hub: watch::Sender::default(),
             inspections,
             shards: (0..shards).map(|_| watch::Sender::default()).collect(),
@@ -55,9 +58,9 @@ impl Reporting {
             count: Count::default(),
             reloads: Arc::default(),
             routes: watch::Sender::new(route_lines(config)),
+            health: health.clone(),
         };
         let gauges = reporting.gauges();
-        let health = Health { caught_up, source: gauges.state.clone(), shutdown };
         let inspector = Inspector {
             gauges: gauges.clone(),
             health: health.clone(),
@@ -69,7 +72,7 @@ impl Reporting {
         (reporting, router.merge(metrics::router(gauges)).merge(inspector::router(inspector)))
     }
 
-    fn gauges(&self) -> Gauges {
+    pub(super) fn gauges(&self) -> Gauges {
         Gauges {
             routes: self.routes.subscribe(),
             state: self.source.state.subscribe(),

@@ -164,6 +164,9 @@ async fn upgrade(
         Ok(identity) => identity,
         Err(denied) => return empty(denied.upgrade_status()),
     };
+    if shell.borrow().is_draining() {
+        return empty(StatusCode::SERVICE_UNAVAILABLE);
+    }
     let Some(permit) = permit.borrow_mut().take() else {
         return empty(StatusCode::BAD_REQUEST);
     };

@@ -1,6 +1,8 @@
 //! Where the gateway is: from what the user says, or from the configuration.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+
+use super::super::reachable;
 
 /// Phoenix' path for WebSockets.
 const PATH: &str = "/socket/websocket";
@@ -9,12 +11,7 @@ const VERSION: &str = "vsn=2.0.0";
 
 /// The endpoint that a gateway with this `server.listen` has on its own machine.
 pub(super) fn of_listener(listen: SocketAddr) -> String {
-    let ip = match listen.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    format!("ws://{}{PATH}?{VERSION}", SocketAddr::new(ip, listen.port()))
+    format!("ws://{}{PATH}?{VERSION}", reachable(listen))
 }
 
 /// The user's url, with the path where it has none (or Phoenix' `/socket`), and the serializer's version.

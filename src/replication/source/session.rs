@@ -50,6 +50,7 @@ impl Source {
         let connection = self.settings.connection.clone();
         let (slot, publication) = (self.settings.slot.clone(), self.settings.publication.clone());
         let sql = connect_sql(&connection).await?;
+        self.wait_for_slot(&sql).await?;
         let ready = prerequisites::check(&sql, connection.database(), &slot, &publication).await??;
         let mut replication = ReplicationClient::connect(&connection).await?;
         let server = replication.identify_system().await?;
