@@ -1,12 +1,13 @@
 //! The process: configuration → parts → tasks → an orderly end.
 
+mod certificates;
+mod listeners;
 mod reload;
 mod reporting;
 mod service;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub use self::reload::Origin;
 use self::reload::Reload;
 use crate::auth::{Gate, Refresher};
 use crate::change::Acknowledgement;
-use crate::config::{Auth, Config};
+use crate::config::{Address, Auth, Config};
 use crate::hub::task::HubTask;
 use crate::hub::{Channels, Configured, Hub, HubLimits, LogLimits, ShardId};
 use crate::replication::source::{self, SourceError, SourceSettings};
@@ -33,12 +34,14 @@ use crate::sync::{self, WriteLimits};
 use crate::telemetry::health::{self, Health};
 use crate::telemetry::inspector::RouteLine;
 use crate::telemetry::metrics::{Gauges, Reloads};
+use crate::tls::FilesError;
 use crate::transport::{
-    self, ChannelLimits, Control, Count, Entrance, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics,
-    ShardThread,
+    ChannelLimits, Control, Count, Doors, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics, ShardThread,
 };
 
-use reporting::Reporting;
+use certificates::Certificates;
+use listeners::{Accepting, Listeners};
+use reporting::{Elsewhere, Reporting};
 use service::{Service, Watch};
 
 /// Batches of feed events between replication and the hub. Each is what one read of the socket brought: a few give
@@ -69,12 +72,14 @@ const GRACE: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     #[error("listen on {address}: {source}")]
-    Bind { address: SocketAddr, source: io::Error },
+    Bind { address: Address, source: io::Error },
+    #[error("encrypt what clients send and get: {0}")]
+    Certificate(FilesError),
     #[error("start a shard: {0}")]
     Shard(io::Error),
     #[error("listen for signals: {0}")]
     Signals(io::Error),
-    #[error("set up TLS for fetching keys: {0}")]
+    #[error("set up TLS: {0}")]
     Tls(#[from] rustls::Error),
     #[error(transparent)]
     Routes(#[from] TooManyRoutes),
@@ -92,10 +97,20 @@ impl AppError {
     /// What to do about it; none where the message says all.
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
-        let Self::Bind { source, .. } = self else { return None };
+        let Self::Bind { address, source } = self else { return None };
+        let is_socket = matches!(address, Address::Unix(_));
         match source.kind() {
             io::ErrorKind::AddrInUse => {
                 Some("another program listens there: end it, or change `listen` or `admin` in [server]")
+            }
+            io::ErrorKind::AlreadyExists if is_socket => {
+                Some("remove that file, or change `listen` or `admin` in [server]")
+            }
+            io::ErrorKind::NotFound if is_socket => {
+                Some("make the socket's folder, and let the user that runs walcast write to it")
+            }
+            io::ErrorKind::PermissionDenied if is_socket => {
+                Some("let the user that runs walcast write to the socket's folder")
             }
             io::ErrorKind::PermissionDenied => Some(
                 "ports below 1024 need the capability CAP_NET_BIND_SERVICE: change `listen` or `admin` in [server]",
@@ -144,8 +159,8 @@ pub async fn run(config: &Config, origin: Origin) -> Result<(), AppError> {
 /// The running gateway.
 pub struct App {
     /// Where clients and operators connect, with the ports that the system chose.
-    pub public: SocketAddr,
-    pub admin: SocketAddr,
+    pub public: Vec<Address>,
+    pub admin: Vec<Address>,
     caught_up: watch::Receiver<bool>,
     trigger: Trigger,
     /// To the hub and to those who write: what the configuration has now.
@@ -160,18 +175,14 @@ pub struct App {
     accepting: Accepting,
     /// Keeps published keys for tokens current, where there are such.
     refreshing: Option<JoinHandle<()>>,
+    /// Keeps the certificate current, where there is one.
+    certifying: Option<JoinHandle<()>>,
     shards: Vec<Shard>,
     /// Where it is counted how often the configuration was read again.
     pub reloads: Arc<Reloads>,
     /// How everything is doing.
     pub health: Health,
     pub gauges: Gauges,
-}
-
-/// The tasks that take connections in.
-struct Accepting {
-    public: JoinHandle<io::Result<()>>,
-    admin: JoinHandle<io::Result<()>>,
 }
 
 struct Shard {
@@ -204,18 +215,23 @@ impl App {
         let (feed_sender, feed) = mpsc::channel(FEED_QUEUE);
         let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
 
-        let public_listener = bind(config.server.listen)?;
-        let admin_listener = bind(config.server.admin)?;
-        let (public, admin) = (local_address(&public_listener)?, local_address(&admin_listener)?);
+        let Listeners { listeners, public, admin, certificates } = Listeners::bind(&config.server)?;
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (reporting, own) = Reporting::new(config, cores, caught_up.clone(), shutdown.clone());
-        let (health, gauges) = (reporting.health.clone(), reporting.gauges());
+        let (gate, refresher) = gate(config)?;
+        let elsewhere = Elsewhere {
+            caught_up: caught_up.clone(),
+            shutdown: shutdown.clone(),
+            certificate: certificates.as_ref().map(Certificates::gauge),
+            denials: gate.denials(),
+        };
+        let (reporting, own) = Reporting::new(config, cores, &elsewhere);
+        let (health, gauges) = (reporting.health.clone(), reporting.gauges(&elsewhere));
         let Reporting { source: reports, hub: hub_statistics, inspections, shards: statistics, .. } = reporting;
         let (meter, count) = (reporting.snapshots, reporting.count);
-        let (gate, refresher) = gate(config)?;
         let posts = Pace::new(config.limits.posts_per_second);
-        let routers = Routers { gate, public: health::liveness(), admin: own.merge(pages), posts };
+        let doors = doors(config);
+        let routers = Routers { gate, doors, public: health::liveness(), admin: own.merge(pages), posts };
         let (write_sender, writes) = mpsc::channel(config.limits.write_queue as usize);
         let from_shards = FromShards { commands: command_sender, writes: write_sender };
         let (shards, ToShards { published: to_shards, written }) =
@@ -246,9 +262,11 @@ impl App {
         let hub = tokio::spawn(task.run());
         let (settings, stop) = (source_settings(config), stop_requested(shutdown));
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
-        let accepting = accept_all(public_listener, admin_listener, &shards, &count, config);
+        let accepting = listeners::accept(listeners, &shards, &count, limits(config).connections);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
-        tracing::info!(%public, %admin, shards = shards.len(), "listening");
+        let certifying =
+            certificates.map(Certificates::watch).transpose().map_err(AppError::Signals)?.map(tokio::spawn);
+        listeners::say(&public, &admin, shards.len());
         Ok(Self {
             public,
             admin,
@@ -263,6 +281,7 @@ impl App {
             sync,
             accepting,
             refreshing,
+            certifying,
             shards,
             reloads: reporting.reloads,
             health,
@@ -327,17 +346,15 @@ impl App {
     pub async fn stop(self) -> Result<(), AppError> {
         let began = Instant::now();
         self.trigger.request();
-        self.accepting.public.abort();
+        self.accepting.public.iter().for_each(JoinHandle::abort);
         let replication = match self.source.await {
             Ok(result) => result.map_err(AppError::Replication),
             Err(_) => Err(AppError::Ended("replication")),
         };
         tracing::info!("replication stopped, and what was handled is acknowledged");
         drain(&self.shards).await;
-        self.accepting.admin.abort();
-        if let Some(refreshing) = &self.refreshing {
-            refreshing.abort();
-        }
+        self.accepting.admin.iter().for_each(JoinHandle::abort);
+        self.refreshing.iter().chain(&self.certifying).for_each(JoinHandle::abort);
         let threads: Vec<ShardThread> = self.shards.into_iter().map(|shard| shard.thread).collect();
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(ShardThread::join)).await;
         let written = self.sync.await;
@@ -360,6 +377,12 @@ fn gate(config: &Config) -> Result<(Gate, Option<Refresher>), AppError> {
         Auth::Jwt(tokens) => Some(tokens.clone()),
     };
     Ok(Gate::new(tokens, config.server.origins.clone())?)
+}
+
+/// By which names they may be addressed.
+fn doors(config: &Config) -> Doors {
+    let listed = config.server.hosts.clone().map(Arc::new);
+    Doors { admin: listed.clone().unwrap_or_default(), public: listed }
 }
 
 fn source_settings(config: &Config) -> SourceSettings {
@@ -427,6 +450,7 @@ fn limits(config: &Config) -> Limits {
         poll: limits.poll,
         keep_alive: limits.keep_alive,
         connections: limits.connections as usize,
+        compression: config.server.compression,
         channels: ChannelLimits {
             broadcast: bytes(limits.broadcast),
             broadcasts_per_second: limits.broadcasts_per_second,
@@ -457,14 +481,6 @@ async fn drain(shards: &[Shard]) {
         tracing::info!(connections, "draining");
         sleep(DRAIN_INTERVAL).await;
     }
-}
-
-fn bind(address: SocketAddr) -> Result<std::net::TcpListener, AppError> {
-    transport::bind(address).map_err(|source| AppError::Bind { address, source })
-}
-
-fn local_address(listener: &std::net::TcpListener) -> Result<SocketAddr, AppError> {
-    listener.local_addr().map_err(AppError::Shard)
 }
 
 /// One shard for each of `statistics`.
@@ -500,19 +516,4 @@ fn spawn_shards(
         to_shards.written.push(written_sender);
     }
     Ok((shards, to_shards))
-}
-
-fn accept_all(
-    public: std::net::TcpListener,
-    admin: std::net::TcpListener,
-    shards: &[Shard],
-    count: &Count,
-    config: &Config,
-) -> Accepting {
-    let limit = limits(config).connections;
-    let spawn = |listener, entrance| {
-        let shards = shards.iter().map(|shard| shard.control.clone()).collect();
-        tokio::spawn(transport::accept(listener, entrance, shards, count.clone(), limit))
-    };
-    Accepting { public: spawn(public, Entrance::Public), admin: spawn(admin, Entrance::Admin) }
 }

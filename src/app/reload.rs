@@ -5,7 +5,7 @@
 //! refused with all of its findings, and what ran before goes on.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -59,9 +59,17 @@ pub(super) struct Reload {
 
 /// Tells a file that was written, or replaced, from what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     length: u64,
     modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    /// None while there is no file: an editor may be about to put it back.
+    pub(super) async fn of(path: &Path) -> Option<Self> {
+        let metadata = tokio::fs::metadata(path).await.ok()?;
+        Some(Self { length: metadata.len(), modified: metadata.modified().ok() })
+    }
 }
 
 /// What became of a file that was read again.
@@ -112,7 +120,10 @@ impl Reload {
     }
 
     async fn look(&mut self, asked: bool) -> Verdict {
-        let stamp = self.stamp().await;
+        let stamp = match &self.origin {
+            Origin::File(path) => Stamp::of(path).await,
+            Origin::Published(_) => None,
+        };
         if !asked && stamp.is_some() && stamp == self.stamp {
             return Verdict::Unchanged;
         }
@@ -124,13 +135,6 @@ impl Reload {
             self.counts.refused();
         }
         verdict
-    }
-
-    /// None while there is no file: an editor may be about to put it back.
-    async fn stamp(&self) -> Option<Stamp> {
-        let Origin::File(path) = &self.origin else { return None };
-        let metadata = tokio::fs::metadata(path).await.ok()?;
-        Some(Stamp { length: metadata.len(), modified: metadata.modified().ok() })
     }
 
     async fn read(&mut self, asked: bool) -> Verdict {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::sync::{mpsc, watch};
 
+use crate::auth::Denials;
 use crate::config::Config;
 use crate::hub;
 use crate::hub::task::Inspect;
@@ -13,7 +14,7 @@ use crate::shutdown::Shutdown;
 use crate::snapshot::Meter;
 use crate::telemetry::health::{self, Health};
 use crate::telemetry::inspector::{self, Inspector, RouteLine};
-use crate::telemetry::metrics::{self, Gauges, Reloads};
+use crate::telemetry::metrics::{self, CertificateGauge, Gauges, Reloads};
 use crate::transport::{Count, ShardStatistics};
 
 /// Operators' questions that wait for the hub; it answers at once.
@@ -33,6 +34,16 @@ pub(super) struct Reporting {
     pub(super) health: Health,
 }
 
+/// What other parts say of themselves.
+pub(super) struct Elsewhere {
+    pub(super) caught_up: watch::Receiver<bool>,
+    pub(super) shutdown: Shutdown,
+    /// Of the certificate that clients are shown, where there is one.
+    pub(super) certificate: Option<Arc<CertificateGauge>>,
+    /// Who was not let in.
+    pub(super) denials: Denials,
+}
+
 /// The routes as operators are shown them.
 pub(super) fn route_lines(config: &Config) -> Arc<[RouteLine]> {
     config.routes.iter().map(|route| route_line(config, route)).collect()
@@ -40,14 +51,10 @@ pub(super) fn route_lines(config: &Config) -> Arc<[RouteLine]> {
 
 impl Reporting {
     /// For so many shards, and what the admin listener serves of it.
-    pub(super) fn new(
-        config: &Config,
-        shards: usize,
-        caught_up: watch::Receiver<bool>,
-        shutdown: Shutdown,
-    ) -> (Self, Router) {
+    pub(super) fn new(config: &Config, shards: usize, elsewhere: &Elsewhere) -> (Self, Router) {
         let (inspect, inspections) = mpsc::channel(INSPECTIONS);
         let source = Reports::default();
+        let (caught_up, shutdown) = (elsewhere.caught_up.clone(), elsewhere.shutdown.clone());
         let health = Health { caught_up, source: source.state.subscribe(), shutdown };
         let reporting = Self {
             source,
@@ -60,20 +67,23 @@ impl Reporting {
             routes: watch::Sender::new(route_lines(config)),
             health: health.clone(),
         };
-        let gauges = reporting.gauges();
+        let gauges = reporting.gauges(elsewhere);
         let inspector = Inspector {
             gauges: gauges.clone(),
             health: health.clone(),
             inspect,
             config: config.source.name().into(),
-            port: config.server.listen.port(),
+            port: config.server.listen.iter().find_map(|it| it.socket()).map(|it| it.port()),
+            encrypted: config.server.tls.is_some(),
         };
         let router = health::liveness().merge(health::readiness(health));
         (reporting, router.merge(metrics::router(gauges)).merge(inspector::router(inspector)))
     }
 
-    pub(super) fn gauges(&self) -> Gauges {
+    pub(super) fn gauges(&self, elsewhere: &Elsewhere) -> Gauges {
         Gauges {
+            certificate: elsewhere.certificate.clone(),
+            denials: elsewhere.denials.clone(),
             routes: self.routes.subscribe(),
             state: self.source.state.subscribe(),
             source: self.source.statistics.subscribe(),

@@ -62,7 +62,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     snapshot: bool,
     /// The gateway, as in ws://127.0.0.1:4000 or wss://example.com/socket/websocket [default: the
-    /// configuration's server.listen, on this machine; without a configuration file ws://127.0.0.1:4000]
+    /// configuration's server.listen, or server.admin where that is encrypted, on this machine; without a configuration
+    /// file ws://127.0.0.1:4000]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// The token to show, where the gateway asks for one
@@ -75,6 +76,10 @@ pub(super) struct Arguments {
 enum TailError {
     #[error("the configuration has errors (walcast check shows them): name the gateway with --url")]
     Config,
+    #[error(
+        "the gateway listens on Unix sockets only, which tail can't connect to: name what is in front of it with --url"
+    )]
+    OnlyUnixSockets,
     #[error("connect to {url}: {source}; give the gateway's address as in --url ws://127.0.0.1:4000")]
     Url { url: String, source: Box<WsError> },
     #[error("{url} answers HTTP {status}, which no retry will change: is this the gateway's address?")]
@@ -94,7 +99,10 @@ enum TailError {
 pub(super) fn execute(config: Option<&Path>, arguments: Arguments) -> Outcome {
     let url = match (&arguments.url, file_or_default(config)) {
         (Some(url), _) => endpoint::of_url(url),
-        (None, Some(file)) => endpoint::of_listener(load(Some(file))?.config.ok_or(TailError::Config)?.server.listen),
+        (None, Some(file)) => {
+            let config = load(Some(file))?.config.ok_or(TailError::Config)?;
+            endpoint::of_server(&config.server).ok_or(TailError::OnlyUnixSockets)?
+        }
         (None, None) => endpoint::of_listener(defaults::LISTEN),
     };
     let session = Session::new(arguments.topic, arguments.cursor, arguments.snapshot);

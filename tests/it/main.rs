@@ -29,6 +29,7 @@ mod stopping;
 mod support;
 mod sync;
 mod tail;
+mod tls;
 mod transports;
 mod try_out;
 mod values;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet};
@@ -28,12 +29,14 @@ impl Collector for Gauges {
         let shards = self.shards();
         encode_connections(&mut samples, &shards)?;
         samples.counter(it::TURNED_AWAY, self.count.refused())?;
+        samples.counters(it::DENIED, by_name(self.denials.by_reason()))?;
         encode_delivery(&mut samples, &shards)?;
         samples.gauge(it::SNAPSHOTS_RUNNING, self.snapshots.running() as u64)?;
         samples.gauge(it::SNAPSHOTS_WAITING, self.snapshots.waiting() as u64)?;
         samples.counters(it::SNAPSHOTS, by_name(self.snapshots.ended()))?;
         samples.counter(it::SNAPSHOT_ROWS, self.snapshots.rows())?;
-        samples.counters(it::RELOADS, by_name(self.reloads.by_outcome()))
+        samples.counters(it::RELOADS, by_name(self.reloads.by_outcome()))?;
+        self.encode_tls(&mut samples)
     }
 }
 
@@ -55,6 +58,15 @@ impl Gauges {
         samples.gauges(it::SLOT_STATUS, WalStatus::ALL.map(|status| ([status.as_str()], is(status))))
     }
 
+    fn encode_tls(&self, samples: &mut Samples<'_>) -> fmt::Result {
+        let certificate = self.certificate.as_deref();
+        let expiry = certificate.map(|it| it.not_after.load(Ordering::Relaxed));
+        samples.optional(it::CERTIFICATE_EXPIRY, expiry)?;
+        let outcomes = certificate.map(|it| it.reloads.by_outcome()).into_iter().flatten();
+        samples.counters(it::CERTIFICATE_RELOADS, by_name(outcomes))?;
+        samples.counter(it::HANDSHAKES_FAILED, self.count.handshakes_failed())
+    }
+
     fn encode_hub(&self, samples: &mut Samples<'_>, hub: &hub::Statistics) -> fmt::Result {
         samples.gauge(it::READY, u64::from(hub.caught_up))?;
         samples.counter(it::TRANSACTIONS, hub.counters.transactions)?;
@@ -67,6 +79,9 @@ impl Gauges {
         samples.counters(it::ROUTE_CHANGES, changes)?;
         let holes = routes().map(|((number, topic), counts)| (labels(number, topic), counts.holes));
         samples.counters(it::ROUTE_HOLES, holes)?;
+        let places = numbers.iter().zip(lines.iter().map(|line| &line.topic)).zip(&hub.broken);
+        let broken = places.map(|((number, topic), broken)| (labels(number, topic), u64::from(*broken)));
+        samples.gauges(it::ROUTE_BROKEN, broken)?;
         samples.counter(it::MALFORMED, hub.counters.malformed)?;
         samples.gauge(it::LOG_ENTRIES, hub.log.entries as u64)?;
         samples.gauge(it::LOG_BYTES, hub.log.bytes as u64)?;
@@ -108,7 +123,8 @@ fn encode_delivery(samples: &mut Samples<'_>, shards: &ShardStatistics) -> fmt::
     let bounds = BUCKETS.into_iter().chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = bounds.zip(times.buckets).collect();
     samples.histogram(it::COMMIT_TO_SEND, times.sum, times.count(), &buckets)?;
-    samples.counters(it::WRITES, by_reason(&counters.writes))
+    samples.counters(it::WRITES, by_reason(&counters.writes))?;
+    samples.counters(it::POSTS, by_reason(&counters.posts))
 }
 
 fn by_name(counts: impl IntoIterator<Item = (&'static str, u64)>) -> impl Iterator<Item = ([&'static str; 1], u64)> {
