@@ -2,6 +2,7 @@
 
 mod certificates;
 mod listeners;
+mod question;
 mod reload;
 mod reporting;
 mod service;
@@ -168,6 +169,7 @@ pub struct App {
     writable: watch::Sender<Arc<[WritableRoute]>>,
     /// To operators.
     shown: watch::Sender<Arc<[RouteLine]>>,
+    current: watch::Sender<Arc<Config>>,
     source: JoinHandle<Result<(), SourceError>>,
     hub: JoinHandle<()>,
     snapshots: JoinHandle<()>,
@@ -230,6 +232,8 @@ impl App {
         let Reporting { source: reports, hub: hub_statistics, inspections, shards: statistics, .. } = reporting;
         let (meter, count) = (reporting.snapshots, reporting.count);
         let posts = Pace::new(config.limits.posts_per_second);
+        let current = watch::Sender::new(Arc::new(config.clone()));
+        let own = own.merge(question::router(current.subscribe()));
         let doors = doors(config);
         let routers = Routers { gate, doors, public: health::liveness(), admin: own.merge(pages), posts };
         let (write_sender, writes) = mpsc::channel(config.limits.write_queue as usize);
@@ -275,6 +279,7 @@ impl App {
             configured,
             writable,
             shown: reporting.routes,
+            current,
             source,
             hub,
             snapshots,
@@ -299,6 +304,7 @@ impl App {
         self.writable.send_replace(config.writable_routes().into());
         self.configured.send_replace(configured);
         self.shown.send_replace(reporting::route_lines(config));
+        self.current.send_replace(Arc::new(config.clone()));
         self.reloads.applied();
         tracing::info!(routes, channels, "the configuration was reloaded");
         Ok(())

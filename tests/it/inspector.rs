@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 use super::support::database::Database;
 use super::support::eventually;
 use super::support::gateway::Gateway;
+use super::support::http;
 use super::support::node::Script;
 use super::support::phoenix::Client;
 
@@ -93,6 +94,35 @@ async fn status(port: u16, path: &str, host: &str) -> u16 {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_asked_why_by_its_own_page_alone() {
+    let database = database().await;
+    let gateway = Gateway::start(&database.url(), CONFIG).await;
+    let ask = async |content_type: &str, body: &str| {
+        let headers = [("content-type", content_type)];
+        let answer = http::request(gateway.admin_port(), "POST", "/inspector/why", &headers, body).await;
+        (answer.status, answer.text().await)
+    };
+    let (status, answer) = ask("application/json", r#"{"topic": "notes:7", "row": {"id": 1, "room": 7}}"#).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.starts_with("topic notes:7\n\nroute 1: public.notes to notes:{room}\n"), "{answer}");
+    assert!(answer.ends_with("may join, and sees the row"), "{answer}");
+    // What any page's form can send is no question.
+    assert_eq!(ask("text/plain", r#"{"topic": "notes:7"}"#).await.0, 415);
+    for (body, says) in [
+        ("{}", "missing field `topic`"),
+        (r#"{"topic": "notes:7", "colour": 1}"#, "unknown field `colour`"),
+        (r#"{"topic": "notes:7", "row": {"colour": 1}}"#, "publishes no column `colour`"),
+        (r#"{"topic": "nowhere", "row": {"id": 1}}"#, "no published table is routed to `nowhere`"),
+    ] {
+        let (status, answer) = ask("application/json", body).await;
+        assert!(status == 400 && answer.contains(says), "{body}: {status} {answer}");
+    }
+    // Clients have no inspector.
+    let answer = http::request(gateway.port(), "POST", "/inspector/why", &[], "{}").await;
+    assert_eq!(answer.status, 404);
 }
 
 const SHOWN: [&str; 4] = ["/inspector/", "/inspector/state", "/topics/absent", "/socket/longpoll"];
