@@ -268,8 +268,7 @@ impl App {
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
         let accepting = listeners::accept(listeners, &shards, &count, limits(config).connections);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
-        let certifying =
-            certificates.map(Certificates::watch).transpose().map_err(AppError::Signals)?.map(tokio::spawn);
+        let certifying = certify(certificates)?;
         listeners::say(&public, &admin, shards.len());
         Ok(Self {
             public,
@@ -376,6 +375,12 @@ async fn stop_requested(mut shutdown: Shutdown) {
     shutdown.requested().await;
 }
 
+/// Looks after the certificate, where there is one.
+fn certify(certificates: Option<Certificates>) -> Result<Option<JoinHandle<()>>, AppError> {
+    let watching = certificates.map(Certificates::watch).transpose().map_err(AppError::Signals)?;
+    Ok(watching.map(tokio::spawn))
+}
+
 /// Who is let in, and what keeps its keys current.
 fn gate(config: &Config) -> Result<(Gate, Option<Refresher>), AppError> {
     let tokens = match &config.auth {
@@ -397,6 +402,8 @@ fn source_settings(config: &Config) -> SourceSettings {
         PartLimits { changes: config.limits.part_changes as usize, bytes: bytes(config.limits.part_bytes) };
     SourceSettings {
         part_limits,
+        wal_budget: config.replay.wal,
+        failover: postgres.failover,
         ..SourceSettings::new(postgres.connection.clone(), postgres.slot.as_str(), postgres.publication.as_str())
     }
 }

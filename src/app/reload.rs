@@ -1,5 +1,5 @@
-//! The configuration of a running gateway: its file is read again when it changes, or on SIGHUP; where there is none, so
-//! is the list of the published tables.
+//! The configuration of a running gateway: its file is read again when it changes, or on SIGHUP; where there is none,
+//! so is the list of the published tables.
 //!
 //! What has changed is applied whole or not at all: a file with a mistake, or one that the database can't fulfil, is
 //! refused with all of its findings, and what ran before goes on.
@@ -121,12 +121,15 @@ impl Reload {
 
     async fn look(&mut self, asked: bool) -> Verdict {
         let stamp = match &self.origin {
-            Origin::File(path) => Stamp::of(path).await,
+            Origin::File(path) => {
+                let stamp = Stamp::of(path).await;
+                if !asked && stamp == self.stamp {
+                    return Verdict::Unchanged;
+                }
+                stamp
+            }
             Origin::Published(_) => None,
         };
-        if !asked && stamp.is_some() && stamp == self.stamp {
-            return Verdict::Unchanged;
-        }
         let verdict = self.read(asked).await;
         if !matches!(verdict, Verdict::Unchecked) {
             (self.stamp, self.said) = (stamp, false);

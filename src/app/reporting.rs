@@ -55,7 +55,8 @@ impl Reporting {
         let (inspect, inspections) = mpsc::channel(INSPECTIONS);
         let source = Reports::default();
         let (caught_up, shutdown) = (elsewhere.caught_up.clone(), elsewhere.shutdown.clone());
-        let health = Health { caught_up, source: source.state.subscribe(), shutdown };
+        let (state, statistics) = (source.state.subscribe(), source.statistics.subscribe());
+        let health = Health { caught_up, source: state, statistics, shutdown };
         let reporting = Self {
             source,
             hub: watch::Sender::default(),

@@ -47,6 +47,9 @@ enum HealthError {
 struct Readiness {
     ready: bool,
     reasons: Vec<Reason>,
+    /// What is not in the way yet.
+    #[serde(default)]
+    warnings: Vec<Reason>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,6 +70,9 @@ pub(super) fn execute(config: Option<&Path>, arguments: &Arguments) -> Outcome {
     let readiness = asked.map_err(|_late| HealthError::Silent { address })??;
     for Reason { reason, message } in &readiness.reasons {
         output::say(&format!("{reason}: {message}"));
+    }
+    for Reason { reason, message } in &readiness.warnings {
+        output::say(&format!("warning: {reason}: {message}"));
     }
     Ok(if readiness.ready { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) })
 }

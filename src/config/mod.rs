@@ -99,6 +99,8 @@ pub struct Postgres {
     pub connection: ConnectionConfig,
     pub publication: PublicationName,
     pub slot: SlotName,
+    /// Standbys copy the slot (Postgres 17 and later).
+    pub failover: bool,
     pub spans: PostgresSpans,
 }
 
@@ -108,6 +110,7 @@ pub struct PostgresSpans {
     pub url: Option<Span>,
     pub publication: Option<Span>,
     pub slot: Option<Span>,
+    pub failover: Option<Span>,
 }
 
 macro_rules! name {

@@ -122,7 +122,7 @@ fn quoted(text: &str) -> String {
 /// # Errors
 /// The server does not answer.
 pub async fn published_tables(client: &Client, publication: &str) -> Result<Option<Vec<TableName>>, GatherError> {
-    let failed = |source| GatherError { what: "the published tables", source };
+    let failed = |error: tokio_postgres::Error| GatherError { what: "the published tables", source: error.into() };
     let found = client.query("select from pg_publication where pubname = $1", &[&publication]).await.map_err(failed)?;
     if found.is_empty() {
         return Ok(None);
@@ -140,7 +140,7 @@ pub async fn published_tables(client: &Client, publication: &str) -> Result<Opti
 /// The server does not answer.
 pub async fn candidates(client: &Client) -> Result<Vec<Candidate>, GatherError> {
     let rows = client.query(CANDIDATES, &[]).await;
-    let rows = rows.map_err(|source| GatherError { what: "the tables", source })?;
+    let rows = rows.map_err(|error| GatherError { what: "the tables", source: error.into() })?;
     let candidate = |row: &tokio_postgres::Row| Candidate {
         table: TableName { schema: row.get(0), name: row.get(1) },
         identified: row.get(2),

@@ -23,6 +23,7 @@ mod said;
 mod schema;
 mod service;
 mod setup;
+mod slots;
 mod snapshot;
 mod start;
 mod stopping;

@@ -37,10 +37,8 @@ async fn the_end_is_in_order_and_can_be_watched() {
 
     // The client is still there: not ready, nobody is let in any more, operators see it.
     let (status, body) = gateway.get_admin("/readyz").await;
-    assert_eq!(
-        (status, &*body),
-        (503, "{\"ready\":false,\"reasons\":[{\"message\":\"the gateway is stopping\",\"reason\":\"stopping\"}]}\n")
-    );
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains(r#""reasons":[{"message":"the gateway is stopping","reason":"stopping"}]"#), "{body}");
     assert!(TcpStream::connect(("127.0.0.1", gateway.port())).await.is_err(), "clients are still let in");
     let (status, metrics) = gateway.get_admin("/metrics").await;
     assert!(status == 200 && metrics.contains("walcast_connections{transport=\"websocket\"}"), "{metrics}");

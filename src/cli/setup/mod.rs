@@ -17,8 +17,8 @@ use crate::config::code::Code;
 use crate::config::diagnostic::sort;
 use crate::config::published::{Candidate, Published, TableName, candidates, published_tables};
 use crate::config::{Config, Finding};
-use crate::replication::wire::connect_sql;
-use plan::{Plan, Step};
+use crate::replication::wire::{ReplicationClient, connect_sql};
+use plan::{Plan, Step, StepKind};
 
 /// Create what the database needs: publication, slot and schema
 ///
@@ -141,8 +141,14 @@ fn choose(candidates: Vec<Candidate>) -> Vec<TableName> {
 }
 
 async fn carry_out(step: &Step, client: &Client, config: &Config) -> Result<(), Box<dyn Error>> {
-    if step.creates_slot {
-        return slot::create(client, step, config).await.map_err(Into::into);
+    match step.kind {
+        StepKind::SlotCreation => return slot::create(client, step, config).await.map_err(Into::into),
+        StepKind::Replication => {
+            let mut replication = ReplicationClient::connect(&config.postgres.connection).await?;
+            let done = replication.simple_query(&step.sql).await;
+            return done.map(drop).map_err(|error| format!("cannot {}: {error}", step.title).into());
+        }
+        StepKind::Transaction => {}
     }
     let failed = |error: tokio_postgres::Error| format!("cannot {}: {}", step.title, slot::server_message(&error));
     client.batch_execute(&step.sql).await.map_err(failed)?;
@@ -152,7 +158,7 @@ async fn carry_out(step: &Step, client: &Client, config: &Config) -> Result<(), 
 /// What setup can't mend, and what it would break.
 fn obstacles(facts: &ServerFacts, config: &Config, plan: &Plan) -> Vec<Finding> {
     let mut findings = judge(facts, config);
-    findings.retain(|finding| finding.is_error() && stops_setup(finding.code));
+    findings.retain(|finding| finding.is_error() && stops_setup(finding.code, facts.ha.in_recovery));
     if plan.publishes_old_rows {
         findings.extend(refused_updates(facts, config));
     }
@@ -161,18 +167,23 @@ fn obstacles(facts: &ServerFacts, config: &Config, plan: &Plan) -> Vec<Finding> 
 }
 
 /// Everything else is either made by setup or told by the check that follows it.
-const fn stops_setup(code: Code) -> bool {
-    matches!(
-        code,
-        Code::ServerVersion
-            | Code::WalLevel
-            | Code::RoleReplication
-            | Code::SlotsFull
-            | Code::SlotPlugin
-            | Code::SlotDatabase
-            | Code::SlotLost
-            | Code::TableMissing
-            | Code::TableKind
-            | Code::PartitionRouted
-    )
+const fn stops_setup(code: Code, in_recovery: bool) -> bool {
+    // On a standby nothing but the slot can be made.
+    in_recovery && matches!(code, Code::PublicationMissing | Code::TableNotPublished)
+        || matches!(
+            code,
+            Code::ServerVersion
+                | Code::WalLevel
+                | Code::RoleReplication
+                | Code::SlotsFull
+                | Code::SlotPlugin
+                | Code::SlotDatabase
+                | Code::SlotLost
+                | Code::SlotTwoPhase
+                | Code::SlotFailover
+                | Code::StandbyVersion
+                | Code::TableMissing
+                | Code::TableKind
+                | Code::PartitionRouted
+        )
 }
