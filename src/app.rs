@@ -25,7 +25,7 @@ use crate::auth::{Gate, Refresher};
 use crate::change::Acknowledgement;
 use crate::config::{Address, Auth, Config};
 use crate::hub::task::HubTask;
-use crate::hub::{Channels, Configured, Hub, HubLimits, LogLimits, ShardId};
+use crate::hub::{self, Channels, Configured, Hub, HubLimits, LogLimits, ShardId};
 use crate::replication::source::{self, SourceError, SourceSettings};
 use crate::replication::transaction::PartLimits;
 use crate::routing::{TooManyRoutes, WritableRoute};
@@ -162,7 +162,6 @@ pub struct App {
     /// Where clients and operators connect, with the ports that the system chose.
     pub public: Vec<Address>,
     pub admin: Vec<Address>,
-    caught_up: watch::Receiver<bool>,
     trigger: Trigger,
     /// To the hub and to those who write: what the configuration has now.
     configured: watch::Sender<Configured>,
@@ -195,13 +194,13 @@ struct Shard {
 /// The channels to the shards, by shard.
 #[derive(Default)]
 struct ToShards {
-    published: Vec<mpsc::Sender<Vec<crate::hub::ToShard>>>,
+    published: Vec<mpsc::Sender<Vec<hub::ToShard>>>,
     written: Vec<mpsc::Sender<sync::Answer>>,
 }
 
 /// The channels that all shards send by.
 struct FromShards {
-    commands: mpsc::Sender<crate::hub::Command>,
+    commands: mpsc::Sender<hub::Command>,
     writes: mpsc::Sender<sync::Queued>,
 }
 
@@ -221,21 +220,12 @@ impl App {
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (gate, refresher) = gate(config)?;
-        let elsewhere = Elsewhere {
-            caught_up: caught_up.clone(),
-            shutdown: shutdown.clone(),
-            certificate: certificates.as_ref().map(Certificates::gauge),
-            denials: gate.denials(),
-        };
+        let elsewhere = Elsewhere::new(caught_up, shutdown.clone(), certificates.as_ref(), &gate);
         let (reporting, own) = Reporting::new(config, cores, &elsewhere);
         let (health, gauges) = (reporting.health.clone(), reporting.gauges(&elsewhere));
         let Reporting { source: reports, hub: hub_statistics, inspections, shards: statistics, .. } = reporting;
         let (meter, count) = (reporting.snapshots, reporting.count);
-        let posts = Pace::new(config.limits.posts_per_second);
-        let current = watch::Sender::new(Arc::new(config.clone()));
-        let own = own.merge(question::router(current.subscribe()));
-        let doors = doors(config);
-        let routers = Routers { gate, doors, public: health::liveness(), admin: own.merge(pages), posts };
+        let (routers, current) = routers(config, gate, own.merge(pages));
         let (write_sender, writes) = mpsc::channel(config.limits.write_queue as usize);
         let from_shards = FromShards { commands: command_sender, writes: write_sender };
         let (shards, ToShards { published: to_shards, written }) =
@@ -245,10 +235,7 @@ impl App {
 
         let (configured, configured_now) = watch::channel(configured(config)?);
         let routes = Arc::clone(&configured.borrow().routes);
-        let (snapshot_commands, snapshot_orders) = mpsc::channel(SNAPSHOT_QUEUE);
-        let (snapshot_sender, snapshot_events) = mpsc::channel(SNAPSHOT_QUEUE);
-        let reading = snapshot::task::run(snapshot_settings(config), snapshot_orders, snapshot_sender, meter);
-        let snapshots = tokio::spawn(reading);
+        let (snapshots, snapshot_commands, snapshot_events) = read_snapshots(config, meter);
         let task = HubTask {
             hub: Hub::new(routes, shards.len(), hub_limits(config)).with_channels(channels(config)),
             configured: configured_now,
@@ -273,7 +260,6 @@ impl App {
         Ok(Self {
             public,
             admin,
-            caught_up,
             trigger,
             configured,
             writable,
@@ -314,7 +300,7 @@ impl App {
     /// # Errors
     /// Some part has failed for good before.
     pub async fn ready(&mut self) -> Result<(), AppError> {
-        let mut caught_up = self.caught_up.clone();
+        let mut caught_up = self.health.caught_up.clone();
         tokio::select! {
             _ = caught_up.wait_for(|caught_up| *caught_up) => Ok(()),
             error = self.failed() => Err(error),
@@ -342,7 +328,7 @@ impl App {
         }
     }
 
-    /// The orderly end, in this order: not ready; accept no more clients; stop reading WAL at a transaction boundary and
+    /// The orderly end, in this order: not ready; accept no more clients; stop reading WAL at a transaction's end and
     /// acknowledge what is handled; close clients in batches with 1012; accept no more operators, who could see how it
     /// goes until here; end the shards, and the hub with them; finish the writes that are under way.
     ///
@@ -388,6 +374,25 @@ fn gate(config: &Config) -> Result<(Gate, Option<Refresher>), AppError> {
         Auth::Jwt(tokens) => Some(tokens.clone()),
     };
     Ok(Gate::new(tokens, config.server.origins.clone())?)
+}
+
+/// What is served beside the WebSocket, and where the configuration goes that operators ask about.
+fn routers(config: &Config, gate: Gate, admin: Router) -> (Routers, watch::Sender<Arc<Config>>) {
+    let current = watch::Sender::new(Arc::new(config.clone()));
+    let admin = admin.merge(question::router(current.subscribe()));
+    let posts = Pace::new(config.limits.posts_per_second);
+    (Routers { gate, doors: doors(config), public: health::liveness(), admin, posts }, current)
+}
+
+/// Those who read snapshots' rows, how they are asked, and what they say.
+fn read_snapshots(
+    config: &Config,
+    meter: Arc<snapshot::Meter>,
+) -> (JoinHandle<()>, mpsc::Sender<hub::SnapshotCommand>, mpsc::Receiver<hub::SnapshotEvent>) {
+    let (commands, orders) = mpsc::channel(SNAPSHOT_QUEUE);
+    let (sender, events) = mpsc::channel(SNAPSHOT_QUEUE);
+    let reading = snapshot::task::run(snapshot_settings(config), orders, sender, meter);
+    (tokio::spawn(reading), commands, events)
 }
 
 /// By which names they may be addressed.

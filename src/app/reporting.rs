@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::sync::{mpsc, watch};
 
-use crate::auth::Denials;
+use super::certificates::Certificates;
+use crate::auth::{Denials, Gate};
 use crate::config::Config;
 use crate::hub;
 use crate::hub::task::Inspect;
@@ -42,6 +43,17 @@ pub(super) struct Elsewhere {
     pub(super) certificate: Option<Arc<CertificateGauge>>,
     /// Who was not let in.
     pub(super) denials: Denials,
+}
+
+impl Elsewhere {
+    pub(super) fn new(
+        caught_up: watch::Receiver<bool>,
+        shutdown: Shutdown,
+        certificates: Option<&Certificates>,
+        gate: &Gate,
+    ) -> Self {
+        Self { caught_up, shutdown, certificate: certificates.map(Certificates::gauge), denials: gate.denials() }
+    }
 }
 
 /// The routes as operators are shown them.

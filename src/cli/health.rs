@@ -21,8 +21,8 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// Ask a running gateway whether it is ready: exit code 0, or 1 and what is in the way
 ///
-/// For health checks of containers and for scripts: it needs neither a shell nor an HTTP client. The gateway is asked at
-/// the configuration's first server.admin, on this machine; without a configuration file at 127.0.0.1:4001.
+/// For health checks of containers and for scripts: it needs neither a shell nor an HTTP client. The gateway is asked
+/// at the configuration's first server.admin, on this machine; without a configuration file at 127.0.0.1:4001.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Another address to ask, as in 10.0.0.7:4001
