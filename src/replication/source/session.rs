@@ -58,6 +58,7 @@ impl Source {
         // Changes come all the same.
         let sample = sample.inspect_err(|error| tracing::warn!(%error, slot, "the slot can't be watched over")).ok();
         self.statistics.server = sample;
+        self.wait_for_slot(&sql).await?;
         let ready = prerequisites::check(&sql, connection.database(), &slot, &publication).await??;
         let mut replication = ReplicationClient::connect(&connection).await?;
         let server = replication.identify_system().await?;
