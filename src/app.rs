@@ -205,8 +205,8 @@ impl App {
         let Listeners { listeners, public, admin, certificates } = Listeners::bind(&config.server)?;
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let certificate = certificates.as_ref().map(Certificates::gauge);
-        let (reporting, own) = Reporting::new(config, cores, caught_up.clone(), (shutdown.clone(), certificate));
+        let told = (shutdown.clone(), certificates.as_ref().map(Certificates::gauge));
+        let (reporting, own) = Reporting::new(config, cores, caught_up.clone(), told);
         let Reporting { source: reports, hub: hub_statistics, inspections, shards: statistics, .. } = reporting;
         let (meter, count) = (reporting.snapshots, reporting.count);
         let (gate, refresher) = gate(config)?;
@@ -244,8 +244,7 @@ impl App {
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
         let accepting = listeners::accept(listeners, &shards, &count, limits(config).connections);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
-        let certifying =
-            certificates.map(Certificates::watch).transpose().map_err(AppError::Signals)?.map(tokio::spawn);
+        let certifying = certificates.map(|certificates| tokio::spawn(certificates.watch()));
         listeners::say(&public, &admin, shards.len());
         Ok(Self {
             public,
