@@ -194,9 +194,9 @@ mod tests {
     fn a_bomb_is_not_inflated() {
         let mut bomb = Vec::with_capacity(1 << 20);
         Compress::new(Compression::best(), false)
-            .compress_vec(&vec![b'x'; 100 << 20], &mut bomb, FlushCompress::Sync)
+            .compress_vec(&vec![b'x'; 10 << 20], &mut bomb, FlushCompress::Sync)
             .unwrap();
-        assert!(bomb.len() < LIMIT + LIMIT / 10, "{}", bomb.len());
+        assert!(bomb.len() < LIMIT, "{}", bomb.len());
         assert_eq!(inflate(&bomb), Err(FrameError::TooLarge));
     }
 
@@ -231,8 +231,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_message_comes_out_as_it_went_in(words in prop::collection::vec("[a-e]{1,8}", 0..3000)) {
-            let plain = frame(words.join(" ").as_bytes());
+        fn a_message_comes_out_as_it_went_in(text in "[a-h ]{0,300}", times in 1_usize..300) {
+            let plain = frame(text.repeat(times).as_bytes());
             let deflated = deflated(&plain);
             prop_assert!(deflated.len() <= plain.len());
             if deflated[0] & RSV1 == 0 {
