@@ -7,7 +7,6 @@ mod reporting;
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+pub use self::reload::Origin;
 use self::reload::Reload;
 use crate::auth::{Gate, Refresher};
 use crate::change::Acknowledgement;
@@ -120,17 +120,16 @@ impl AppError {
     }
 }
 
-/// Runs the gateway until SIGTERM or Ctrl-C, then ends it in order. Whenever the file at `path`, from which `config`
-/// was read, changes or SIGHUP asks for it, the routes and channels are read again.
+/// Runs the gateway until SIGTERM or Ctrl-C, then ends it in order. Whenever `origin`, from which `config` was read,
+/// changes or SIGHUP asks for it, the routes and channels are read again.
 ///
 /// # Errors
 /// It can't start, a part of it fails for good, or its end takes too long.
-pub async fn run(config: &Config, path: &Path) -> Result<(), AppError> {
+pub async fn run(config: &Config, origin: Origin) -> Result<(), AppError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
     let mut app = App::start(config, Router::new())?;
-    let (source, reloads) = (Arc::clone(&config.source), Arc::clone(&app.reloads));
-    let mut reload = Reload::new(path.to_owned(), source, reloads).map_err(AppError::Signals)?;
+    let mut reload = Reload::new(origin, config, Arc::clone(&app.reloads)).map_err(AppError::Signals)?;
     loop {
         tokio::select! {
             error = app.failed() => return Err(error),
@@ -361,6 +360,8 @@ fn source_settings(config: &Config) -> SourceSettings {
         PartLimits { changes: config.limits.part_changes as usize, bytes: bytes(config.limits.part_bytes) };
     SourceSettings {
         part_limits,
+        wal_budget: config.replay.wal,
+        failover: postgres.failover,
         ..SourceSettings::new(postgres.connection.clone(), postgres.slot.as_str(), postgres.publication.as_str())
     }
 }

@@ -94,6 +94,7 @@ fn hub(topic: &str, relation: &Arc<Relation>, memory: usize) -> Hub {
         start: Lsn::new(1),
         flush: Lsn::new(1),
         relations: vec![Arc::clone(relation)],
+        doubt: None,
     };
     hub.feed(connected, Duration::ZERO);
     hub

@@ -57,7 +57,7 @@ impl Reporting {
             routes: watch::Sender::new(route_lines(config)),
         };
         let gauges = reporting.gauges(certificate);
-        let health = Health { caught_up, source: gauges.state.clone(), shutdown };
+        let health = Health { caught_up, source: gauges.state.clone(), statistics: gauges.source.clone(), shutdown };
         let inspector = Inspector {
             gauges: gauges.clone(),
             health: health.clone(),

@@ -20,6 +20,7 @@ pub mod diagnostic;
 mod document;
 mod expand;
 mod load;
+pub mod published;
 mod quantity;
 pub mod reload;
 pub mod render;
@@ -98,6 +99,8 @@ pub struct Postgres {
     pub connection: ConnectionConfig,
     pub publication: PublicationName,
     pub slot: SlotName,
+    /// Standbys copy the slot (Postgres 17 and later).
+    pub failover: bool,
     pub spans: PostgresSpans,
 }
 
@@ -107,6 +110,7 @@ pub struct PostgresSpans {
     pub url: Option<Span>,
     pub publication: Option<Span>,
     pub slot: Option<Span>,
+    pub failover: Option<Span>,
 }
 
 macro_rules! name {

@@ -13,7 +13,8 @@ use super::described as it;
 use super::described::Metric;
 use crate::hub;
 use crate::phoenix::CloseReason;
-use crate::replication::source::{self, SourceState, WalStatus};
+use crate::replication::slot::{Concern, Invalidation, SlotSample, WalStatus};
+use crate::replication::source::{self, SourceState};
 use crate::transport::{BUCKETS, Counts, Resync, ShardStatistics, Transport};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -51,10 +52,7 @@ impl Gauges {
         samples.optional(it::LAG_BYTES, source.lag_bytes())?;
         samples.gauge(it::LAG_SECONDS, source.lag_seconds(Instant::now()))?;
         samples.optional(it::SLOT_HELD, source.server.and_then(|server| server.slot_held_bytes()))?;
-        let slot = source.server.and_then(|server| server.slot);
-        samples.optional(it::SLOT_SAFE, slot.and_then(|slot| slot.safe_wal_bytes))?;
-        let is = |status| u64::from(slot.is_some_and(|slot| slot.wal_status == status));
-        samples.gauges(it::SLOT_STATUS, WalStatus::ALL.map(|status| ([status.as_str()], is(status))))
+        encode_slot(samples, &source)
     }
 
     fn encode_tls(&self, samples: &mut Samples<'_>) -> fmt::Result {
@@ -88,6 +86,23 @@ impl Gauges {
         let said = [("client", hub.counters.said_by_clients), ("sql", hub.counters.said_by_sql)];
         samples.counters(it::BROADCASTS, by_name(said))
     }
+}
+
+fn encode_slot(samples: &mut Samples<'_>, source: &source::Statistics) -> fmt::Result {
+    let slot = source.server.and_then(|server| server.slot);
+    let is = |holds: &dyn Fn(&SlotSample) -> bool| u64::from(slot.as_ref().is_some_and(holds));
+    samples.optional(it::SLOT_SAFE, slot.and_then(|slot| slot.safe_wal_bytes))?;
+    let status = WalStatus::ALL.map(|status| ([status.as_str()], is(&|slot| slot.wal_status == status)));
+    samples.gauges(it::SLOT_STATUS, status)?;
+    let reasons = Invalidation::ALL.map(|reason| ([reason.as_str()], is(&|slot| slot.invalidation == Some(reason))));
+    samples.gauges(it::SLOT_INVALIDATION, reasons)?;
+    let (failover, synced) = (is(&|slot| slot.failover), is(&|slot| slot.synced));
+    let flags = [(["failover"], failover), (["synced"], synced), (["two_phase"], is(&|slot| slot.two_phase))];
+    samples.gauges(it::SLOT_FLAGS, flags)?;
+    samples.optional(it::SLOT_INACTIVE, slot.and_then(|slot| slot.inactive_for).map(|time| time.as_secs_f64()))?;
+    let found: Vec<&str> = source.concerns().into_iter().map(Concern::name).collect();
+    samples.gauges(it::SLOT_CONCERNS, Concern::NAMES.map(|name| ([name], u64::from(found.contains(&name)))))?;
+    samples.gauge(it::IN_RECOVERY, u64::from(source.server.is_some_and(|server| server.in_recovery)))
 }
 
 fn encode_connections(samples: &mut Samples<'_>, shards: &ShardStatistics) -> fmt::Result {

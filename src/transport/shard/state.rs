@@ -251,6 +251,7 @@ impl State {
                 self.commands.read_answered(number);
                 self.read(join, number, &publications, outcome, now);
             }
+            ToShard::Waiting { join } => self.caught_up(join),
             ToShard::Position { join, number, cursor, complete } => {
                 self.located(join, (number, &cursor, complete), now);
             }
@@ -372,7 +373,7 @@ impl State {
         }
         self.mark_dirty(slot);
         self.flushed(slot);
-        self.commands.extend(self.writes.caught_up(self.id, token, shape));
+        self.caught_up(token);
     }
 
     /// No subscriber of the shape can go on. The hub has forgotten the shape already.

@@ -143,9 +143,10 @@ impl Bench {
         };
         let (start, relations) = (Lsn::new(bench.lsn), vec![Arc::clone(&bench.relation)]);
         let system = FeedSystem { system_id: 1, timeline: 1 };
-        bench
-            .hub
-            .feed(FeedEvent::Connected { system, ancestry: Vec::new(), start, flush: start, relations }, bench.now);
+        bench.hub.feed(
+            FeedEvent::Connected { system, ancestry: Vec::new(), start, flush: start, relations, doubt: None },
+            bench.now,
+        );
         bench
     }
 
