@@ -40,7 +40,6 @@ use crate::transport::{
     ChannelLimits, Control, Count, Doors, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics, ShardThread,
 };
 
-use certificates::Certificates;
 use listeners::{Accepting, Listeners};
 use reporting::{Elsewhere, Reporting};
 use service::{Service, Watch};
@@ -255,7 +254,7 @@ impl App {
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
         let accepting = listeners::accept(listeners, &shards, &count, limits(config).connections);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
-        let certifying = certify(certificates)?;
+        let certifying = certificates.map(|certificates| tokio::spawn(certificates.watch()));
         listeners::say(&public, &admin, shards.len());
         Ok(Self {
             public,
@@ -359,12 +358,6 @@ impl App {
 
 async fn stop_requested(mut shutdown: Shutdown) {
     shutdown.requested().await;
-}
-
-/// Looks after the certificate, where there is one.
-fn certify(certificates: Option<Certificates>) -> Result<Option<JoinHandle<()>>, AppError> {
-    let watching = certificates.map(Certificates::watch).transpose().map_err(AppError::Signals)?;
-    Ok(watching.map(tokio::spawn))
 }
 
 /// Who is let in, and what keeps its keys current.
