@@ -65,7 +65,7 @@ pub(super) struct Log {
     /// Everything up to here has been seen.
     pub(super) head: Position,
     /// Everything after this, up to the head, is in the log.
-    tail: Position,
+    pub(super) tail: Position,
     /// Where the last transaction that is complete ends, or nothing is pending.
     pub(super) reached: Lsn,
     past: Past,
@@ -306,12 +306,6 @@ impl Log {
         let from = unseen.map_or(self.head, before);
         let is_known = self.evicted.all_seen(visibility) && !self.unseen.is_doubtful(visibility);
         is_known.then_some(from)
-    }
-
-    /// The same for a snapshot that saw what committed before `until`, and nothing else.
-    pub(super) fn unseen_after(&self, until: Lsn) -> Option<Position> {
-        let from = Position::before(until).min(self.head);
-        (self.tail <= from).then_some(from)
     }
 
     /// What a shape's topic got after a position: about `budget` bytes of payload at a time, and as much as can be
