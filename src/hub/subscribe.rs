@@ -12,6 +12,7 @@ use super::shape::Shape;
 use super::sight::{Fingerprint, Sight};
 use super::snapshot::Reader;
 use super::table::Table;
+use super::topics::TopicState;
 use super::{After, Cursor, Hub, Position, Refusal, ShapeId, Subscribe, Subscribed, View};
 
 impl Hub {
@@ -46,17 +47,21 @@ impl Hub {
         }
         let log = self.log.as_mut().ok_or(Refusal::NotReady)?;
         match log.topics.get_mut(&name) {
-            Some(state) => state.routes = routes,
-            None => meet(log, &self.tables, &topic, routes),
+            Some(state) => state.routes.clone_from(&routes),
+            None => meet(log, &self.tables, &topic, routes.clone()),
         }
         // The truncates that a new topic is given take room, too.
         log.evict(self.now);
+        if log.topics.get(&name).is_none() {
+            // With them the topic has gone, which nobody had joined yet.
+            log.topics.insert(topic.clone(), TopicState::new(routes));
+        }
         let cursor = match &resume {
             Some(cursor) => Some(cursor.to_string()),
             None => (!snapshot).then(|| log.cursor(log.head, None, fingerprint).to_string()),
         };
         let position = resume.as_ref().map_or(log.head, |cursor| cursor.position);
-        let shape = self.shape_of(&topic, sight, fingerprint, position);
+        let shape = self.shape_of(&topic, sight, fingerprint, position).ok_or(Refusal::NotReady)?;
         if let Some(log) = &mut self.log {
             log.give(self.now, resume.as_ref().map(|cursor| cursor.position));
         }
@@ -107,27 +112,25 @@ impl Hub {
         Err(Refusal::NotReady)
     }
 
-    /// The topic's shape with this sight, made if it has none.
+    /// The topic's shape with this sight, made if it has none; none where there is no number left for one.
     fn shape_of(
         &mut self,
         topic: &Topic,
         sight: Sight,
         fingerprint: Option<Fingerprint>,
         position: Position,
-    ) -> ShapeId {
-        let next = ShapeId(self.next_shape);
-        let state = self.log.as_mut().and_then(|log| log.topics.get_mut(topic.as_str()));
-        let Some(state) = state else { return next };
+    ) -> Option<ShapeId> {
+        let state = self.log.as_mut()?.topics.get_mut(topic.as_str())?;
         if let Some(known) = state.audience.find(&sight) {
-            return known;
+            return Some(known);
         }
+        let next = self.shapes.vacant()?;
         let sight = Arc::new(sight);
         let mut shape = Shape::new(next, topic.clone(), Arc::clone(&sight), fingerprint, (self.now, position));
         state.audience.add(next, sight, |table| shape.keys(table).ok());
-        self.next_shape += 1;
-        self.shapes.insert(next, shape);
+        self.shapes.insert(shape);
         self.look_again(next);
-        next
+        Some(next)
     }
 }
 
