@@ -218,6 +218,8 @@ impl IdentityColumns {
 pub struct Published {
     /// Column lists and generated columns make it less than all.
     pub columns: Vec<String>,
+    /// Its row filter, as the server prints it.
+    pub filter: Option<String>,
 }
 
 impl ServerFacts {

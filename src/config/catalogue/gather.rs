@@ -138,6 +138,7 @@ async fn tables(client: &Client, config: &Config, version: i32) -> Result<Vec<Ta
     let sql = if version >= 150_000 { PUBLISHED } else { PUBLISHED_14 };
     let mut published = grouped(all(client, "the published tables", sql, &[&name]).await?, |row| Published {
         columns: row.get("columns"),
+        filter: row.get("filter"),
     });
     let is_routed = |table: &Table| config.routes.iter().any(|route| table.matches(&route.spec.table));
     let routed: Vec<Oid> = tables.iter().filter(|(_, table)| is_routed(table)).map(|(oid, _)| *oid).collect();
@@ -310,7 +311,8 @@ fn identity(row: &Row) -> Identity {
 const PUBLISHED: &str = "\
     select c.oid, array(select a.attname::text from pg_attribute a
                         where a.attrelid = c.oid and a.attname = any(p.attnames) and a.attnum > 0
-                          and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000)) as columns
+                          and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000)) as columns,
+           p.rowfilter as filter
     from pg_publication_tables p
     join pg_namespace n on n.nspname = p.schemaname
     join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
@@ -319,7 +321,8 @@ const PUBLISHED: &str = "\
 const PUBLISHED_14: &str = "\
     select c.oid, array(select a.attname::text from pg_attribute a
                         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '')
-                  as columns
+                  as columns,
+           null::text as filter
     from pg_publication_tables p
     join pg_namespace n on n.nspname = p.schemaname
     join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename

@@ -6,6 +6,7 @@
 
 mod facts;
 mod gather;
+mod narrow;
 mod publication;
 mod rules;
 mod server;
@@ -19,6 +20,7 @@ pub use facts::{
     ServerFacts, SlotFacts, Table, UniqueIndex, WalStatus,
 };
 pub use gather::{GatherError, gather};
+pub(crate) use narrow::Narrowed;
 pub(crate) use tables::refused_updates;
 pub use writes::{WritableColumn, WritableTable, WriteFacts, Writer};
 

@@ -67,7 +67,7 @@ fn collation(table: &Table, name: &str, span: &Span) -> Option<Finding> {
 }
 
 /// The table as the write-ahead log would describe it, as far as expressions ask.
-fn relation(table: &Table) -> Relation {
+pub(super) fn relation(table: &Table) -> Relation {
     let column = |column: &super::facts::Column| Column {
         name: column.name.as_str().into(),
         identity: false,

@@ -60,10 +60,10 @@ impl Gateway {
         self.folder.join("walcast.toml")
     }
 
-    /// Runs a subcommand with this config file to its end.
+    /// Runs a subcommand, perhaps with flags after it, with this config file to its end.
     pub(crate) async fn walcast(&self, subcommand: &str) -> Finished {
         let mut command = Command::new(env!("CARGO_BIN_EXE_walcast"));
-        command.arg(subcommand).arg("-c").arg(self.config_file()).stdin(Stdio::null()).kill_on_drop(true);
+        command.args(subcommand.split(' ')).arg("-c").arg(self.config_file()).stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(PATIENCE, command.output()).await;
         let output = output.unwrap_or_else(|_| panic!("walcast {subcommand} hangs")).expect("run walcast");
         Finished {
