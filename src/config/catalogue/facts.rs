@@ -171,6 +171,8 @@ pub struct Column {
     /// `generated always as (…)`.
     pub generated: bool,
     pub ty: Arc<Type>,
+    /// Of an enum, or a domain over one.
+    pub labels: Vec<String>,
     /// Its collation takes some texts for equal whose bytes differ.
     pub nondeterministic: bool,
 }

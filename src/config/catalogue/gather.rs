@@ -146,6 +146,12 @@ async fn tables(client: &Client, config: &Config, version: i32) -> Result<Vec<Ta
     let columns = all(client, "the columns", COLUMNS, &[&routed]).await?;
     let types = types(client, columns.iter().map(|row| row.get("type_oid"))).await?;
     let mut columns = grouped(columns, |row| column(row, &types));
+    let enums: Vec<Oid> = columns.values().flatten().filter_map(enum_oid).collect();
+    let labels = grouped(all(client, "the enums", LABELS, &[&enums]).await?, |row| row.get::<_, Vec<String>>("labels"));
+    for column in columns.values_mut().flatten() {
+        let known = enum_oid(column).and_then(|oid| labels.get(&oid)?.first());
+        column.labels = known.cloned().unwrap_or_default();
+    }
     let mut indexes = grouped(all(client, "the unique indexes", INDEXES, &[&routed]).await?, |row| UniqueIndex {
         name: row.get("name"),
         columns: row.get("columns"),
@@ -241,8 +247,17 @@ fn column(row: &Row, types: &TypeCatalogue) -> Column {
         generated: row.get("generated"),
         nondeterministic: row.get("nondeterministic"),
         ty: types.get(oid).unwrap_or_else(gone),
+        labels: Vec::new(),
         type_name: name,
     }
+}
+
+const LABELS: &str = "\
+    select enumtypid as oid, array_agg(enumlabel::text order by enumsortorder) as labels
+    from pg_enum where enumtypid = any($1) group by enumtypid";
+
+fn enum_oid(column: &Column) -> Option<Oid> {
+    (column.ty.kind == TypeKind::Enum).then_some(column.ty.base_oid)
 }
 
 /// The types with all that they are made of, round by round.

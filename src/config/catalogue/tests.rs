@@ -79,6 +79,7 @@ fn orders() -> Table {
         generated: false,
         ty: TypeCatalogue::builtin().get(if *name == "status" { 25 } else { 23 }).unwrap(),
         nondeterministic: false,
+        labels: Vec::new(),
     };
     Table {
         schema: "public".to_owned(),
@@ -362,4 +363,33 @@ fn a_table_is_narrowed_to_what_its_routes_need_and_no_app_s_write_fails_by_it() 
     assert_eq!(narrowed(&with("status <> 'draft' and id > 7"), by_key).0, filter("id > '7'::pg_catalog.int4"));
     let partitioned = |table: &mut Table| table.kind = RelationKind::Partitioned;
     assert_eq!(narrowed(&with("status <> 'draft'"), partitioned).0, None, "a new partition's old rows are its key");
+}
+
+#[test]
+fn a_label_that_an_enum_does_not_have_is_told() {
+    let with = |rule: &str| {
+        let config = config(&format!("{CONFIG}where = \"{rule}\"\n"));
+        let mut facts = sound();
+        let status = &mut facts.tables[0].columns[2];
+        status.type_name = "order_status".to_owned();
+        status.labels = ["draft", "open", "paid"].map(str::to_owned).into();
+        judge(&facts, &config).iter().map(|finding| finding.message.clone()).collect::<Vec<_>>()
+    };
+    for rule in [
+        "status <> 'draft'",
+        "status in ('open', 'paid') or 'draft' = status",
+        "status = any (array['open']) and total > 5",
+        "status::text = 'other'",
+    ] {
+        assert_eq!(with(rule), [""; 0], "{rule}");
+    }
+    for rule in [
+        "status <> 'drafft'",
+        "total > 5 and not ('drafft' = status or status = 'open')",
+        "status not in ('open', 'drafft')",
+        "status is distinct from 'drafft'",
+        "status <> all (array['drafft', 'open'])",
+    ] {
+        assert_eq!(with(rule), ["`order_status` has no label `drafft`"], "{rule}");
+    }
 }

@@ -5,6 +5,7 @@
 use super::operand::ConstantItems;
 use super::tree::{Column, Constant, Items, Operand, Test};
 use super::types::{Category, Scalar};
+use super::value::Value;
 
 pub(super) fn write(test: &Test, column: &mut dyn FnMut(usize) -> String, parameters: &mut Vec<String>) -> String {
     Writer { column, literals: Literals::Bound(parameters) }.test(test)
@@ -138,7 +139,10 @@ impl Writer<'_> {
             (Literals::Plain, scalar) if scalar.category() == Category::Numeric => constant.text.to_string(),
             (Literals::Plain, _) | (Literals::Bound(_), Scalar::Text | Scalar::Enum(_)) => self.literal(&constant.text),
             (Literals::Typed, scalar) => {
-                format!("{}::{}", self.literal(&constant.text), as_compared(scalar).cast_name())
+                // Postgres shows that an integer is cast, where it is compared with a `numeric`.
+                let is_numeric = matches!(constant.value, Value::Numeric(_));
+                let scalar = if is_numeric { Scalar::Numeric } else { as_compared(scalar) };
+                format!("{}::{}", self.literal(&constant.text), scalar.cast_name())
             }
             (_, scalar) => format!("{}::{}", self.literal(&constant.text), scalar.cast_name()),
         }
