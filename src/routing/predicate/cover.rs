@@ -160,3 +160,111 @@ const fn is_simple_scalar(scalar: Scalar) -> bool {
     use Scalar::{Bool, Int2, Int4, Int8, Numeric, Text, Uuid, Varchar};
     matches!(scalar, Bool | Int2 | Int4 | Int8 | Numeric | Uuid | Text | Varchar)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::relation;
+    use super::*;
+    use crate::routing::Truth;
+
+    const ATOMS: [&str; 12] = [
+        "open",
+        "not open",
+        "open is true",
+        "open is not false",
+        "id = 1",
+        "id <> 2",
+        "id > 1",
+        "id in (1, 2)",
+        "status = 'a'",
+        "status <> 'a'",
+        "status is null",
+        "status is distinct from 'b'",
+    ];
+
+    fn expressions() -> impl Strategy<Value = String> {
+        let atom = prop::sample::select(&ATOMS[..]).prop_map(str::to_owned);
+        atom.prop_recursive(3, 12, 3, |inner| {
+            let several = || prop::collection::vec(inner.clone(), 2..4);
+            let joined = |by: &'static str| move |parts: Vec<String>| format!("({})", parts.join(by));
+            prop_oneof![
+                several().prop_map(joined(" and ")),
+                several().prop_map(joined(" or ")),
+                inner.clone().prop_map(|inner| format!("not ({inner})")),
+            ]
+        })
+    }
+
+    /// Every row that there can be, as far as the atoms tell them apart.
+    fn rows() -> Vec<[Option<&'static str>; 3]> {
+        let (opens, ids) = ([None, Some("t"), Some("f")], [None, Some("1"), Some("2"), Some("3")]);
+        let statuses = [None, Some("a"), Some("b")];
+        let each = |open| ids.into_iter().flat_map(move |id| statuses.into_iter().map(move |it| [open, id, it]));
+        opens.into_iter().flat_map(each).collect()
+    }
+
+    fn holds(sql: &str, scope: &Scope<'_>, row: &[Option<&str>; 3]) -> bool {
+        let predicate = Expression::parse(sql).unwrap().compile(scope).unwrap();
+        predicate.evaluate(&row[..]).unwrap() == Truth::True
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_row_of_a_rule_is_held_back_and_what_covers_is_known(
+            rules in prop::collection::vec(expressions(), 1..4),
+            other in expressions(),
+        ) {
+            let relation = relation(&[("open", 16), ("id", 23), ("status", 25)]);
+            let scope = Scope::of_relation(&relation);
+            let parsed: Vec<Expression> = rules.iter().map(|rule| Expression::parse(rule).unwrap()).collect();
+            let Some(filter) = row_filter(parsed.iter().map(Some), &scope, |_| true) else { return Ok(()) };
+            prop_assert!(is_same_filter(&filter, &filter, &scope), "{}", filter);
+            for (rule, parsed) in rules.iter().zip(&parsed) {
+                prop_assert_eq!(coverage(&filter, Some(parsed), &scope), Coverage::Covered, "{} by {}", rule, filter);
+                let narrower = Expression::parse(&format!("({rule}) and ({other})")).unwrap();
+                prop_assert_eq!(coverage(&filter, Some(&narrower), &scope), Coverage::Covered);
+                for row in rows() {
+                    prop_assert!(!holds(rule, &scope, &row) || holds(&filter, &scope, &row), "{:?}", row);
+                }
+            }
+            // Whatever is said to be covered is.
+            let unrelated = Expression::parse(&other).unwrap();
+            if coverage(&filter, Some(&unrelated), &scope) == Coverage::Covered {
+                for row in rows() {
+                    prop_assert!(!holds(&other, &scope, &row) || holds(&filter, &scope, &row), "{} {:?}", other, row);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_is_made_of_nothing_that_can_fail_or_be_misread() {
+        let relation = relation(&[("id", 23), ("at", 1184), ("price", 701), ("name", 1043), ("tags", 1009)]);
+        let scope = Scope::of_relation(&relation);
+        let filter = |sql: &str, allowed: &[usize]| {
+            row_filter([Some(&Expression::parse(sql).unwrap())], &scope, |index| allowed.contains(&index))
+        };
+        for sql in [
+            "at > '2026-01-01'",
+            "price > 1",
+            "id::text = '1'",
+            "name like 'a%'",
+            "'a' = any (tags)",
+            "name is not distinct from 'a'",
+            "name = 'a' or price > 1",
+        ] {
+            assert_eq!(filter(sql, &[0, 1, 2, 3, 4]), None, "{sql}");
+        }
+        assert_eq!(filter("id > 1", &[3]), None, "not of the replica identity");
+        let mixed = filter("id > 1 and price > 1 and name = 'it''s'", &[0, 1, 2, 3]);
+        let expected = "(id > '1'::pg_catalog.int4) and (name::pg_catalog.text = 'it''s'::pg_catalog.text)";
+        assert_eq!(mixed.as_deref(), Some(expected));
+        assert_eq!(row_filter([None], &scope, |_| true), None);
+        assert_eq!(coverage("(id > 1)", None, &scope), Coverage::Lacking);
+        assert_eq!(coverage("(lower(name) = 'a')", None, &scope), Coverage::Unknown);
+    }
+}

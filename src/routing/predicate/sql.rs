@@ -5,7 +5,7 @@
 use super::operand::ConstantItems;
 use super::tree::{Column, Constant, Items, Operand, Test};
 use super::types::{Category, Scalar};
-use super::value::Value;
+use super::value::{Class, Value};
 
 pub(super) fn write(test: &Test, column: &mut dyn FnMut(usize) -> String, parameters: &mut Vec<String>) -> String {
     Writer { column, literals: Literals::Bound(parameters) }.test(test)
@@ -124,10 +124,9 @@ impl Writer<'_> {
         let name = (self.column)(column.index);
         let as_text = matches!(column.scalar, Scalar::Enum(_));
         let is_cast = column.source != column.scalar;
+        let shown = if column.class == Class::Numeric { Scalar::Numeric } else { as_compared(column.scalar) };
         match &self.literals {
-            Literals::Typed if is_cast || column.source == Scalar::Varchar => {
-                format!("{name}::{}", as_compared(column.scalar).cast_name())
-            }
+            Literals::Typed if column.source != shown => format!("{name}::{}", shown.cast_name()),
             Literals::Bound(_) if as_text || is_cast => format!("{name}::{}", column.scalar.cast_name()),
             Literals::Plain if is_cast => format!("{name}::{}", column.scalar.typname()),
             _ => name,
