@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::change::{Lsn, TransactionHeader, Visibility};
 use crate::routing::{RouteId, Topic};
 
+use super::audience::Concern;
 use super::cursor::Lineage;
 use super::encodings::{Encodings, entries_max};
 use super::entry::{Batch, Entry, Kept, Malformed};
@@ -438,16 +439,19 @@ impl Log {
         Some((entry, entry.batches.get(at.batch)?))
     }
 
-    /// What a shape is shown of a batch: of all of it, or of the deliveries at these places.
+    /// What a shape is shown of a batch: of all of it, or of the deliveries that may concern it.
     pub(super) fn see(
         &self,
         at: BatchRef,
         shape: &mut Shape,
-        deliveries: Option<&[usize]>,
+        concerns: Option<&[Concern]>,
     ) -> Result<Vec<Seen>, Trouble> {
         let Some((entry, batch)) = self.batch(at) else { return Ok(Vec::new()) };
-        match deliveries {
-            Some(places) => shape.see(entry, places.iter().filter_map(|place| batch.deliveries.get(*place))),
+        match concerns {
+            Some(concerns) => {
+                let places = concerns.iter().filter_map(|(_, place)| *place);
+                shape.see(entry, places.filter_map(|place| batch.deliveries.get(place)))
+            }
             None => shape.see(entry, batch.deliveries.iter()),
         }
     }
