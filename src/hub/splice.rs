@@ -1,6 +1,6 @@
 //! Where rows of a snapshot and the feed meet.
 
-use crate::change::{Lsn, Visibility};
+use crate::change::{Lsn, TransactionHeader, Visibility};
 
 use super::Position;
 
@@ -19,6 +19,12 @@ pub struct Splice {
 }
 
 impl Splice {
+    /// The snapshot has what this transaction did.
+    #[must_use]
+    pub fn has(&self, header: &TransactionHeader) -> bool {
+        header.commit_lsn < self.until && self.visibility.sees(header.xid)
+    }
+
     /// A reader here has passed all that the snapshot sees.
     #[must_use]
     pub fn is_over(&self, position: Position) -> bool {

@@ -22,7 +22,9 @@ use crate::transport::link::Link;
 use crate::transport::listener::{Count, Permit};
 use crate::transport::wire::Wire;
 
+use super::outbox::Outbox;
 use super::posts::Posts;
+use super::rounds::Round;
 use super::sessions::Session;
 use super::state::State;
 use super::statistics::Statistics;
@@ -56,7 +58,7 @@ pub(in crate::transport) struct Shell {
     pub(super) draining: bool,
     pub(super) next_serial: u64,
     buffer: Box<[u8]>,
-    dirty: Vec<usize>,
+    pub(super) round: Round,
     /// Connections that are not read from until the hub has taken commands.
     parked: Vec<Waker>,
     /// Tells the shard's main task that there are commands.
@@ -94,7 +96,7 @@ impl Shell {
             draining: false,
             next_serial: 0,
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
-            dirty: Vec::new(),
+            round: Round::default(),
             parked: Vec::new(),
             commands,
             started: Instant::now(),
@@ -111,19 +113,9 @@ impl Shell {
         self.answer_posts();
     }
 
-    /// Writes to every connection that has got something, once each.
-    pub(super) fn flush_dirty(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        self.state.take_dirty(&mut dirty);
-        for slot in dirty.drain(..) {
-            self.flush(slot);
-        }
-        self.dirty = dirty;
-    }
-
     /// How long ago the commits were that have just been written.
     pub(super) fn measure(&mut self) {
-        if self.state.has_unsent() {
+        if self.state.has_sent() {
             let now = pg_now_micros();
             self.state.sent(|commit| Duration::from_micros(u64::try_from(now - commit).unwrap_or(0)));
         }
@@ -136,7 +128,6 @@ impl Shell {
     fn verified(&mut self, connection: ConnectionKey, result: Result<Identity, Denied>) {
         let now = self.now();
         self.state.verified(connection, result, now);
-        self.flush_dirty();
         self.commands.notify_one();
     }
 
@@ -152,9 +143,13 @@ impl Shell {
     pub(super) fn drain(&mut self, count: usize) -> usize {
         self.draining = true;
         self.state.drain(count, self.now());
-        self.flush_dirty();
         self.drain_sessions();
         self.state.connections()
+    }
+
+    /// The server stops, and whoever comes now goes elsewhere.
+    pub(in crate::transport) const fn is_draining(&self) -> bool {
+        self.draining
     }
 
     /// A place among the process' connections for one without a socket.
@@ -193,16 +188,14 @@ impl Shell {
     }
 
     /// Writes what waits, as far as the socket takes it. On failure the connection's own task finds out, too.
-    fn flush(&mut self, slot: usize) {
+    pub(super) fn flush(&mut self, slot: usize) {
         let Some(Some(socket)) = self.sockets.get_mut(slot) else { return self.flush_guest(slot) };
         if socket.blocked {
             return;
         }
         let Some(outbox) = self.state.outbox_mut(slot) else { return };
         while !outbox.is_empty() {
-            let mut slices = [IoSlice::new(&[]); FRAMES_A_WRITE];
-            let filled = outbox.slices(&mut slices);
-            match socket.link.try_write(slices.get(..filled).unwrap_or_default()) {
+            match write(&mut socket.link, outbox) {
                 Ok(taken) => outbox.advance(taken),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     socket.blocked = true;
@@ -249,7 +242,7 @@ impl Shell {
     fn poll_connection(&mut self, slot: usize, serial: u64, context: &mut Context<'_>) -> Poll<()> {
         let poll = self.read_and_write(slot, serial, context);
         // What was read asks for something, or what was written makes room for more of the log.
-        if self.state.waiting_commands() > 0 || self.state.has_writes() {
+        if self.state.waiting_commands() > 0 || self.state.has_writes() || !self.state.dirty.is_empty() {
             self.commands.notify_one();
         }
         poll
@@ -263,12 +256,12 @@ impl Shell {
             }
             if let Poll::Ready(End) = self.poll_read(slot, context) {
                 // It may still listen, having only said its last word: our answer to that is due.
-                self.flush_dirty();
+                self.flush(slot);
                 self.remove(slot);
                 return Poll::Ready(());
             }
-            self.flush_dirty();
             self.flush(slot);
+            self.state.wrote(slot);
             let Some(Some(socket)) = self.sockets.get_mut(slot) else { return Poll::Ready(()) };
             if self.state.is_finished(slot) && !socket.blocked {
                 self.remove(slot);
@@ -319,6 +312,16 @@ fn pg_now_micros() -> i64 {
 
 /// The client is gone.
 struct End;
+
+fn write(link: &mut Link, outbox: &Outbox) -> io::Result<usize> {
+    // The most common case needs no array.
+    if let Some(frame) = outbox.only() {
+        return link.try_write(&[IoSlice::new(frame)]);
+    }
+    let mut slices = [IoSlice::new(&[]); FRAMES_A_WRITE];
+    let filled = outbox.slices(&mut slices);
+    link.try_write(slices.get(..filled).unwrap_or_default())
+}
 
 /// A connection's task: nothing but its key, so that an idle connection costs next to nothing.
 struct Connection {

@@ -49,7 +49,7 @@ pub struct State {
     pub(super) next_read: u32,
     pub(super) groups: Groups,
     /// Connections with something to send that the shell has not been told of.
-    pub(super) dirty: Vec<usize>,
+    pub(super) dirty: VecDeque<usize>,
     pub(super) commands: Commands,
     /// To those who have asked by HTTP.
     pub(super) answers: Answers,
@@ -60,8 +60,10 @@ pub struct State {
     /// Connections with a token to verify.
     unverified: VecDeque<ConnectionKey>,
     pub(super) counters: Counters,
-    /// Commits that went out to somebody since the last write.
+    /// Commits that somebody is to be told of since the round of writes began, and those that everyone will have been
+    /// told of when it ends.
     pub(super) unsent: Vec<i64>,
+    pub(super) sending: Vec<i64>,
     /// Reused between calls.
     effects: Vec<Effect>,
     /// For every connection: none holds anything of what it has inflated.
@@ -78,7 +80,7 @@ impl State {
             next_generation: 0,
             next_read: 0,
             groups: Groups::default(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
             commands: Commands::default(),
             writes: Writes::default(),
             fetches: Fetches::default(),
@@ -87,6 +89,7 @@ impl State {
             unverified: VecDeque::new(),
             counters: Counters::default(),
             unsent: Vec::new(),
+            sending: Vec::new(),
             effects: Vec::new(),
             inflater: Inflater::default(),
         }
@@ -173,16 +176,6 @@ impl State {
             member.feed = Feed::Reading { number, snapshot };
             let join = JoinToken { connection: key, join };
             self.commands.push(Command::Read { shard: self.id, join, shape, number, after });
-        }
-    }
-
-    /// The connections that have got something to send since the last call.
-    pub fn take_dirty(&mut self, into: &mut Vec<usize>) {
-        into.append(&mut self.dirty);
-        for slot in into {
-            if let Some(connection) = self.connections.get_mut(*slot) {
-                connection.dirty = false;
-            }
         }
     }
 
@@ -287,7 +280,7 @@ impl State {
             messages += 1;
             if !connection.dirty {
                 connection.dirty = true;
-                self.dirty.push(member.slot);
+                self.dirty.push_back(member.slot);
             }
         }
         self.counters.messages += messages;
@@ -311,7 +304,7 @@ impl State {
         self.counters.joins += 1;
         let place = self.groups.add(shape, Member { slot, join: token.join, feed, knows_presence: false });
         if let Some(connection) = self.connections.get_mut(slot) {
-            connection.subscriptions.push(Subscription { join: token.join, shape, place });
+            connection.subscribe(Subscription { join: token.join, shape, place });
             connection.channels.joined(token.join, subscribed.fed, subscribed.channel.as_ref());
             if connection.outdated_join.is_some_and(|last| token.join <= last) {
                 // It was asked for before a new token came.
@@ -574,7 +567,7 @@ impl State {
     pub(super) fn mark_dirty(&mut self, slot: usize) {
         if let Some(connection) = self.connections.get_mut(slot).filter(|connection| !connection.dirty) {
             connection.dirty = true;
-            self.dirty.push(slot);
+            self.dirty.push_back(slot);
         }
     }
 

@@ -92,9 +92,22 @@ impl Gateway {
 
     /// The same with the environment `variables`.
     pub(crate) fn spawn_with(&mut self, variables: &[(&str, &str)]) {
-        let log = File::options().create(true).append(true).open(self.folder.join("log")).expect("open the log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_walcast"));
-        command.arg("run").arg("-c").arg(self.config_file()).envs(variables.iter().copied()).kill_on_drop(true);
+        command.envs(variables.iter().copied());
+        self.run(command);
+    }
+
+    /// The same by a program that runs others, such as `taskset`; these are its first words.
+    pub(crate) fn spawn_under(&mut self, words: &[&str]) {
+        let mut words = words.iter().copied().chain([env!("CARGO_BIN_EXE_walcast")]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
+        self.run(command);
+    }
+
+    fn run(&mut self, mut command: Command) {
+        let log = File::options().create(true).append(true).open(self.folder.join("log")).expect("open the log");
+        command.arg("run").arg("-c").arg(self.config_file()).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("share the log")).stderr(log);
         self.child = Some(command.spawn().expect("start walcast"));
     }
