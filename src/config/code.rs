@@ -125,6 +125,7 @@ codes! {
         OpNotPublished = "op-not-published": "A route wants an op that the publication leaves out.",
         ColumnMissing = "column-missing": "A column that the table does not have.",
         ColumnNotPublished = "column-not-published": "A column that the publication leaves out.",
+        RowFilter = "row-filter": "The publication's row filter holds back what a route shows.",
         GeneratedColumn = "generated-column": "A generated column, whose value the server does not send.",
         ExpressionType = "expression-type": "A `where` or `allow` that doesn't fit the types of its columns.",
         Collation = "collation": "A column of `where` whose equal texts may have different bytes.",

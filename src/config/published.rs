@@ -133,7 +133,8 @@ pub async fn published_tables(client: &Client, publication: &str) -> Result<Opti
     Ok(Some(rows.iter().map(|row| TableName { schema: row.get(0), name: row.get(1) }).collect()))
 }
 
-/// Every table of the database that Postgres could publish, partitions by their roots; neither extensions' tables nor
+/// Every table of the database that Postgres could publish, partitions by their roots (which answer for partitions that
+/// are to come, where there are none); neither extensions' tables nor
 /// walcast's.
 ///
 /// # Errors
@@ -153,9 +154,9 @@ const CANDIDATES: &str = "\
     select n.nspname::text, c.relname::text,
            not exists (
                select from pg_class leaf
-               where (leaf.oid = c.oid and c.relkind = 'r'
-                      or leaf.oid in (select t.relid from pg_partition_tree(c.oid) t where t.isleaf))
-                 and leaf.relkind = 'r' and leaf.relreplident <> 'f'
+               where (leaf.oid in (select t.relid from pg_partition_tree(c.oid) t where t.isleaf)
+                      or leaf.oid = c.oid and not exists (select from pg_partition_tree(c.oid) t where t.isleaf))
+                 and leaf.relkind in ('r', 'p') and leaf.relreplident <> 'f'
                  and not exists (select from pg_index i where i.indrelid = leaf.oid and i.indisvalid
                                  and case leaf.relreplident when 'd' then i.indisprimary and i.indimmediate
                                                             when 'i' then i.indisreplident else false end)),

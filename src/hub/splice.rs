@@ -3,6 +3,7 @@
 use crate::change::{Lsn, TransactionHeader, Visibility};
 
 use super::Position;
+use super::log::Log;
 
 /// What a reader of the log has from a snapshot already: until the feed has passed `until`, transactions that the
 /// snapshot sees are not sent again.
@@ -29,5 +30,14 @@ impl Splice {
     #[must_use]
     pub fn is_over(&self, position: Position) -> bool {
         position >= Position::before(self.until)
+    }
+}
+
+impl Log {
+    /// Where someone goes on who has what a snapshot saw that saw what committed before `until`, and nothing else. None
+    /// where the log has let go of something after that.
+    pub(super) fn unseen_after(&self, until: Lsn) -> Option<Position> {
+        let from = Position::before(until).min(self.head);
+        (self.tail <= from).then_some(from)
     }
 }

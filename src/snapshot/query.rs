@@ -21,7 +21,8 @@ pub(super) struct Taken<'t> {
     pub(super) conditions: Vec<Predicate>,
 }
 
-/// Said first, since a look at the published tables waits for those that are being altered, too (Postgres 16 and later).
+/// Said first, since a look at the published tables waits for those that are being altered, too (Postgres 16 and
+/// later).
 pub(super) const PATIENCE: &str = "set lock_timeout = '10s'";
 
 /// Begins a transaction that sees one moment.

@@ -2,7 +2,7 @@
 
 use crate::change::quote_identifier;
 use crate::config::Config;
-use crate::config::catalogue::{PublicationFacts, SCHEMA_COMMENT, ServerFacts, Table};
+use crate::config::catalogue::{Narrowed, PublicationFacts, SCHEMA_COMMENT, ServerFacts, Table};
 use crate::replication::wire::alter_failover;
 use crate::routing::{Op, Ops};
 
@@ -38,17 +38,27 @@ pub(super) enum StepKind {
     Replication,
 }
 
+/// Whether the publication is to give only what the routes need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// New tables whole; those that are there as they are.
+    Whole,
+    Narrow,
+}
+
 impl Plan {
-    pub(super) fn new(facts: &ServerFacts, config: &Config) -> Self {
+    pub(super) fn new(facts: &ServerFacts, config: &Config, extent: Extent) -> Self {
         // On a standby both are the primary's.
         let is_primary = !facts.ha.in_recovery;
         let publication = is_primary.then(|| publication(facts, config)).flatten();
+        let narrow = (is_primary && extent == Extent::Narrow).then(|| narrow(facts, config)).flatten();
         let schema = is_primary.then(|| schema(facts)).flatten();
         let publishes_old_rows = publication.is_some() && {
             let ops = wanted_ops(facts.publication.as_ref(), config);
             ops.contains(Op::Update) || ops.contains(Op::Delete)
         };
-        Self { steps: [schema, publication, slot(facts, config)].into_iter().flatten().collect(), publishes_old_rows }
+        let steps = [schema, publication, narrow, slot(facts, config)];
+        Self { steps: steps.into_iter().flatten().collect(), publishes_old_rows }
     }
 
     /// Everything but the publication, which others have chosen the tables of.
@@ -106,6 +116,39 @@ fn publication(facts: &ServerFacts, config: &Config) -> Option<Step> {
         return None;
     }
     step(format!("extend the publication {name} by {}", counted(missing.len())), sql)
+}
+
+/// Row filters and column lists, as [`Narrowed`] has them.
+fn narrow(facts: &ServerFacts, config: &Config) -> Option<Step> {
+    let name = quote_identifier(config.postgres.publication.as_str());
+    let (mut sql, mut tables) = (String::new(), 0);
+    for table in facts.routed_by_any(config).filter(|table| can_be_narrowed(table, facts)) {
+        let narrowed = Narrowed::of(table, facts, config);
+        let is_whole = narrowed.columns.is_none() && narrowed.filter.is_none();
+        // One that is not there yet has just been added, whole.
+        if narrowed.is_as_published(table) || (is_whole && table.published.is_none()) {
+            continue;
+        }
+        let list = |columns: &Vec<String>| columns.iter().map(|it| quote_identifier(it)).collect::<Vec<_>>().join(", ");
+        let columns = narrowed.columns.as_ref().map_or_else(String::new, |columns| format!(" ({})", list(columns)));
+        let filter = narrowed.filter.map_or_else(String::new, |filter| format!(" where ({filter})"));
+        let table = table.quoted();
+        sql.push_str(&format!(
+            "alter publication {name} drop table {table};\nalter publication {name} add table {table}{columns}{filter};\n"
+        ));
+        tables += 1;
+    }
+    (tables > 0).then(|| Step {
+        title: format!("narrow the publication {name} to what routes need of {}", counted(tables)),
+        sql: format!("set local standard_conforming_strings = on;\n{sql}"),
+        kind: StepKind::Transaction,
+    })
+}
+
+/// One that is published with all others, or through its schema, comes whole.
+pub(super) fn can_be_narrowed(table: &Table, facts: &ServerFacts) -> bool {
+    let all = facts.publication.as_ref().is_some_and(|publication| publication.all_tables);
+    !all && (table.member || table.published.is_none())
 }
 
 fn is_in(table: &Table, facts: &ServerFacts) -> bool {

@@ -185,6 +185,8 @@ pub struct Column {
     /// `generated always as (…)`.
     pub generated: bool,
     pub ty: Arc<Type>,
+    /// Of an enum, or a domain over one.
+    pub labels: Vec<String>,
     /// Its collation takes some texts for equal whose bytes differ.
     pub nondeterministic: bool,
 }
@@ -232,6 +234,8 @@ impl IdentityColumns {
 pub struct Published {
     /// Column lists and generated columns make it less than all.
     pub columns: Vec<String>,
+    /// Its row filter, as the server prints it.
+    pub filter: Option<String>,
 }
 
 impl ServerFacts {

@@ -140,6 +140,7 @@ async fn tables(client: &Client, config: &Config, version: i32) -> Result<Vec<Ta
     let sql = if version >= 150_000 { PUBLISHED } else { PUBLISHED_14 };
     let mut published = grouped(all(client, "the published tables", sql, &[&name]).await?, |row| Published {
         columns: row.get("columns"),
+        filter: row.get("filter"),
     });
     let is_routed = |table: &Table| config.routes.iter().any(|route| table.matches(&route.spec.table));
     let routed: Vec<Oid> = tables.iter().filter(|(_, table)| is_routed(table)).map(|(oid, _)| *oid).collect();
@@ -147,6 +148,12 @@ async fn tables(client: &Client, config: &Config, version: i32) -> Result<Vec<Ta
     let columns = all(client, "the columns", COLUMNS, &[&routed]).await?;
     let types = types(client, columns.iter().map(|row| row.get("type_oid"))).await?;
     let mut columns = grouped(columns, |row| column(row, &types));
+    let enums: Vec<Oid> = columns.values().flatten().filter_map(enum_oid).collect();
+    let labels = grouped(all(client, "the enums", LABELS, &[&enums]).await?, |row| row.get::<_, Vec<String>>("labels"));
+    for column in columns.values_mut().flatten() {
+        let known = enum_oid(column).and_then(|oid| labels.get(&oid)?.first());
+        column.labels = known.cloned().unwrap_or_default();
+    }
     let mut indexes = grouped(all(client, "the unique indexes", INDEXES, &[&routed]).await?, |row| UniqueIndex {
         name: row.get("name"),
         columns: row.get("columns"),
@@ -242,8 +249,17 @@ fn column(row: &Row, types: &TypeCatalogue) -> Column {
         generated: row.get("generated"),
         nondeterministic: row.get("nondeterministic"),
         ty: types.get(oid).unwrap_or_else(gone),
+        labels: Vec::new(),
         type_name: name,
     }
+}
+
+const LABELS: &str = "\
+    select enumtypid as oid, array_agg(enumlabel::text order by enumsortorder) as labels
+    from pg_enum where enumtypid = any($1) group by enumtypid";
+
+fn enum_oid(column: &Column) -> Option<Oid> {
+    (column.ty.kind == TypeKind::Enum).then_some(column.ty.base_oid)
 }
 
 /// The types with all that they are made of, round by round.
@@ -312,7 +328,8 @@ fn identity(row: &Row) -> Identity {
 const PUBLISHED: &str = "\
     select c.oid, array(select a.attname::text from pg_attribute a
                         where a.attrelid = c.oid and a.attname = any(p.attnames) and a.attnum > 0
-                          and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000)) as columns
+                          and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000)) as columns,
+           p.rowfilter as filter
     from pg_publication_tables p
     join pg_namespace n on n.nspname = p.schemaname
     join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
@@ -321,7 +338,8 @@ const PUBLISHED: &str = "\
 const PUBLISHED_14: &str = "\
     select c.oid, array(select a.attname::text from pg_attribute a
                         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '')
-                  as columns
+                  as columns,
+           null::text as filter
     from pg_publication_tables p
     join pg_namespace n on n.nspname = p.schemaname
     join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename

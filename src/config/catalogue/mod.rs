@@ -7,6 +7,7 @@
 mod facts;
 mod gather;
 mod ha;
+mod narrow;
 mod publication;
 mod rules;
 mod server;
@@ -21,6 +22,7 @@ pub use facts::{
     SCHEMA_COMMENT, ServerFacts, Table, UniqueIndex,
 };
 pub use gather::{GatherError, gather};
+pub(crate) use narrow::Narrowed;
 pub(crate) use tables::refused_updates;
 pub use writes::{WritableColumn, WritableTable, WriteFacts, Writer};
 

@@ -1,4 +1,5 @@
-// Asks the gateway once a second how it is doing, and shows that. Keys: / p t w c Esc, and arrows in the list of topics.
+// Asks the gateway once a second how it is doing, and shows that. Keys: / p t w c Esc, and arrows in the list of
+// topics.
 
 import { Charts, show } from "./show.js";
 import { Tail } from "./tail.js";

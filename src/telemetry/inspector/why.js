@@ -1,5 +1,5 @@
-// Which routes would bring a row to a topic for somebody, and which rule decides: the gateway is asked, as `walcast why`
-// would say it.
+// Which routes would bring a row to a topic for somebody, and which rule decides: the gateway is asked, and says what
+// `walcast why` does.
 
 const element = (id) => document.getElementById(id);
 const field = (name) => element(`why-${name}`).value.trim();

@@ -84,7 +84,7 @@ async fn goes_on_through_a_promotion(version: u32) {
 async fn a_standby_is_decoded_on_and_its_promotion_loses_nothing() {
     for version in [16, 18] {
         if is_wanted(version) {
-            goes_on_through_a_promotion(version).await;
+            Box::pin(goes_on_through_a_promotion(version)).await;
         }
     }
 }
