@@ -277,6 +277,20 @@ fn leaving_and_joining_twice_keep_one_subscription() {
 }
 
 #[test]
+fn a_goodbye_that_breaks_the_rules_is_the_last_that_is_waited_for() {
+    // A code that is never sent, half a code, and a reason that is no text.
+    for (payload, code) in [(&[0x03, 0xED][..], 1002_u16), (&[3], 1002), (&[0x03, 0xE8, 0xFF], 1007)] {
+        let mut bench = Bench::new(1 << 20);
+        let client = bench.open(Serializer::V2);
+        bench.bytes(client, &frame(0x88, payload));
+        assert!(!bench.state.is_finished(client), "the answer is still to be sent");
+        let frames = bench.frames(client);
+        assert_eq!((frames[0].0, &frames[0].1[..2]), (0x88, &code.to_be_bytes()[..]));
+        assert!(bench.state.is_finished(client));
+    }
+}
+
+#[test]
 fn params_that_do_not_fit_are_refused() {
     let mut bench = Bench::new(1 << 20);
     let client = bench.open(Serializer::V2);
