@@ -74,6 +74,16 @@ impl TablePattern {
         Some((self.schema.name()?, self.table.name()?))
     }
 
+    /// What takes this one table and no other, as it stands between the double quotes of a TOML string but for its own.
+    #[must_use]
+    pub fn naming(schema: &str, table: &str) -> String {
+        let name = |name: &str| {
+            let name: String = name.chars().flat_map(shown).collect();
+            if name.contains(['.', '*', '?', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name }
+        };
+        format!("{}.{}", name(schema), name(table))
+    }
+
     /// As it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -91,6 +101,13 @@ impl fmt::Debug for TablePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TablePattern({})", self.source)
     }
+}
+
+/// A line feed in a name would break the message that it stands in.
+fn shown(c: char) -> impl Iterator<Item = char> {
+    let escaped = c.is_control().then(|| c.escape_default());
+    let plain = escaped.is_none().then_some(c);
+    escaped.into_iter().flatten().chain(plain)
 }
 
 /// One name's pattern.
@@ -214,6 +231,13 @@ mod tests {
     }
 
     #[test]
+    fn names_are_quoted_where_they_must_be() {
+        assert_eq!(TablePattern::naming("public", "Some Orders"), "public.Some Orders");
+        assert_eq!(TablePattern::naming("a.b", "c*\"d"), r#""a.b"."c*""d""#);
+        assert_eq!(TablePattern::naming("public", "line\nfeed"), r"public.line\nfeed");
+    }
+
+    #[test]
     fn errors_point_at_the_culprit() {
         use PatternErrorKind::*;
         for (pattern, offset, kind) in [
@@ -246,6 +270,12 @@ mod tests {
             if let Err(error) = TablePattern::parse(&text) {
                 prop_assert!(text.is_char_boundary(error.offset));
             }
+        }
+
+        #[test]
+        fn a_name_is_written_so_that_it_is_read_as_itself(schema in "[^\\PC]{1,9}", table in "[^\\PC]{1,9}") {
+            let pattern = TablePattern::parse(&TablePattern::naming(&schema, &table)).unwrap();
+            prop_assert_eq!(pattern.names(), Some((schema, table)));
         }
 
         #[test]

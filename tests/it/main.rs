@@ -6,6 +6,7 @@ mod auth;
 mod channels;
 mod chaos;
 mod check;
+mod dba;
 mod demo_page;
 mod inspector;
 mod interop;

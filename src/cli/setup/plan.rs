@@ -1,8 +1,8 @@
 //! Which SQL turns the server as it is into what the configuration needs. Pure: no connection, no output.
 
 use crate::change::quote_identifier;
-use crate::config::Config;
-use crate::config::catalogue::{PublicationFacts, SCHEMA_COMMENT, ServerFacts, Table};
+use crate::config::catalogue::{PublicationFacts, SCHEMA_COMMENT, ServerFacts, Table, Undertaking, lacking_rights};
+use crate::config::{Config, Finding};
 use crate::routing::{Op, Ops};
 
 const SETUP_SQL: &str = include_str!("../../../sql/setup.sql");
@@ -15,6 +15,8 @@ pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
     /// After the plan the publication publishes updates or deletes, where it did not or for more tables.
     pub(super) publishes_old_rows: bool,
+    /// What the role may not do of it.
+    pub(super) lacking: Vec<Finding>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -34,8 +36,15 @@ impl Plan {
             let ops = wanted_ops(facts.publication.as_ref(), config);
             ops.contains(Op::Update) || ops.contains(Op::Delete)
         };
+        let schema = schema(facts);
+        let undertaking = Undertaking {
+            schema: schema.is_some(),
+            publication: publication.is_some(),
+            tables: &missing(facts, config),
+        };
         Self {
-            steps: [schema(facts), publication, slot(facts, config)].into_iter().flatten().collect(),
+            lacking: lacking_rights(facts, config, undertaking),
+            steps: [schema, publication, slot(facts, config)].into_iter().flatten().collect(),
             publishes_old_rows,
         }
     }
@@ -67,8 +76,9 @@ fn schema(facts: &ServerFacts) -> Option<Step> {
 fn publication(facts: &ServerFacts, config: &Config) -> Option<Step> {
     let name = quote_identifier(config.postgres.publication.as_str());
     let step = |title: String, sql: String| Some(Step { title, sql, creates_slot: false });
-    let missing: Vec<&Table> = facts.routed_by_any(config).filter(|table| !is_in(table, facts)).collect();
-    let list = missing.iter().map(|table| table.quoted()).collect::<Vec<_>>().join(", ");
+    let missing = missing(facts, config);
+    // Without `only`, the tables that inherit from one would be published with it.
+    let list = missing.iter().map(|table| format!("{}{}", table.only(), table.quoted())).collect::<Vec<_>>().join(", ");
     let ops = wanted_ops(facts.publication.as_ref(), config);
     let Some(existing) = &facts.publication else {
         let tables = if missing.is_empty() { String::new() } else { format!(" for table {list}") };
@@ -76,7 +86,18 @@ fn publication(facts: &ServerFacts, config: &Config) -> Option<Step> {
         return step(format!("create the publication {name} with {}", counted(missing.len())), sql);
     };
     let mut sql = String::new();
-    if !existing.via_root || ops.iter().any(|op| !existing.publishes(op)) {
+    let mut more = Vec::new();
+    let added: Vec<&str> = ops.iter().filter(|op| !existing.publishes(*op)).map(Op::as_str).collect();
+    if !missing.is_empty() {
+        more.push(counted(missing.len()));
+    }
+    if !added.is_empty() {
+        more.push(added.join(", "));
+    }
+    if !existing.via_root {
+        more.push("publish_via_partition_root".to_owned());
+    }
+    if !existing.via_root || !added.is_empty() {
         sql.push_str(&format!("alter publication {name} set ({});\n", options(ops)));
     }
     if !missing.is_empty() {
@@ -85,7 +106,12 @@ fn publication(facts: &ServerFacts, config: &Config) -> Option<Step> {
     if sql.is_empty() {
         return None;
     }
-    step(format!("extend the publication {name} by {}", counted(missing.len())), sql)
+    step(format!("extend the publication {name} by {}", more.join(" and by ")), sql)
+}
+
+/// The tables that are routed and not published.
+fn missing<'f>(facts: &'f ServerFacts, config: &'f Config) -> Vec<&'f Table> {
+    facts.routed_by_any(config).filter(|table| !is_in(table, facts)).collect()
 }
 
 fn is_in(table: &Table, facts: &ServerFacts) -> bool {
