@@ -19,6 +19,10 @@ pub mod diagnostic;
 mod document;
 mod expand;
 mod load;
+#[cfg(test)]
+mod manual;
+#[cfg(test)]
+mod mistyped;
 mod quantity;
 pub mod reload;
 pub mod render;

@@ -28,6 +28,7 @@ mod support;
 mod sync;
 mod tail;
 mod transports;
+mod usage;
 mod values;
 mod visibility;
 mod why;
