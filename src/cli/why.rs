@@ -70,6 +70,9 @@ pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
 async fn answer(config: &Config, arguments: &Arguments) -> Result<String, Box<dyn Error>> {
     let claims = Claims::new(object("--claims", &arguments.claims)?);
     let filter = arguments.filter.as_deref().map(Filter::parse).transpose()?;
+    for (option, text) in [("--row", &arguments.row), ("--old", &arguments.old)] {
+        text.as_ref().map(|text| object(option, text)).transpose()?;
+    }
     let client = connect_sql(&config.postgres.connection).await?;
     let relations = published_relations(&client, config.postgres.publication.as_str()).await?;
     let question =
