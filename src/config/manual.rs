@@ -1,4 +1,4 @@
-//! `docs/configuration.md`, made of the reference file's comments and the code's bounds, so that it can't say anything else.
+//! `docs/configuration.md`, made of the reference file's comments and the code's bounds: it can't say anything else.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -16,14 +16,15 @@ Every key, as [`config/walcast.reference.toml`](../config/walcast.reference.toml
 file and of the bounds in the code. [`config/walcast.toml`](../config/walcast.toml) is a short one to begin with.
 
 - walcast reads the file that `--config` or `WALCAST_CONFIG` names, else `walcast.toml`, else `config/walcast.toml`.
-- In any string `${NAME}` stands for an environment variable, `${NAME:-default}` for one that may be unset, `$${` for `${`.
+- In any string `${NAME}` stands for an environment variable, `${NAME:-default}` for one that may be unset, and `$${` for
+  a literal `${`.
 - A duration has units (`500ms`, `90s`, `1h30m`, `7d`), a size has one (`255B`, `512KiB`, `256MiB`, `1GiB`, `1TiB`).
-- A key that walcast does not know is refused, with a guess at what was meant; so is a value out of bounds. `walcast check`
-  says all of it at once, with the line.
-- A running gateway applies changes of `[[route]]` and `[[channel]]` when the file changes or on SIGHUP, all of them or none.
-  Everything else is read at start.
-- Environment: `WALCAST_CONFIG`, `WALCAST_LOG` (a filter, as in `walcast::auth=debug,info`), `WALCAST_LOG_FORMAT` (`text` or
-  `json`), `WALCAST_TOKEN` (for `walcast tail`), and what the file's strings name.
+- A key that walcast does not know is refused, with a guess at what was meant; so is a value out of bounds. `walcast
+  check` says all of it at once, with the line.
+- A running gateway applies changes of `[[route]]` and `[[channel]]` when the file changes or on SIGHUP, all of them or
+  none. Everything else is read at start.
+- Environment: `WALCAST_CONFIG`, `WALCAST_LOG` (a filter, as in `walcast::auth=debug,info`), `WALCAST_LOG_FORMAT` (`text`
+  or `json`), `WALCAST_TOKEN` (for `walcast tail`), and what the file's strings name.
 ";
 
 /// A line of a section's table.
@@ -57,7 +58,7 @@ fn sections() -> Vec<Section> {
         let bare = line.strip_prefix("# ").unwrap_or(line);
         if line.starts_with('[') {
             let name = line.trim_matches(['[', ']']).to_owned();
-            let about = comments.drain(..).collect::<Vec<&str>>().join(" ");
+            let about = std::mem::take(&mut comments).join(" ");
             current = sections.iter().position(|section| section.name == name).unwrap_or(sections.len());
             if current == sections.len() {
                 sections.push(Section { name, about, rows: Vec::new() });

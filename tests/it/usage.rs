@@ -123,7 +123,7 @@ fn a_file_that_is_none_is_told() {
     desk.write("huge", vec![b'#'; (4 << 20) + 1]);
     said("huge", "error: the configuration file huge is larger than 4194304 bytes: is it the right one?\n");
     desk.write("hidden", "");
-    fs::set_permissions(desk.0.join("hidden"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(desk.0.join("hidden"), fs::Permissions::from_mode(0o0)).unwrap();
     // Root reads everything.
     if fs::read(desk.0.join("hidden")).is_err() {
         said("hidden", "error: cannot read the configuration file hidden: Permission denied (os error 13)\n");

@@ -91,7 +91,7 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Of the table, or of each leaf partition: WAL is written with the leaf's.
     pub identities: Vec<Identity>,
-    /// Of a partitioned table: the columns of its primary key, which every partition has, one that is created later too.
+    /// Of a partitioned table: the columns of its primary key. Every partition has it, one that is created later too.
     pub key: Vec<String>,
     /// Of a partitioned table: its leaves without changes in the WAL.
     pub silent_leaves: Vec<SilentLeaf>,

@@ -54,8 +54,7 @@ fn later_partitions(table: &Table, route: &Route, needed: &[(&str, Span, Need)])
     let (what, note) = match lacks {
         _ if table.key.is_empty() => (
             "no primary key, which they would have from it".to_owned(),
-            "once published, Postgres would refuse updates and deletes of their rows, and the apps that write would fail"
-                .to_owned(),
+            "once published, Postgres would refuse updates and deletes of their rows, and apps would fail".to_owned(),
         ),
         Some((column, ..)) => (
             format!("its primary key, which they will have, is without `{column}`"),

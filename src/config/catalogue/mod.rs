@@ -53,8 +53,8 @@ pub fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// One finding for what is true of several tables, each with its name: a glob may take hundreds. What is to be done about
-/// each of them stays, line by line.
+/// One finding for what is true of several tables, each with its name: a glob may take hundreds. What is to be done
+/// about each of them stays, line by line.
 fn told_once(findings: Vec<(String, Finding)>) -> Vec<Finding> {
     let mut groups: Vec<(Finding, Vec<String>)> = Vec::new();
     for (table, finding) in findings {

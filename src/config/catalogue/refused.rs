@@ -1,5 +1,5 @@
-//! Tables whose updates and deletes Postgres refuses, because they are in a publication of these, or are about to be, and
-//! it could not say which row is meant. An app's writes fail by this, so that it is the gravest of all findings.
+//! Tables whose updates and deletes Postgres refuses, because they are in a publication of these, or are about to be,
+//! and it could not say which row is meant. An app's writes fail by this, so that it is the gravest of all findings.
 
 use super::facts::{Identity, IdentityColumns, IdentitySetting, PrimaryKey, ServerFacts, Table, UniqueIndex};
 use super::told_once;
@@ -20,7 +20,7 @@ enum Objection {
     IdentityNothing,
     /// The index that was the identity is gone.
     IdentityDropped,
-    /// The publication's column list is without these columns of the identity; empty: of all, where any list is too few.
+    /// The publication's column list is without these columns of the identity; empty: without some of the whole row.
     Unlisted(Vec<String>),
     /// The publication's row filter reads these columns, which the identity is without.
     Filtered(Vec<String>),
@@ -164,7 +164,9 @@ fn remedies(table: &Table, objection: &Objection, identities: &[&Identity]) -> V
         Objection::Unlisted(_) => vec!["add these columns to the publication's list".to_owned()],
         Objection::Filtered(_) => each("full"),
         Objection::Generated(_) => {
-            vec!["run `alter publication … set (publish_generated_columns = stored)`, where they are stored".to_owned()]
+            vec![
+                "let the publication have them, where they are stored: `publish_generated_columns = stored`".to_owned(),
+            ]
         }
     }
 }
