@@ -56,8 +56,8 @@ fn sections() -> Vec<Section> {
     let (mut current, mut comments) = (0, Vec::new());
     for line in REFERENCE.lines() {
         let bare = line.strip_prefix("# ").unwrap_or(line);
-        if line.starts_with('[') {
-            let name = line.trim_matches(['[', ']']).to_owned();
+        if bare.starts_with('[') && bare.ends_with(']') {
+            let name = bare.trim_matches(['[', ']']).to_owned();
             let about = std::mem::take(&mut comments).join(" ");
             current = sections.iter().position(|section| section.name == name).unwrap_or(sections.len());
             if current == sections.len() {

@@ -118,6 +118,7 @@ pub(super) fn append(
     now: Duration,
 ) -> Appended {
     let lsn = part.header.commit_lsn;
+    log.came(&part.header);
     let end = match part.last_ordinal() {
         Some(ordinal) => Position { lsn, ordinal },
         // The end is a step of its own: who has the changes so far has not been told that they are all.

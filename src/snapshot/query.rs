@@ -21,13 +21,15 @@ pub(super) struct Taken<'t> {
     pub(super) conditions: Vec<Predicate>,
 }
 
-/// Begins a transaction that sees one moment, and waits for nobody for long.
+/// Said first, since a look at the published tables waits for those that are being altered, too (Postgres 16 and later).
+pub(super) const PATIENCE: &str = "set lock_timeout = '10s'";
+
+/// Begins a transaction that sees one moment.
 ///
 /// Under row security a table owner's policies could hide rows in silence: the query fails instead. All rows are going
 /// to be fetched, which the planner does not expect of a cursor.
 pub(super) const BEGIN: &str = "\
 begin transaction isolation level repeatable read, read only;
-set local lock_timeout = '10s';
 set local row_security = off;
 set local cursor_tuple_fraction = 1";
 

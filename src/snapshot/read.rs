@@ -40,6 +40,7 @@ pub(super) async fn read(
     wanted: Arc<Semaphore>,
 ) -> Result<Summary, SnapshotError> {
     let client = connect_sql(&settings.connection).await.map_err(SnapshotError::Connect)?;
+    client.batch_execute(query::PATIENCE).await.map_err(SnapshotError::query("limit how long locks are waited for"))?;
     let Moment { tables, visibility, until } = begin(&client, settings, request).await?;
     let parts = Parts::new(request.id, settings.part, first_event(request, &tables), events, wanted);
     let mut reading = Reading { settings, request, client: &client, parts, rows: 0 };

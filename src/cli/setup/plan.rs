@@ -3,11 +3,12 @@
 use crate::change::quote_identifier;
 use crate::config::catalogue::{PublicationFacts, SCHEMA_COMMENT, ServerFacts, Table, Undertaking, lacking_rights};
 use crate::config::{Config, Finding};
+use crate::replication::wire::alter_failover;
 use crate::routing::{Op, Ops};
 
 const SETUP_SQL: &str = include_str!("../../../sql/setup.sql");
-/// How long a lock is waited for: an open transaction of an app usually ends within seconds.
-pub(super) const LOCK_TIMEOUT_SECONDS: u32 = 60;
+/// How long the slot's creation waits: an open transaction of an app usually ends within seconds.
+pub(super) const PATIENCE_SECONDS: u32 = 60;
 
 /// Steps in the order in which they are to be run, each in a transaction of its own. None when all is there.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,27 +26,47 @@ pub(super) struct Step {
     pub(super) title: String,
     /// One statement or several, each with its semicolon.
     pub(super) sql: String,
-    /// Takes as long as the transactions that are running.
-    pub(super) creates_slot: bool,
+    pub(super) kind: StepKind,
+}
+
+/// How a step is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StepKind {
+    /// As one transaction.
+    Transaction,
+    /// By itself; takes as long as the transactions that are running.
+    SlotCreation,
+    /// A replication command.
+    Replication,
 }
 
 impl Plan {
     pub(super) fn new(facts: &ServerFacts, config: &Config) -> Self {
-        let publication = publication(facts, config);
+        // On a standby both are the primary's.
+        let is_primary = !facts.ha.in_recovery;
+        let publication = is_primary.then(|| publication(facts, config)).flatten();
+        let schema = is_primary.then(|| schema(facts)).flatten();
         let publishes_old_rows = publication.is_some() && {
             let ops = wanted_ops(facts.publication.as_ref(), config);
             ops.contains(Op::Update) || ops.contains(Op::Delete)
         };
-        let schema = schema(facts);
-        let undertaking = Undertaking {
-            schema: schema.is_some(),
-            publication: publication.is_some(),
-            tables: &missing(facts, config),
-        };
+        let tables = if publication.is_some() { missing(facts, config) } else { Vec::new() };
+        let undertaking = Undertaking { schema: schema.is_some(), publication: publication.is_some(), tables: &tables };
         Self {
             lacking: lacking_rights(facts, config, undertaking),
             steps: [schema, publication, slot(facts, config)].into_iter().flatten().collect(),
             publishes_old_rows,
+        }
+    }
+
+    /// Everything but the publication, which others have chosen the tables of.
+    pub(super) fn beside_publication(facts: &ServerFacts, config: &Config) -> Self {
+        let schema = schema(facts);
+        let undertaking = Undertaking { schema: schema.is_some(), publication: false, tables: &[] };
+        Self {
+            lacking: lacking_rights(facts, config, undertaking),
+            steps: [schema, slot(facts, config)].into_iter().flatten().collect(),
+            publishes_old_rows: false,
         }
     }
 
@@ -55,9 +76,13 @@ impl Plan {
             return "-- Nothing to do: publication, slot and schema are as they should be.\n".to_owned();
         }
         let mut sql = String::new();
-        for Step { title, sql: statements, creates_slot } in &self.steps {
-            // A slot can't be created in a transaction that has written.
-            let (begin, end) = if *creates_slot { ("", "") } else { ("begin;\n", "commit;\n") };
+        for Step { title, sql: statements, kind } in &self.steps {
+            let (begin, end) = match kind {
+                StepKind::Transaction => ("begin;\n", "commit;\n"),
+                // A slot can't be created in a transaction that has written.
+                StepKind::SlotCreation => ("", ""),
+                StepKind::Replication => ("-- (on a connection of its own: psql 'replication=database …')\n", ";\n"),
+            };
             sql.push_str(&format!("-- To {title}:\n{begin}{statements}{end}\n"));
         }
         sql
@@ -69,13 +94,13 @@ fn schema(facts: &ServerFacts) -> Option<Step> {
     (!current).then(|| Step {
         title: "create the schema walcast (sql/setup.sql)".to_owned(),
         sql: SETUP_SQL.to_owned(),
-        creates_slot: false,
+        kind: StepKind::Transaction,
     })
 }
 
 fn publication(facts: &ServerFacts, config: &Config) -> Option<Step> {
     let name = quote_identifier(config.postgres.publication.as_str());
-    let step = |title: String, sql: String| Some(Step { title, sql, creates_slot: false });
+    let step = |title: String, sql: String| Some(Step { title, sql, kind: StepKind::Transaction });
     let missing = missing(facts, config);
     // Without `only`, the tables that inherit from one would be published with it.
     let list = missing.iter().map(|table| format!("{}{}", table.only(), table.quoted())).collect::<Vec<_>>().join(", ");
@@ -137,20 +162,30 @@ fn options(ops: Ops) -> String {
 }
 
 fn slot(facts: &ServerFacts, config: &Config) -> Option<Step> {
-    if facts.slot.is_some() {
-        return None;
-    }
     // A slot's name is checked to be of letters, digits and underscores.
     let name = &config.postgres.slot;
+    let copied = config.postgres.failover && !facts.ha.in_recovery;
+    if let Some(slot) = &facts.slot {
+        // One in use can't be altered: who streams from it does so at its next start.
+        let is_to_be_copied = copied && !slot.sample.failover && slot.active_pid.is_none();
+        return is_to_be_copied.then(|| Step {
+            title: format!("let standbys copy the replication slot {name}"),
+            sql: alter_failover(name.as_str()),
+            kind: StepKind::Replication,
+        });
+    }
+    let failover = if copied { ", failover => true" } else { "" };
     Some(Step {
         title: format!("create the replication slot {name}"),
         sql: format!(
-            "-- It waits for every transaction that is running now, and gives up after {LOCK_TIMEOUT_SECONDS} s.\n\
-             set lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';\n\
-             select pg_create_logical_replication_slot('{name}', 'pgoutput');\n\
-             reset lock_timeout;\n"
+            "-- It waits for every transaction that is running now, and gives up after {PATIENCE_SECONDS} s.\n\
+             set lock_timeout = '{PATIENCE_SECONDS}s';\n\
+             set statement_timeout = '{PATIENCE_SECONDS}s';\n\
+             select pg_create_logical_replication_slot('{name}', 'pgoutput'{failover});\n\
+             reset lock_timeout;\n\
+             reset statement_timeout;\n"
         ),
-        creates_slot: true,
+        kind: StepKind::SlotCreation,
     })
 }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, Row};
 
-use super::facts::{
-    Column, PublicationFacts, Published, RoleFacts, ServerFacts, SlotFacts, Table, UniqueIndex, WalStatus,
-};
-use super::{relations, writes};
+use super::facts::{Column, PublicationFacts, Published, RoleFacts, ServerFacts, Table, UniqueIndex};
+use super::{ha, relations, writes};
 use crate::change::catalogue::{CatalogueRow, DEFINITIONS_SQL, TypeDefinition};
 use crate::change::{Oid, Type, TypeCatalogue, TypeKind};
 use crate::config::Config;
+use crate::replication::slot;
+use crate::replication::wire::WireError;
 
 /// A question that the server did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,7 @@ use crate::config::Config;
 pub struct GatherError {
     pub what: &'static str,
     #[source]
-    pub source: tokio_postgres::Error,
+    pub source: WireError,
 }
 
 impl GatherError {
@@ -27,7 +27,7 @@ impl GatherError {
     #[must_use]
     pub fn is_interruption(&self) -> bool {
         // Class 57P: `admin_shutdown`, `crash_shutdown`, `cannot_connect_now` and their like.
-        self.source.is_closed() || self.source.code().is_none_or(|code| code.code().starts_with("57P"))
+        self.source.server().is_none_or(|error| error.code.code().starts_with("57P"))
     }
 }
 
@@ -38,6 +38,10 @@ impl GatherError {
 pub async fn gather(client: &Client, config: &Config) -> Result<ServerFacts, GatherError> {
     let settings = one(client, "the settings", SETTINGS, &[&config.postgres.publication.as_str()]).await?;
     let keep: i64 = settings.get("keep_megabytes");
+    let name = config.postgres.slot.as_str();
+    let slot = slot::look(client, name).await.map_err(unread("the replication slot"))?;
+    let held: Option<i64> = one(client, "what the slot holds", SLOT_HELD, &[&name]).await?.get(0);
+    let slot_held = held.and_then(|bytes| u64::try_from(bytes).ok());
     Ok(ServerFacts {
         version: settings.get("version"),
         wal_level: settings.get("wal_level"),
@@ -55,12 +59,25 @@ pub async fn gather(client: &Client, config: &Config) -> Result<ServerFacts, Gat
             owns_publication: settings.get("owns_publication"),
         },
         schema_comment: settings.get::<_, bool>("has_schema").then(|| settings.get("schema_comment")),
-        slot: slot(client, config).await?,
+        slot,
+        slot_held,
+        ha: ha::gather(client).await.map_err(unread("the settings of standbys"))?,
+        others: ha::others(config).await,
         publication: publication(client, config).await?,
         tables: tables(client, config, settings.get("version")).await?,
         writes: writes::gather(client, config).await?,
     })
 }
+
+fn unread(what: &'static str) -> impl FnOnce(WireError) -> GatherError {
+    move |source| GatherError { what, source }
+}
+
+/// On a standby, of what it has received.
+const SLOT_HELD: &str = "\
+    select (select (case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+                         else pg_current_wal_lsn() end - restart_lsn)::bigint
+              from pg_replication_slots where slot_name = $1)";
 
 pub(super) type Parameters<'p> = &'p [&'p (dyn tokio_postgres::types::ToSql + Sync)];
 
@@ -70,11 +87,11 @@ pub(super) async fn all(
     sql: &str,
     with: Parameters<'_>,
 ) -> Result<Vec<Row>, GatherError> {
-    client.query(sql, with).await.map_err(|source| GatherError { what, source })
+    client.query(sql, with).await.map_err(|source| GatherError { what, source: source.into() })
 }
 
 async fn one(client: &Client, what: &'static str, sql: &str, with: Parameters<'_>) -> Result<Row, GatherError> {
-    client.query_one(sql, with).await.map_err(|source| GatherError { what, source })
+    client.query_one(sql, with).await.map_err(|source| GatherError { what, source: source.into() })
 }
 
 /// `rolreplication` is false for a superuser that was made without it, who may replicate nonetheless. On managed
@@ -99,23 +116,6 @@ const SETTINGS: &str = "\
            exists (select from pg_namespace where nspname = 'walcast') as has_schema,
            (select obj_description(oid, 'pg_namespace') from pg_namespace where nspname = 'walcast') as schema_comment
     from pg_roles where rolname = current_user";
-
-async fn slot(client: &Client, config: &Config) -> Result<Option<SlotFacts>, GatherError> {
-    let sql = "select plugin::text, database::text, active_pid, wal_status, \
-               slot_type = 'logical' and restart_lsn is null as gone from pg_replication_slots where slot_name = $1";
-    let rows = all(client, "the replication slot", sql, &[&config.postgres.slot.as_str()]).await?;
-    Ok(rows.first().map(|row| SlotFacts {
-        plugin: row.get("plugin"),
-        database: row.get("database"),
-        active_pid: row.get("active_pid"),
-        wal_status: match row.get::<_, Option<&str>>("wal_status") {
-            Some("lost") => WalStatus::Lost,
-            Some("unreserved") => WalStatus::Unreserved,
-            _ if row.get("gone") => WalStatus::Lost,
-            _ => WalStatus::Kept,
-        },
-    }))
-}
 
 async fn publication(client: &Client, config: &Config) -> Result<Option<PublicationFacts>, GatherError> {
     // By way of json, since the last column came with 18.

@@ -15,7 +15,7 @@ pub(super) fn judge(facts: &ServerFacts, table: &Table, route: &Route) -> Vec<Fi
 /// `select` from the table shows rows of those that inherit from it; changes of theirs have their own names.
 fn inherited(table: &Table, route: &Route) -> Option<Finding> {
     let others = table.heirs.iter().filter(|(schema, name)| !route.spec.table.matches(schema, name));
-    let others: Vec<String> = others.map(|(schema, name)| TablePattern::naming(schema, name)).collect();
+    let others: Vec<String> = others.map(|(schema, name)| TablePattern::text_of(schema, name)).collect();
     let verb = if others.len() == 1 { "inherits" } else { "inherit" };
     (!others.is_empty()).then(|| {
         let message = format!("{} {verb} from `{}`", quoted_list(others.iter().map(String::as_str)), table.qualified());

@@ -6,6 +6,7 @@
 
 mod facts;
 mod gather;
+mod ha;
 mod hidden;
 mod identity;
 mod publication;
@@ -14,14 +15,15 @@ mod relations;
 mod rules;
 mod server;
 mod setting_up;
+mod slot;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod writes;
 
 pub use facts::{
-    Column, Identity, IdentityColumns, IdentitySetting, PrimaryKey, PublicationFacts, Published, RelationKind,
-    RoleFacts, RowSecurity, SCHEMA_COMMENT, ServerFacts, SilentLeaf, SlotFacts, Table, Terms, UniqueIndex, WalStatus,
+    Column, HaFacts, Identity, IdentityColumns, IdentitySetting, OtherServer, PrimaryKey, PublicationFacts, Published,
+    RelationKind, RoleFacts, RowSecurity, SCHEMA_COMMENT, ServerFacts, SilentLeaf, Table, Terms, UniqueIndex,
 };
 pub use gather::{GatherError, gather};
 pub(crate) use refused::refused_updates;
@@ -36,6 +38,8 @@ use crate::routing::Op;
 #[must_use]
 pub fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
     let mut findings = server::judge(facts, config);
+    findings.extend(slot::judge(facts, config));
+    findings.extend(ha::judge(facts, config));
     findings.extend(publication::judge(facts, config));
     for route in &config.routes {
         findings.extend(tables::judge(facts, config, route));

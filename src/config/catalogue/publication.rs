@@ -9,7 +9,7 @@ use crate::config::{Config, Route};
 use crate::routing::Op;
 
 pub(super) fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
-    let Some(publication) = &facts.publication else { return vec![publication_missing(config)] };
+    let Some(publication) = &facts.publication else { return vec![publication_missing(facts, config)] };
     let via_root = config.routes.iter().filter_map(|route| via_root(facts, publication, config, route));
     ops(facts, publication, config).into_iter().chain(via_root).collect()
 }

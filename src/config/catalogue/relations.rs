@@ -67,7 +67,7 @@ const RELATIONS: &str = "\
 
 fn table(row: &Row) -> (Oid, Table) {
     let root = match row.get::<_, Option<Vec<String>>>("root").as_deref() {
-        Some([schema, name]) => Some(TablePattern::naming(schema, name)),
+        Some([schema, name]) => Some(TablePattern::text_of(schema, name)),
         _ => None,
     };
     let kind = match (row.get::<_, &str>("kind"), row.get::<_, &str>("persistence"), root) {

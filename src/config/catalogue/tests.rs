@@ -1,10 +1,13 @@
 //! Every verdict about a server, as its reader sees it.
 
 use super::*;
-use crate::change::TypeCatalogue;
+use std::time::Duration;
+
+use crate::change::{Lsn, TypeCatalogue};
 use crate::config::code::{Code, Tier};
 use crate::config::render::{self, Style};
 use crate::config::tests::{check_snapshot, config, fixtures};
+use crate::replication::slot::{Invalidation, Slot, SlotSample, WalStatus};
 
 const CONFIG: &str = r#"[postgres]
 url = "postgres://walcast@db/shop"
@@ -41,12 +44,16 @@ fn sound() -> ServerFacts {
             may_create: true,
             owns_publication: Some(true),
         },
-        slot: Some(SlotFacts {
+        slot: Some(Slot {
             plugin: Some("pgoutput".to_owned()),
             database: Some("shop".to_owned()),
             active_pid: None,
-            wal_status: WalStatus::Kept,
+            confirmed_flush: Some(Lsn::new(0x0153_A6A8)),
+            sample: SlotSample { wal_status: WalStatus::Reserved, ..SlotSample::default() },
         }),
+        slot_held: Some(100 << 20),
+        ha: HaFacts::default(),
+        others: Vec::new(),
         publication: Some(PublicationFacts {
             all_tables: false,
             insert: true,
@@ -112,6 +119,32 @@ fn identity(table: &str, columns: IdentityColumns) -> Identity {
     Identity { table, columns, setting, primary_key: PrimaryKey::None, generated }
 }
 
+/// A standby that lacks nothing.
+fn keeping_standby() -> HaFacts {
+    HaFacts {
+        in_recovery: true,
+        hot_standby_feedback: true,
+        primary_slot_name: "standby".to_owned(),
+        conninfo_has_database: Some(true),
+        sync_replication_slots: true,
+        ..HaFacts::default()
+    }
+}
+
+fn ask_for_failover(code: Code, facts: &mut ServerFacts, text: &mut String) {
+    *text = text.replace("slot = \"live\"", "slot = \"live\"\nfailover = true").replace("@db/", "@db,db2,db3/");
+    let other = |host: &str, facts| OtherServer { host: host.to_owned(), facts };
+    let standby = keeping_standby();
+    facts.others = vec![other("db", Ok(HaFacts::default())), other("db2", Ok(standby))];
+    if code == Code::SlotFailover {
+        facts.ha.synchronized_standby_slots = "standby".to_owned();
+        return;
+    }
+    facts.slot.as_mut().unwrap().sample.failover = true;
+    let lacking = HaFacts { in_recovery: true, conninfo_has_database: Some(false), ..HaFacts::default() };
+    facts.others.extend([other("db3", Ok(lacking)), other("db4", Err("connect to db4: refused".to_owned()))]);
+}
+
 /// What to do to a sound server (and to the configuration's text) so that a code is found.
 fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
     let slot = facts.slot.as_mut().unwrap();
@@ -130,8 +163,21 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         Code::SlotMissing => facts.slot = None,
         Code::SlotPlugin => slot.plugin = Some("wal2json".to_owned()),
         Code::SlotDatabase => slot.database = Some("blog".to_owned()),
-        Code::SlotLost => slot.wal_status = WalStatus::Lost,
+        Code::SlotLost => slot.sample.invalidation = Some(Invalidation::WalRemoved),
         Code::SlotActive => slot.active_pid = Some(4711),
+        Code::SlotHeld => {
+            (facts.slot_held, slot.sample.safe_wal_bytes) = (Some(3 << 30), Some(1 << 30));
+            slot.sample.inactive_for = Some(Duration::from_secs(86_400));
+        }
+        Code::SlotIdleTimeout => facts.ha.idle_slot_timeout = Some(Duration::from_secs(3600)),
+        Code::SlotTwoPhase => slot.sample.two_phase = true,
+        Code::SlotSynced => (slot.sample.synced, facts.ha.in_recovery) = (true, true),
+        Code::SlotFailover | Code::StandbySettings => ask_for_failover(code, facts, text),
+        Code::StandbyVersion => (facts.ha.in_recovery, facts.version) = (true, 150_018),
+        Code::StandbyWrites => {
+            facts.ha = keeping_standby();
+            text.push_str(WRITE);
+        }
         Code::PublicationMissing => (facts.publication, table.published) = (None, None),
         Code::PublicationViaRoot => {
             (publication.via_root, table.kind, table.published) = (false, RelationKind::Partitioned, None);

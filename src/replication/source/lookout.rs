@@ -1,4 +1,4 @@
-//! The task that looks at the publication, and at the slot, while changes are streamed.
+//! The task that looks at the publication, at the slot, and at what is seen, while changes are streamed.
 
 use std::time::Duration;
 
@@ -7,8 +7,11 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
 use super::changes::Observation;
-use super::gauge::{self, ServerSample, WalStatus};
+use super::gauge::{self, ServerSample};
+use super::sight;
+use crate::change::Visibility;
 use crate::replication::publication::{Look, altered_since, holes, look, mark};
+use crate::replication::slot::{Concern, concerns};
 use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
 
 /// From one look to the next: how long a change of the publication goes unnoticed.
@@ -22,6 +25,7 @@ const LOCK_TIMEOUT: &str = "set lock_timeout = '5s'";
 #[derive(Debug)]
 pub(super) enum Sighting {
     Server(ServerSample),
+    Snapshot(Visibility),
     Publication(Observation),
 }
 
@@ -31,6 +35,8 @@ pub(super) struct Subject {
     pub(super) connection: ConnectionConfig,
     pub(super) publication: String,
     pub(super) slot: String,
+    /// `replay.wal`, in bytes.
+    pub(super) wal_budget: u64,
 }
 
 /// The first look of a connection. Without one before, which an earlier process may have had, everything is suspect
@@ -51,7 +57,7 @@ pub(super) async fn first(client: &Client, subject: &Subject, before: Option<&Lo
 /// Looks again and again, from `last` on, and sends what is new of the publication, and all of the server, until nobody
 /// listens.
 pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sender<Sighting>) {
-    let (mut connection, mut wal_status) = (None, WalStatus::Reserved);
+    let (mut connection, mut said) = (None, Vec::new());
     let mut rest = LOOK_INTERVAL;
     loop {
         tokio::select! {
@@ -59,7 +65,7 @@ pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sende
             () = sightings.closed() => return,
         }
         let began = Instant::now();
-        match again(&mut connection, &subject, &last, &sightings, &mut wal_status).await {
+        match again(&mut connection, &subject, &last, &sightings, &mut said).await {
             Ok(Some(observation)) => {
                 last = observation.look.clone();
                 if sightings.send(Sighting::Publication(observation)).await.is_err() {
@@ -79,7 +85,7 @@ async fn again(
     subject: &Subject,
     last: &Look,
     sightings: &mpsc::Sender<Sighting>,
-    wal_status: &mut WalStatus,
+    said: &mut Vec<Concern>,
 ) -> Result<Option<Observation>, WireError> {
     let client = match connection.take().filter(|client| !client.is_closed()) {
         Some(client) => client,
@@ -93,7 +99,8 @@ async fn again(
     match gauge::sample(client, &subject.slot).await {
         Ok(sample) => {
             if let Some(slot) = sample.slot {
-                say_if_changed(&subject.slot, wal_status, slot.wal_status);
+                let found = concerns(&slot, sample.slot_held_bytes(), subject.wal_budget);
+                say_what_changed(&subject.slot, said, found);
             }
             // Without anyone who listens, the caller ends.
             drop(sightings.send(Sighting::Server(sample)).await);
@@ -101,6 +108,8 @@ async fn again(
         // What can't be measured keeps nothing from being noticed.
         Err(error) => tracing::debug!(%error, "the slot could not be looked at"),
     }
+    // Without anyone who listens, the caller ends.
+    drop(sightings.send(Sighting::Snapshot(sight::look(client).await?)).await);
     let now = look(client, &subject.publication, Some(last)).await?;
     if now.publication == last.publication {
         return Ok(None);
@@ -109,33 +118,14 @@ async fn again(
     Ok(Some(Observation { suspicions: holes(last, &now), look: now, until: Some(until) }))
 }
 
-/// Says it when Postgres begins or ceases to hold, or no longer holds, more for the slot than it would anyway.
-fn say_if_changed(slot: &str, known: &mut WalStatus, wal_status: WalStatus) {
-    let before = std::mem::replace(known, wal_status);
-    if before == wal_status {
-        return;
+/// Says each concern when it comes and when it goes.
+fn say_what_changed(slot: &str, said: &mut Vec<Concern>, found: Vec<Concern>) {
+    let is_among = |concerns: &[Concern], name| concerns.iter().any(|it| it.name() == name);
+    for concern in found.iter().filter(|it| !is_among(said, it.name())) {
+        tracing::warn!(slot, concern = concern.name(), "{concern}: {}", concern.advice());
     }
-    if let Some(meaning) = meaning(wal_status) {
-        tracing::warn!(slot, %wal_status, "{meaning}");
-    } else if meaning(before).is_some() {
-        tracing::info!(slot, %wal_status, "Postgres holds no more WAL for the slot than it would anyway");
+    for gone in said.iter().filter(|it| !is_among(&found, it.name())) {
+        tracing::info!(slot, concern = gone.name(), "this concern about the slot is over");
     }
-}
-
-/// What an operator has to know of it.
-const fn meaning(wal_status: WalStatus) -> Option<&'static str> {
-    match wal_status {
-        WalStatus::Extended => Some(
-            "Postgres holds more WAL than max_wal_size, for this slot or another reader: the gateway is behind, or \
-             replay.wal is larger than max_wal_size",
-        ),
-        WalStatus::Unreserved => Some(
-            "Postgres is about to remove WAL that the slot needs: if it is lost everyone has to resync. Raise \
-             max_slot_wal_keep_size, or lower replay.wal or replay.window",
-        ),
-        WalStatus::Lost => {
-            Some("Postgres has removed WAL that the slot needs: drop it, run `walcast setup`, and everyone resyncs")
-        }
-        WalStatus::Reserved | WalStatus::Unknown => None,
-    }
+    *said = found;
 }

@@ -15,7 +15,8 @@ use super::continuity;
 use super::gauge;
 use super::intake::Connected;
 use super::lookout::{self, Sighting, Subject};
-use super::prerequisites;
+use super::prerequisites::{self, Ready};
+use super::sight;
 use super::{Failure, Source, SourceSettings, SourceState, deliver};
 use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
@@ -24,7 +25,7 @@ use crate::replication::catalogue;
 use crate::replication::publication::{Look, Suspicion};
 use crate::replication::wire::{
     ConnectionConfig, ReplicationClient, ReplicationMessage, ReplicationStream, StartReplication, StatusUpdate,
-    SystemIdentity, WireError, connect_sql,
+    SystemIdentity, WireError, alter_failover, connect_sql,
 };
 
 /// How long a stop waits for the transaction that is just arriving; it comes again whole after a restart.
@@ -50,15 +51,25 @@ impl Source {
         let connection = self.settings.connection.clone();
         let (slot, publication) = (self.settings.slot.clone(), self.settings.publication.clone());
         let sql = connect_sql(&connection).await?;
+        let sample = gauge::sample(&sql, &slot).await;
+        // Changes come all the same.
+        let sample = sample.inspect_err(|error| tracing::warn!(%error, slot, "the slot can't be watched over")).ok();
+        self.statistics.server = sample;
         let ready = prerequisites::check(&sql, connection.database(), &slot, &publication).await??;
         let mut replication = ReplicationClient::connect(&connection).await?;
         let server = replication.identify_system().await?;
         let ancestry = ancestry(&mut replication, server.timeline).await?;
         let start = self.resume(server, ready.confirmed_flush, &ancestry);
+        self.ask_for_copies(&mut replication, &ready).await?;
         let subject = self.subject();
-        let sample = gauge::sample(&sql, &slot).await;
-        // Changes come all the same.
-        let sample = sample.inspect_err(|error| tracing::warn!(%error, slot, "the slot can't be watched over")).ok();
+        let doubt = if start.is_in_doubt() { sight::newest_id(&sql).await? } else { None };
+        if doubt.is_some() {
+            tracing::warn!(
+                slot, %start,
+                "the slot has passed commits that nobody may see yet: no snapshot is given before all transactions have \
+                 ended that are in progress"
+            );
+        }
         let observation = lookout::first(&sql, &subject, self.intake.look()).await?;
         let relations = observation.look.relations();
         let tables = relations.len();
@@ -74,6 +85,7 @@ impl Source {
             flush: server.flush,
             confirmed_flush: ready.confirmed_flush,
             relations,
+            doubt,
             status_interval: status_interval(self.settings.status_interval, timeout),
         });
         tracing::info!(
@@ -88,8 +100,30 @@ impl Source {
     }
 
     fn subject(&self) -> Subject {
-        let SourceSettings { connection, slot, publication, .. } = &self.settings;
-        Subject { connection: connection.clone(), slot: slot.clone(), publication: publication.clone() }
+        let SourceSettings { connection, slot, publication, wal_budget, .. } = &self.settings;
+        Subject {
+            connection: connection.clone(),
+            slot: slot.clone(),
+            publication: publication.clone(),
+            wal_budget: *wal_budget,
+        }
+    }
+
+    /// Makes a slot that standbys do not copy one that they do, where that is wanted: it is idle now.
+    async fn ask_for_copies(&self, replication: &mut ReplicationClient, ready: &Ready) -> Result<(), WireError> {
+        let SourceSettings { slot, failover, .. } = &self.settings;
+        if !failover || ready.failover || ready.settings.in_recovery {
+            return Ok(());
+        }
+        match replication.simple_query(&alter_failover(slot)).await {
+            Ok(_) => tracing::info!(slot, "standbys copy the slot from now on (failover)"),
+            // Changes come all the same; what a failover would cost then is told by `check`, and here.
+            Err(error @ WireError::Server(_)) => {
+                tracing::warn!(slot, %error, "standbys don't copy the slot: after a failover everyone has to resync");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Says what was noticed, and hands it on when its time has come.
@@ -179,6 +213,7 @@ impl Streaming<'_> {
                 Step::Delivered(batch) => self.delivered(batch.ok_or(Failure::FeedClosed)?),
                 Step::Saw(Sighting::Publication(observation)) => self.source.look(observation),
                 Step::Saw(Sighting::Server(sample)) => self.source.sampled(sample),
+                Step::Saw(Sighting::Snapshot(visibility)) => self.source.intake.seen(visibility),
                 Step::Received(message) => self.receive(message?).await?,
             }
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet};
@@ -12,7 +13,8 @@ use super::described as it;
 use super::described::Metric;
 use crate::hub;
 use crate::phoenix::CloseReason;
-use crate::replication::source::{self, SourceState, WalStatus};
+use crate::replication::slot::{Concern, Invalidation, SlotSample, WalStatus};
+use crate::replication::source::{self, SourceState};
 use crate::transport::{BUCKETS, Counts, Resync, ShardStatistics, Transport};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -33,7 +35,8 @@ impl Collector for Gauges {
         samples.gauge(it::SNAPSHOTS_WAITING, self.snapshots.waiting() as u64)?;
         samples.counters(it::SNAPSHOTS, by_name(self.snapshots.ended()))?;
         samples.counter(it::SNAPSHOT_ROWS, self.snapshots.rows())?;
-        samples.counters(it::RELOADS, by_name(self.reloads.by_outcome()))
+        samples.counters(it::RELOADS, by_name(self.reloads.by_outcome()))?;
+        self.encode_tls(&mut samples)
     }
 }
 
@@ -49,10 +52,16 @@ impl Gauges {
         samples.optional(it::LAG_BYTES, source.lag_bytes())?;
         samples.gauge(it::LAG_SECONDS, source.lag_seconds(Instant::now()))?;
         samples.optional(it::SLOT_HELD, source.server.and_then(|server| server.slot_held_bytes()))?;
-        let slot = source.server.and_then(|server| server.slot);
-        samples.optional(it::SLOT_SAFE, slot.and_then(|slot| slot.safe_wal_bytes))?;
-        let is = |status| u64::from(slot.is_some_and(|slot| slot.wal_status == status));
-        samples.gauges(it::SLOT_STATUS, WalStatus::ALL.map(|status| ([status.as_str()], is(status))))
+        encode_slot(samples, &source)
+    }
+
+    fn encode_tls(&self, samples: &mut Samples<'_>) -> fmt::Result {
+        let certificate = self.certificate.as_deref();
+        let expiry = certificate.map(|it| it.not_after.load(Ordering::Relaxed));
+        samples.optional(it::CERTIFICATE_EXPIRY, expiry)?;
+        let outcomes = certificate.map(|it| it.reloads.by_outcome()).into_iter().flatten();
+        samples.counters(it::CERTIFICATE_RELOADS, by_name(outcomes))?;
+        samples.counter(it::HANDSHAKES_FAILED, self.count.handshakes_failed())
     }
 
     fn encode_hub(&self, samples: &mut Samples<'_>, hub: &hub::Statistics) -> fmt::Result {
@@ -77,6 +86,23 @@ impl Gauges {
         let said = [("client", hub.counters.said_by_clients), ("sql", hub.counters.said_by_sql)];
         samples.counters(it::BROADCASTS, by_name(said))
     }
+}
+
+fn encode_slot(samples: &mut Samples<'_>, source: &source::Statistics) -> fmt::Result {
+    let slot = source.server.and_then(|server| server.slot);
+    let is = |holds: &dyn Fn(&SlotSample) -> bool| u64::from(slot.as_ref().is_some_and(holds));
+    samples.optional(it::SLOT_SAFE, slot.and_then(|slot| slot.safe_wal_bytes))?;
+    let status = WalStatus::ALL.map(|status| ([status.as_str()], is(&|slot| slot.wal_status == status)));
+    samples.gauges(it::SLOT_STATUS, status)?;
+    let reasons = Invalidation::ALL.map(|reason| ([reason.as_str()], is(&|slot| slot.invalidation == Some(reason))));
+    samples.gauges(it::SLOT_INVALIDATION, reasons)?;
+    let (failover, synced) = (is(&|slot| slot.failover), is(&|slot| slot.synced));
+    let flags = [(["failover"], failover), (["synced"], synced), (["two_phase"], is(&|slot| slot.two_phase))];
+    samples.gauges(it::SLOT_FLAGS, flags)?;
+    samples.optional(it::SLOT_INACTIVE, slot.and_then(|slot| slot.inactive_for).map(|time| time.as_secs_f64()))?;
+    let found: Vec<&str> = source.concerns().into_iter().map(Concern::name).collect();
+    samples.gauges(it::SLOT_CONCERNS, Concern::NAMES.map(|name| ([name], u64::from(found.contains(&name)))))?;
+    samples.gauge(it::IN_RECOVERY, u64::from(source.server.is_some_and(|server| server.in_recovery)))
 }
 
 fn encode_connections(samples: &mut Samples<'_>, shards: &ShardStatistics) -> fmt::Result {

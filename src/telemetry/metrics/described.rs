@@ -58,6 +58,11 @@ metrics! {
     SLOT_HELD = metric("walcast_slot_held", MetricType::Gauge, BYTES, &[], "WAL that the database keeps for the slot; not there where the slot has none");
     SLOT_SAFE = metric("walcast_slot_safe", MetricType::Gauge, BYTES, &[], "WAL that can be written before the slot may be lost; not there without max_slot_wal_keep_size");
     SLOT_STATUS = gauge("walcast_slot_status", &["status"], "1 for the slot's wal_status as the database tells it: reserved, extended, unreserved, lost, unknown");
+    SLOT_INVALIDATION = gauge("walcast_slot_invalidation", &["reason"], "1 for why the slot is lost: wal_removed, rows_removed, wal_level_insufficient, idle_timeout, conflict, other");
+    SLOT_FLAGS = gauge("walcast_slot_flags", &["flag"], "1 for what is true of the slot: failover, synced, two_phase");
+    SLOT_INACTIVE = metric("walcast_slot_inactive", MetricType::Gauge, SECONDS, &[], "For how long nobody has streamed from the slot, by the database's clock; not there while somebody does, and before Postgres 17");
+    SLOT_CONCERNS = gauge("walcast_slot_concerns", &["concern"], "1 for what somebody should do something about: slot_lost, slot_unreserved, slot_near_limit, slot_over_budget, slot_extended");
+    IN_RECOVERY = gauge("walcast_database_in_recovery", &[], "1 while the database is a standby");
 
     TRANSACTIONS = counter("walcast_transactions", &[], "Transactions taken from the database");
     CHANGES = counter("walcast_changes", &[], "Changes of published tables taken from the database");
@@ -93,6 +98,9 @@ metrics! {
     SNAPSHOTS = counter("walcast_snapshots", &["outcome"], "Snapshots that are over: taken, too_large, failed");
     SNAPSHOT_ROWS = counter("walcast_snapshot_rows", &[], "Rows of the snapshots that were taken");
     RELOADS = counter("walcast_reloads", &["outcome"], "Configurations read again: applied, refused");
+    CERTIFICATE_EXPIRY = metric("walcast_tls_certificate_expiry_timestamp", MetricType::Gauge, SECONDS, &[], "Until when the certificate that clients are shown is good, in seconds since 1970; not there without TLS");
+    CERTIFICATE_RELOADS = counter("walcast_tls_certificate_reloads", &["outcome"], "Certificates read again: applied, refused; not there without TLS");
+    HANDSHAKES_FAILED = counter("walcast_tls_handshakes_failed", &[], "TLS handshakes that clients could not end, or not in time");
 }
 
 impl Metric {

@@ -175,7 +175,7 @@ impl State {
                 connection.outbox.push(frame);
                 if !connection.dirty {
                     connection.dirty = true;
-                    self.dirty.push(member.slot);
+                    self.dirty.push_back(member.slot);
                 }
             }
         }

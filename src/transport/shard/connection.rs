@@ -70,6 +70,13 @@ impl Connection {
         self.subscriptions.iter().find(|subscription| subscription.join == join).copied()
     }
 
+    pub(super) fn subscribe(&mut self, subscription: Subscription) {
+        if self.subscriptions.is_empty() {
+            self.subscriptions.reserve_exact(1); // most connections have one
+        }
+        self.subscriptions.push(subscription);
+    }
+
     pub(super) fn remove_subscription(&mut self, join: u32) -> Option<Subscription> {
         let index = self.subscriptions.iter().position(|subscription| subscription.join == join)?;
         self.channels.left(join);

@@ -47,7 +47,8 @@ pub(super) struct Groups {
 impl Groups {
     /// The new member's place.
     pub(super) fn add(&mut self, shape: ShapeId, member: Member) -> usize {
-        let members = self.members.entry(shape).or_default();
+        // Most topics of most applications have one subscriber.
+        let members = self.members.entry(shape).or_insert_with(|| Vec::with_capacity(1));
         members.push(member);
         members.len() - 1
     }

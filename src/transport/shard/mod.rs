@@ -11,6 +11,7 @@ mod outbox;
 mod posts;
 mod reload;
 mod requests;
+mod rounds;
 mod sessions;
 mod shell;
 mod state;

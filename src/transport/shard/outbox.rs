@@ -38,6 +38,12 @@ impl Outbox {
         self.bytes == 0
     }
 
+    /// The frame that waits, where it is just one.
+    #[must_use]
+    pub fn only(&self) -> Option<&[u8]> {
+        self.frames.front().filter(|_| self.frames.len() == 1).map(|frame| &**frame)
+    }
+
     /// The front as slices for one vectored write; how many slots were filled.
     pub fn slices<'a>(&'a self, slots: &mut [IoSlice<'a>]) -> usize {
         let filled = self.frames.iter().zip(slots).map(|(frame, slot)| *slot = IoSlice::new(frame));

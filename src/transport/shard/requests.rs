@@ -164,7 +164,7 @@ impl State {
                 connection.outbox.push(event::KEEP_ALIVE);
                 connection.heard = now;
                 if !std::mem::replace(&mut connection.dirty, true) {
-                    self.dirty.push(slot);
+                    self.dirty.push_back(slot);
                 }
             }
         }

@@ -48,7 +48,6 @@ impl Shell {
                 let _gone = answer.send(self.post(key, messages));
             }
         }
-        self.flush_dirty();
     }
 
     fn poll_session(&mut self, token: Token, answer: oneshot::Sender<Polled>) {

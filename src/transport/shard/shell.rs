@@ -10,19 +10,21 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::auth::{Denied, Gate, Identity, wall_clock};
 use crate::change::PgTimestamp;
 use crate::hub::{Command, ConnectionKey, ShardId, ToShard};
-use crate::phoenix::Serializer;
 use crate::sync::{Answer, Request};
 use crate::transport::limits::Limits;
+use crate::transport::link::Link;
 use crate::transport::listener::{Count, Permit};
+use crate::transport::wire::Wire;
 
+use super::outbox::Outbox;
 use super::posts::Posts;
+use super::rounds::Round;
 use super::sessions::Session;
 use super::state::State;
 use super::statistics::Statistics;
@@ -56,7 +58,7 @@ pub(in crate::transport) struct Shell {
     pub(super) draining: bool,
     pub(super) next_serial: u64,
     buffer: Box<[u8]>,
-    dirty: Vec<usize>,
+    pub(super) round: Round,
     /// Connections that are not read from until the hub has taken commands.
     parked: Vec<Waker>,
     /// Tells the shard's main task that there are commands.
@@ -71,7 +73,7 @@ pub(super) enum Guest {
 }
 
 struct Socket {
-    stream: TcpStream,
+    link: Link,
     /// Tells it from others in the same slot.
     serial: u64,
     /// The kernel's buffer is full: the connection's task waits for room.
@@ -94,7 +96,7 @@ impl Shell {
             draining: false,
             next_serial: 0,
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
-            dirty: Vec::new(),
+            round: Round::default(),
             parked: Vec::new(),
             commands,
             started: Instant::now(),
@@ -111,19 +113,9 @@ impl Shell {
         self.answer_posts();
     }
 
-    /// Writes to every connection that has got something, once each.
-    pub(super) fn flush_dirty(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        self.state.take_dirty(&mut dirty);
-        for slot in dirty.drain(..) {
-            self.flush(slot);
-        }
-        self.dirty = dirty;
-    }
-
     /// How long ago the commits were that have just been written.
     pub(super) fn measure(&mut self) {
-        if self.state.has_unsent() {
+        if self.state.has_sent() {
             let now = pg_now_micros();
             self.state.sent(|commit| Duration::from_micros(u64::try_from(now - commit).unwrap_or(0)));
         }
@@ -136,7 +128,6 @@ impl Shell {
     fn verified(&mut self, connection: ConnectionKey, result: Result<Identity, Denied>) {
         let now = self.now();
         self.state.verified(connection, result, now);
-        self.flush_dirty();
         self.commands.notify_one();
     }
 
@@ -152,7 +143,6 @@ impl Shell {
     pub(super) fn drain(&mut self, count: usize) -> usize {
         self.draining = true;
         self.state.drain(count, self.now());
-        self.flush_dirty();
         self.drain_sessions();
         self.state.connections()
     }
@@ -193,16 +183,14 @@ impl Shell {
     }
 
     /// Writes what waits, as far as the socket takes it. On failure the connection's own task finds out, too.
-    fn flush(&mut self, slot: usize) {
+    pub(super) fn flush(&mut self, slot: usize) {
         let Some(Some(socket)) = self.sockets.get_mut(slot) else { return self.flush_guest(slot) };
         if socket.blocked {
             return;
         }
         let Some(outbox) = self.state.outbox_mut(slot) else { return };
         while !outbox.is_empty() {
-            let mut slices = [IoSlice::new(&[]); FRAMES_A_WRITE];
-            let filled = outbox.slices(&mut slices);
-            match write(&socket.stream, slices.get(..filled).unwrap_or_default()) {
+            match write(&mut socket.link, outbox) {
                 Ok(taken) => outbox.advance(taken),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     socket.blocked = true;
@@ -210,6 +198,10 @@ impl Shell {
                 }
                 Err(_) => return self.remove(slot),
             }
+        }
+        match socket.link.try_flush() {
+            Ok(flushed) => socket.blocked |= !flushed,
+            Err(_) => return self.remove(slot),
         }
         // A finished connection's task ends it, and a blocked one's task waits for room.
         if (socket.blocked || self.state.is_finished(slot))
@@ -232,8 +224,11 @@ impl Shell {
         if let Some(Guest::Stream(mut end)) = self.guests.remove(&slot) {
             end.wake();
         }
-        if let Some(waker) = self.sockets.get_mut(slot).and_then(Option::take).and_then(|socket| socket.waker) {
-            waker.wake();
+        if let Some(mut socket) = self.sockets.get_mut(slot).and_then(Option::take) {
+            socket.link.finish();
+            if let Some(waker) = socket.waker {
+                waker.wake();
+            }
         }
         self.state.ended(slot);
     }
@@ -242,7 +237,7 @@ impl Shell {
     fn poll_connection(&mut self, slot: usize, serial: u64, context: &mut Context<'_>) -> Poll<()> {
         let poll = self.read_and_write(slot, serial, context);
         // What was read asks for something, or what was written makes room for more of the log.
-        if self.state.waiting_commands() > 0 || self.state.has_writes() {
+        if self.state.waiting_commands() > 0 || self.state.has_writes() || !self.state.dirty.is_empty() {
             self.commands.notify_one();
         }
         poll
@@ -256,22 +251,22 @@ impl Shell {
             }
             if let Poll::Ready(End) = self.poll_read(slot, context) {
                 // It may still listen, having only said its last word: our answer to that is due.
-                self.flush_dirty();
+                self.flush(slot);
                 self.remove(slot);
                 return Poll::Ready(());
             }
-            self.flush_dirty();
             self.flush(slot);
-            if self.state.is_finished(slot) {
+            self.state.wrote(slot);
+            let Some(Some(socket)) = self.sockets.get_mut(slot) else { return Poll::Ready(()) };
+            if self.state.is_finished(slot) && !socket.blocked {
                 self.remove(slot);
                 return Poll::Ready(());
             }
-            let Some(Some(socket)) = self.sockets.get_mut(slot) else { return Poll::Ready(()) };
             socket.waker = Some(context.waker().clone());
             if !socket.blocked {
                 return Poll::Pending;
             }
-            match ready!(socket.stream.poll_write_ready(context)) {
+            match ready!(socket.link.poll_write_ready(context)) {
                 Ok(()) => socket.blocked = false,
                 Err(_) => {
                     self.remove(slot);
@@ -290,7 +285,7 @@ impl Shell {
             }
             let Some(Some(socket)) = self.sockets.get_mut(slot) else { return Poll::Ready(End) };
             let mut buffer = ReadBuf::new(&mut self.buffer);
-            match ready!(Pin::new(&mut socket.stream).poll_read(context, &mut buffer)) {
+            match ready!(Pin::new(&mut socket.link).poll_read(context, &mut buffer)) {
                 Ok(()) if buffer.filled().is_empty() => return Poll::Ready(End),
                 Ok(()) => {}
                 Err(_) => return Poll::Ready(End),
@@ -313,11 +308,14 @@ fn pg_now_micros() -> i64 {
 /// The client is gone.
 struct End;
 
-fn write(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    match slices {
-        [one] => stream.try_write(one),
-        several => stream.try_write_vectored(several),
+fn write(link: &mut Link, outbox: &Outbox) -> io::Result<usize> {
+    // The most common case needs no array.
+    if let Some(frame) = outbox.only() {
+        return link.try_write(&[IoSlice::new(frame)]);
     }
+    let mut slices = [IoSlice::new(&[]); FRAMES_A_WRITE];
+    let filled = outbox.slices(&mut slices);
+    link.try_write(slices.get(..filled).unwrap_or_default())
 }
 
 /// A connection's task: nothing but its key, so that an idle connection costs next to nothing.
@@ -339,24 +337,24 @@ impl Future for Connection {
 
 /// A client that was let in.
 pub(in crate::transport) struct Newcomer {
-    pub(in crate::transport) serializer: Serializer,
+    pub(in crate::transport) wire: Wire,
     pub(in crate::transport) identity: Identity,
     pub(in crate::transport) permit: Permit,
 }
 
 /// Takes over an upgraded socket, with what the client sent right behind its handshake.
-pub(in crate::transport) fn adopt(shell: &Rc<RefCell<Shell>>, stream: TcpStream, newcomer: Newcomer, early: &[u8]) {
-    let Newcomer { serializer, identity, permit } = newcomer;
+pub(in crate::transport) fn adopt(shell: &Rc<RefCell<Shell>>, link: Link, newcomer: Newcomer, early: &[u8]) {
+    let Newcomer { wire, identity, permit } = newcomer;
     let mut inner = shell.borrow_mut();
     let now = inner.now();
-    let slot = inner.state.open(serializer, identity, now);
+    let slot = inner.state.open(wire, identity, now);
     inner.next_serial += 1;
     let serial = inner.next_serial;
     if inner.sockets.len() <= slot {
         inner.sockets.resize_with(slot + 1, || None);
     }
     if let Some(place) = inner.sockets.get_mut(slot) {
-        *place = Some(Socket { stream, serial, blocked: false, waker: None, _permit: permit });
+        *place = Some(Socket { link, serial, blocked: false, waker: None, _permit: permit });
     }
     if !early.is_empty() {
         inner.state.received(slot, &mut early.to_vec(), now);

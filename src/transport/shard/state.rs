@@ -20,7 +20,9 @@ use crate::hub::{
 };
 use crate::phoenix::{CloseReason, Effect, JoinId, Outgoing, Refusal, Session};
 use crate::transport::limits::{LINGER, Limits, OUTBOX_REPLY_FACTOR};
-use crate::transport::websocket::{FrameError, Incoming, MessageReader, bare_close_frame, close_frame, pong_frame};
+use crate::transport::websocket::{
+    FrameError, Incoming, Inflater, MessageReader, bare_close_frame, close_frame, pong_frame,
+};
 use crate::transport::wire::Wire;
 
 use super::channel::Channels;
@@ -47,7 +49,7 @@ pub struct State {
     pub(super) next_read: u32,
     pub(super) groups: Groups,
     /// Connections with something to send that the shell has not been told of.
-    pub(super) dirty: Vec<usize>,
+    pub(super) dirty: VecDeque<usize>,
     pub(super) commands: Commands,
     /// To those who have asked by HTTP.
     pub(super) answers: Answers,
@@ -58,10 +60,14 @@ pub struct State {
     /// Connections with a token to verify.
     unverified: VecDeque<ConnectionKey>,
     pub(super) counters: Counters,
-    /// Commits that went out to somebody since the last write.
+    /// Commits that somebody is to be told of since the round of writes began, and those that everyone will have been
+    /// told of when it ends.
     pub(super) unsent: Vec<i64>,
+    pub(super) sending: Vec<i64>,
     /// Reused between calls.
     effects: Vec<Effect>,
+    /// For every connection: none holds anything of what it has inflated.
+    inflater: Inflater,
 }
 
 impl State {
@@ -74,7 +80,7 @@ impl State {
             next_generation: 0,
             next_read: 0,
             groups: Groups::default(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
             commands: Commands::default(),
             writes: Writes::default(),
             fetches: Fetches::default(),
@@ -83,7 +89,9 @@ impl State {
             unverified: VecDeque::new(),
             counters: Counters::default(),
             unsent: Vec::new(),
+            sending: Vec::new(),
             effects: Vec::new(),
+            inflater: Inflater::default(),
         }
     }
 
@@ -101,7 +109,7 @@ impl State {
             outdated_join: None,
             tokens: None,
             session: Session::new(self.limits.topics_per_connection),
-            reader: MessageReader::new(self.limits.frame),
+            reader: MessageReader::new(self.limits.frame, wire.is_deflated()),
             outbox: Outbox::default(),
             subscriptions: Vec::new(),
             channels: Channels::default(),
@@ -119,8 +127,10 @@ impl State {
         if connection.phase == Phase::Closed {
             return;
         }
-        let mut reader = std::mem::replace(&mut connection.reader, MessageReader::new(self.limits.frame));
-        let result = reader.read(data, &mut |incoming| self.take(slot, incoming, now));
+        let mut reader = std::mem::replace(&mut connection.reader, MessageReader::new(self.limits.frame, false));
+        let mut inflater = std::mem::take(&mut self.inflater);
+        let result = reader.read(data, &mut inflater, &mut |incoming| self.take(slot, incoming, now));
+        self.inflater = inflater;
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.reader = reader;
         }
@@ -161,16 +171,6 @@ impl State {
             member.feed = Feed::Reading { number, snapshot };
             let join = JoinToken { connection: key, join };
             self.commands.push(Command::Read { shard: self.id, join, shape, number, after });
-        }
-    }
-
-    /// The connections that have got something to send since the last call.
-    pub fn take_dirty(&mut self, into: &mut Vec<usize>) {
-        into.append(&mut self.dirty);
-        for slot in into {
-            if let Some(connection) = self.connections.get_mut(*slot) {
-                connection.dirty = false;
-            }
         }
     }
 
@@ -244,6 +244,7 @@ impl State {
                 self.commands.read_answered(number);
                 self.read(join, number, &publications, outcome, now);
             }
+            ToShard::Waiting { join } => self.caught_up(join),
             ToShard::Position { join, number, cursor, complete } => {
                 self.located(join, (number, &cursor, complete), now);
             }
@@ -274,7 +275,7 @@ impl State {
             messages += 1;
             if !connection.dirty {
                 connection.dirty = true;
-                self.dirty.push(member.slot);
+                self.dirty.push_back(member.slot);
             }
         }
         self.counters.messages += messages;
@@ -298,7 +299,7 @@ impl State {
         self.counters.joins += 1;
         let place = self.groups.add(shape, Member { slot, join: token.join, feed, knows_presence: false });
         if let Some(connection) = self.connections.get_mut(slot) {
-            connection.subscriptions.push(Subscription { join: token.join, shape, place });
+            connection.subscribe(Subscription { join: token.join, shape, place });
             connection.channels.joined(token.join, subscribed.fed, subscribed.channel.as_ref());
             if connection.outdated_join.is_some_and(|last| token.join <= last) {
                 // It was asked for before a new token came.
@@ -365,7 +366,7 @@ impl State {
         }
         self.mark_dirty(slot);
         self.flushed(slot);
-        self.commands.extend(self.writes.caught_up(self.id, token, shape));
+        self.caught_up(token);
     }
 
     /// No subscriber of the shape can go on. The hub has forgotten the shape already.
@@ -561,7 +562,7 @@ impl State {
     pub(super) fn mark_dirty(&mut self, slot: usize) {
         if let Some(connection) = self.connections.get_mut(slot).filter(|connection| !connection.dirty) {
             connection.dirty = true;
-            self.dirty.push(slot);
+            self.dirty.push_back(slot);
         }
     }
 

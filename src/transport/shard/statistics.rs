@@ -42,7 +42,7 @@ impl Transport {
 impl From<Wire> for Transport {
     fn from(wire: Wire) -> Self {
         match wire {
-            Wire::WebSocket(_) => Self::WebSocket,
+            Wire::WebSocket(_) | Wire::Deflated(..) => Self::WebSocket,
             Wire::LongPoll(_) => Self::LongPoll,
             Wire::Events => Self::Events,
             Wire::Rows { .. } => Self::Rows,
@@ -273,13 +273,18 @@ impl State {
 
     /// Everything that was told so far is written, as far as sockets take it: `commits` are how long ago each was.
     pub(super) fn sent(&mut self, since: impl Fn(i64) -> Duration) {
-        for commit in self.unsent.drain(..) {
+        for commit in self.sending.drain(..) {
             self.counters.commit_to_send.observe(since(commit));
         }
     }
 
-    pub(super) fn has_unsent(&self) -> bool {
-        !self.unsent.is_empty()
+    pub(super) fn has_sent(&self) -> bool {
+        !self.sending.is_empty()
+    }
+
+    /// What is to be told by now will have been when the round that begins has ended.
+    pub(super) fn begin_round(&mut self) {
+        std::mem::swap(&mut self.sending, &mut self.unsent);
     }
 
     /// A commit, in microseconds of Postgres' own time, goes out to somebody.

@@ -88,7 +88,6 @@ impl Shell {
     fn request(&mut self, slot: usize, join: ClientMessage) {
         let now = self.now();
         self.state.request(slot, join, now);
-        self.flush_dirty();
         self.commands.notify_one();
     }
 

@@ -1,33 +1,33 @@
 //! A shard's thread: a single-threaded runtime, the main task, and a task for each connection.
 
 use std::cell::RefCell;
+use std::future::ready;
 use std::io;
 use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::hub::{Command, ShardId, ToShard};
 use crate::sync::{Answer, Queued};
 use crate::transport::http::{self, Routers};
 use crate::transport::limits::Limits;
-use crate::transport::listener::{Count, Entrance, Permit};
+use crate::transport::listener::{Arrival, Count, Entrance, Permit};
 use crate::transport::long_poll::{Peers, SessionRequest};
+use crate::transport::tls::Handshakes;
 
 use super::shell::{Shell, verify_tokens};
 use super::statistics::Statistics;
 
-/// Batches of the hub taken before anything is written: what they hold for one connection is one write.
-const BATCHES_A_TURN: usize = 64;
 /// How often idle and closing connections are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// A client's socket, not yet in any runtime.
+/// A client that has connected.
 pub struct Accepted {
-    pub stream: std::net::TcpStream,
+    pub arrival: Arrival,
     pub entrance: Entrance,
     pub permit: Permit,
 }
@@ -98,6 +98,7 @@ struct Shard {
     routers: Routers,
     channels: ShardChannels,
     commands_waiting: Rc<Notify>,
+    handshakes: Rc<Handshakes>,
 }
 
 impl Shard {
@@ -105,32 +106,33 @@ impl Shard {
         let commands_waiting = Rc::new(Notify::new());
         let (gate, count) = (routers.gate.clone(), channels.count.clone());
         let shell = Shell::new(id, limits, gate, count, Rc::clone(&commands_waiting));
-        Self { limits, shell: Rc::new(RefCell::new(shell)), routers, channels, commands_waiting }
+        let (shell, handshakes) = (Rc::new(RefCell::new(shell)), Rc::new(Handshakes::new()));
+        Self { limits, shell, routers, channels, commands_waiting, handshakes }
     }
 
     async fn run(mut self) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut batches = Vec::with_capacity(BATCHES_A_TURN);
+        let mut batches = Vec::new();
         let mut hub_open = true;
         loop {
             // Those of clients without a socket; the others' own tasks have seen to theirs.
             verify_tokens(&self.shell);
             self.pass_writes();
+            let (writing, room) = self.write_some();
             let hub_is_full = !self.pass_commands();
+            if writing {
+                // Clients, posts and newcomers have their turn before the next few are written to.
+                yield_now().await;
+            }
             tokio::select! {
-                taken = self.channels.from_hub.recv_many(&mut batches, BATCHES_A_TURN), if hub_open => {
+                taken = self.channels.from_hub.recv_many(&mut batches, room), if hub_open && room > 0 => {
                     hub_open = taken > 0;
                     let mut shell = self.shell.borrow_mut();
+                    shell.round.took(taken);
                     batches.drain(..).for_each(|messages| shell.told(messages));
-                    shell.flush_dirty();
-                    shell.measure();
                 }
-                Some(answer) = self.channels.written.recv() => {
-                    let mut shell = self.shell.borrow_mut();
-                    shell.written(answer);
-                    shell.flush_dirty();
-                }
+                Some(answer) = self.channels.written.recv() => self.shell.borrow_mut().written(answer),
                 control = self.channels.control.recv() => match control {
                     Some(control) => self.take(control),
                     None => return,
@@ -142,10 +144,10 @@ impl Shard {
                     }
                 }
                 () = self.commands_waiting.notified() => {}
+                () = ready(()), if writing => {}
                 _ = tick.tick() => {
                     let mut shell = self.shell.borrow_mut();
                     shell.tick();
-                    shell.flush_dirty();
                     self.channels.statistics.send_replace(shell.statistics());
                 }
             }
@@ -161,7 +163,13 @@ impl Shard {
                 shell.refuse_write(number);
             }
         }
-        shell.flush_dirty();
+    }
+
+    /// Writes to some of those who have got something: whether others are left, and how many batches of the hub there is
+    /// room for before they have been.
+    fn write_some(&self) -> (bool, usize) {
+        let mut shell = self.shell.borrow_mut();
+        (shell.write_some(), shell.round.room())
     }
 
     /// Hands the hub what it has room for; false where something is left. Never waits: the hub may be waiting for us.
@@ -181,7 +189,9 @@ impl Shard {
         match control {
             Control::Accept(accepted) => {
                 let (shell, routers) = (Rc::clone(&self.shell), self.routers.clone());
-                let server = http::Server { shell, routers, peers: self.channels.peers.clone(), limits: self.limits };
+                let (peers, count) = (self.channels.peers.clone(), self.channels.count.clone());
+                let (handshakes, limits) = (Rc::clone(&self.handshakes), self.limits);
+                let server = http::Server { shell, routers, peers, limits, handshakes, count };
                 tokio::task::spawn_local(server.serve(accepted));
             }
             Control::Drain { count, remaining } => {

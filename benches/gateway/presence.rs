@@ -1,50 +1,31 @@
-//! Presence in a crowd: everyone comes at once, one more comes, one broadcasts, and everyone is gone at once.
+//! Presence in a crowd: everyone comes at once, one more comes, some broadcast, and half of them vanish at once.
 //!
-//! `cargo bench --bench presence`. A throwaway Postgres, the real binary, and all members on one thread, at the
-//! gateway's expense. Everyone must know of everyone: with n members each phase gives some n² entries to read, so that
-//! what matters is what the gateway takes for them. It needs some 2,300 open files in this process and in the gateway.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a program for the terminal; what goes wrong ends it"
-)]
-
-mod load;
-#[path = "../tests/it/support/mod.rs"]
-mod support;
+//! Everyone must know of everyone: with n members each phase gives some n² entries to read, so that what matters is what
+//! the gateway takes for them.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use load::cost::{Look, memory};
-use load::frames::client_text;
-use support::database::Database;
-use support::gateway::Gateway;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
+use crate::Run;
+use crate::bed::Bed;
+use crate::load::cost::{Look, memory};
+use crate::load::frames::{client_text, header};
+use crate::table;
+
+const NAME: &str = "presence, 2,000 members of one topic";
 const MEMBERS: usize = 2_000;
 /// Of them, those who vanish while the others watch.
 const VANISHING: usize = MEMBERS / 2;
 const BROADCASTS: usize = 500;
 /// Without progress for this long, something is lost.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-const CONFIG: &str = r#"
-[[channel]]
-topic = "rooms:*"
-publish = ["message"]
-presence = true
-
-[limits]
-idle = "1h" # the members send no heartbeat
-"#;
 
 /// What all members together have seen.
 #[derive(Default)]
@@ -56,21 +37,21 @@ struct Seen {
     changed: Notify,
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
-    LocalSet::new().run_until(run()).await;
+pub(crate) async fn run(run: &Run) {
+    if run.wants(NAME) {
+        LocalSet::new().run_until(phases(run)).await;
+    }
 }
 
-async fn run() {
-    let database = Database::start().await;
-    let mut gateway = Gateway::start(&database.url(), CONFIG).await;
-    let process = gateway.process_id();
+async fn phases(run: &Run) {
+    let mut bed = Bed::start(run.place).await;
+    let (port, process) = (bed.gateway.port(), bed.gateway.process_id());
     let seen = Rc::new(Seen::default());
     let mut members = Vec::new();
     for number in 0..MEMBERS {
-        members.push(member(number, gateway.port(), &seen).await);
+        members.push(member(number, port, &seen).await);
     }
-    println!("{MEMBERS} members of one topic");
+    table::heading(NAME, &["s until all know", "CPU-seconds", "MiB sent", "MiB (RSS) most"]);
     let mut before = Look::at(process);
     for (number, (sender, _)) in members.iter_mut().enumerate() {
         join(sender, number).await;
@@ -79,7 +60,7 @@ async fn run() {
     report("all join", before, process, &seen);
 
     before = Look::at(process);
-    let mut late = member(MEMBERS, gateway.port(), &seen).await;
+    let mut late = member(MEMBERS, port, &seen).await;
     join(&mut late.0, MEMBERS).await;
     agreement(&seen, 0..=MEMBERS, MEMBERS + 1).await;
     report("one more", before, process, &seen);
@@ -104,12 +85,8 @@ async fn run() {
 fn report(what: &str, before: Look, process: u32, seen: &Seen) {
     let taken = Look::at(process) - before;
     let mib = std::mem::take(&mut *seen.bytes.borrow_mut()) as f64 / f64::from(1 << 20);
-    println!(
-        "{what:>15}  {:.2} s until everyone knows, gateway: {:.2} CPU-seconds for {mib:.1} MiB, {:.1} MiB resident at most",
-        taken.elapsed_s,
-        taken.cpu_s,
-        memory(process).peak / 1024.0,
-    );
+    let peak = memory(process).peak / 1024.0;
+    table::line(what, &[taken.elapsed_s, taken.cpu_s, mib, peak], 2);
 }
 
 async fn agreement(seen: &Seen, members: impl IntoIterator<Item = usize> + Clone, count: usize) {
@@ -153,7 +130,7 @@ async fn read(number: usize, mut reader: OwnedReadHalf, seen: Rc<Seen>) {
     let mut buffer = Vec::with_capacity(64 << 10);
     while reader.read_buf(&mut buffer).await.is_ok_and(|read| read > 0) {
         let mut at = 0;
-        while let Some((header, length)) = load::frames::header(&buffer[at..]) {
+        while let Some((header, length)) = header(&buffer[at..]) {
             let Some(message) = buffer.get(at + header..at + header + length) else { break };
             take(number, buffer[at], message, &seen);
             at += header + length;

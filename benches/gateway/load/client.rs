@@ -21,6 +21,15 @@ pub(crate) fn shared_buffer() -> SharedBuffer {
     Rc::new(RefCell::new(vec![0; READ_BUFFER]))
 }
 
+/// How a subscriber says what it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// A Phoenix socket, and a join.
+    Join,
+    /// A WebSocket whose path, `/sub/TOPIC`, says it; nothing is answered.
+    Path,
+}
+
 pub(crate) struct Client {
     stream: TcpStream,
     buffer: SharedBuffer,
@@ -31,23 +40,30 @@ pub(crate) struct Client {
 impl Client {
     /// The handshake, and the join's message sent: the reply is the first thing that is read.
     pub(crate) async fn join(port: u16, topic: &str, cursor: Option<&str>, buffer: SharedBuffer) -> io::Result<Self> {
+        let mut client = Self::connect(port, "/socket/websocket?vsn=2.0.0", buffer).await?;
+        let params = cursor.map_or_else(|| "{}".to_owned(), |cursor| format!(r#"{{"cursor":"{cursor}"}}"#));
+        let join = format!(r#"["1","1","{topic}","phx_join",{params}]"#);
+        client.stream.write_all(&frames::client_text(&join)).await?;
+        Ok(client)
+    }
+
+    /// The handshake alone.
+    pub(crate) async fn connect(port: u16, path: &str, buffer: SharedBuffer) -> io::Result<Self> {
         let mut stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
         stream.set_nodelay(true)?;
         let request = format!(
-            "GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: upgrade\r\n\
-             upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            // Nothing comes behind the head before a join is sent.
+            // Nothing comes behind the head before a join is sent, or before everyone is there.
             if stream.read_buf(&mut head).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
         assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        let params = cursor.map_or_else(|| "{}".to_owned(), |cursor| format!(r#"{{"cursor":"{cursor}"}}"#));
-        stream.write_all(&frames::client_text(&format!(r#"["1","1","{topic}","phx_join",{params}]"#))).await?;
         Ok(Self { stream, buffer, partial: Vec::new() })
     }
 
@@ -86,7 +102,7 @@ impl Client {
 
 /// Takes the whole frames out of what was read; whether there was one.
 fn frames_of(read: &[u8], partial: &mut Vec<u8>, take: &mut impl FnMut(Seen<'_>)) -> bool {
-    assert!(!read.is_empty(), "the gateway has closed a subscriber's connection");
+    assert!(!read.is_empty(), "the server has closed a subscriber's connection");
     if partial.is_empty() {
         let taken = frames::each(read, take);
         partial.extend_from_slice(&read[taken..]);

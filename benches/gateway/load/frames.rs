@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen<'a> {
     /// An update; the row's two last columns.
-    Update { sent: u64, n: u64 },
+    Update { sent: u64, n: u64, length: u64 },
     /// A reply, or whatever else begins with a join's ref.
     Other(&'a [u8]),
 }
@@ -44,7 +44,7 @@ fn seen(message: &[u8]) -> Seen<'_> {
     }
     let (n, before) = last_number(message);
     let (sent, _) = last_number(before);
-    Seen::Update { sent, n }
+    Seen::Update { sent, n, length: message.len() as u64 }
 }
 
 /// The last number in the text, and what stands before it.
@@ -67,5 +67,19 @@ pub(crate) fn client_text(text: &str) -> Vec<u8> {
     }
     frame.extend([0; 4]);
     frame.extend(text.as_bytes());
+    frame
+}
+
+/// A server's text frame.
+pub(crate) fn server_text(message: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match u8::try_from(message.len()) {
+        Ok(short) if short < 126 => frame.push(short),
+        _ => {
+            frame.push(126);
+            frame.extend(u16::try_from(message.len()).expect("a short message").to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(message);
     frame
 }

@@ -1,36 +1,37 @@
 //! Many subscribers on one thread, with what they have counted.
 
+use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::LocalSet;
 
-use super::client::{Client, SharedBuffer, shared_buffer};
+use super::client::{Client, Door, SharedBuffer, shared_buffer};
 use super::frames::Seen;
+use super::now_us;
 
 /// Without progress for this long, something is lost.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks at the counts.
-const POLL: Duration = Duration::from_millis(1);
+/// Handshakes and joins that are unfinished at once, where that is not what is measured.
+pub(crate) const JOINS_AT_ONCE: usize = 64;
 
 /// Who subscribes to what.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) port: u16,
+    pub(crate) door: Door,
     pub(crate) connections: u64,
     /// `{i}` is the connection's number.
     pub(crate) topic: &'static str,
     /// Where to resume.
     pub(crate) cursor: Option<String>,
-    /// The first message's `n`; each one after it counts on by one.
-    pub(crate) first: u64,
     /// Connects and joins that are unfinished at once.
     pub(crate) at_once: usize,
-    /// Keep how long each message took, for a few subscribers.
+    /// Keep how long each message took.
     pub(crate) latencies: bool,
 }
 
@@ -38,12 +39,16 @@ pub(crate) struct Plan {
 struct Counts {
     joined: AtomicU64,
     received: AtomicU64,
-    /// In microseconds from the row's insertion to its arrival.
+    /// What whoever waits, waits for.
+    awaited: AtomicU64,
+    reached: Notify,
+    bytes: AtomicU64,
+    /// In microseconds from `sent` to its arrival.
     latencies: Mutex<Vec<f64>>,
 }
 
-/// Running subscribers. Dropped, they disconnect. Any gap or repeat, or a closed connection, makes `join` and `wait`
-/// panic.
+/// Running subscribers. Dropped, they disconnect. Any gap or repeat, or a closed connection, makes whoever waits for
+/// them panic.
 pub(crate) struct Subscribers {
     counts: Arc<Counts>,
     stop: Option<oneshot::Sender<()>>,
@@ -57,7 +62,8 @@ impl Subscribers {
         let counted = Arc::clone(&counts);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            LocalSet::new().block_on(&runtime, subscribe(plan, counted, stopped));
+            LocalSet::new().block_on(&runtime, subscribe(plan, Arc::clone(&counted), stopped));
+            counted.reached.notify_one();
         });
         Self { counts, stop: Some(stop), thread: Some(thread) }
     }
@@ -67,27 +73,48 @@ impl Subscribers {
         self.wait("joins", &self.counts.joined, count).await;
     }
 
-    /// Until so many messages have come, all subscribers taken together.
+    /// Until so many messages have come, all subscribers taken together, and no more than that.
     pub(crate) async fn received(&self, count: u64) {
-        self.wait("deliveries", &self.counts.received, count).await;
+        self.reached(count).await;
         assert_eq!(self.counts.received.load(Ordering::Relaxed), count, "more came than was published");
     }
 
-    /// The latencies since the last call.
+    /// The same while more may be on its way.
+    pub(crate) async fn reached(&self, count: u64) {
+        self.wait("deliveries", &self.counts.received, count).await;
+    }
+
+    /// The latencies since the last call, in microseconds.
     pub(crate) fn take_latencies(&self) -> Vec<f64> {
         std::mem::take(&mut self.counts.latencies.lock().expect("no subscriber has panicked"))
     }
 
+    /// How long the text of an update is, on average.
+    pub(crate) fn message_size(&self) -> u64 {
+        self.counts.bytes.load(Ordering::Relaxed) / self.counts.received.load(Ordering::Relaxed).max(1)
+    }
+
     async fn wait(&self, what: &str, counter: &AtomicU64, count: u64) {
-        let (mut seen, mut since) = (0, tokio::time::Instant::now());
-        while seen < count {
-            tokio::time::sleep(POLL).await;
-            let now = counter.load(Ordering::Relaxed);
-            if now != seen {
-                (seen, since) = (now, tokio::time::Instant::now());
+        self.counts.awaited.store(count, Ordering::SeqCst);
+        let mut seen = 0;
+        loop {
+            let now = counter.load(Ordering::SeqCst);
+            if now >= count {
+                return;
             }
             assert!(!self.thread.as_ref().is_some_and(JoinHandle::is_finished), "a subscriber has failed, see above");
-            assert!(since.elapsed() < PATIENCE, "{seen} of {count} {what}, and no more for {PATIENCE:?}");
+            let woken = tokio::time::timeout(PATIENCE, self.counts.reached.notified()).await;
+            assert!(woken.is_ok() || now > seen, "{now} of {count} {what}, and no more for {PATIENCE:?}");
+            seen = now;
+        }
+    }
+}
+
+impl Counts {
+    fn count(&self, counter: &AtomicU64, more: u64) {
+        let now = counter.fetch_add(more, Ordering::SeqCst) + more;
+        if now >= self.awaited.load(Ordering::SeqCst) && more > 0 {
+            self.reached.notify_one();
         }
     }
 }
@@ -120,39 +147,46 @@ async fn subscribe(plan: Plan, counts: Arc<Counts>, stopped: oneshot::Receiver<(
 async fn follow(plan: Rc<Plan>, number: u64, buffer: SharedBuffer, room: Rc<Semaphore>, counts: Arc<Counts>) {
     let topic = plan.topic.replace("{i}", &number.to_string());
     let permit = room.acquire().await.expect("never closed");
-    let joining = Client::join(plan.port, &topic, plan.cursor.as_deref(), buffer).await;
-    let mut client = joining.unwrap_or_else(|error| panic!("subscriber {number} does not get in: {error}"));
-    let (mut permit, mut expected) = (Some(permit), plan.first);
+    let coming = come_in(&plan, &topic, buffer).await;
+    let mut client = coming.unwrap_or_else(|error| panic!("subscriber {number} does not get in: {error}"));
+    let (mut permit, mut expected) = (Some(permit), 0);
+    if plan.door == Door::Path {
+        drop(permit.take());
+        counts.count(&counts.joined, 1);
+    }
     loop {
-        let mut received = 0;
+        let (mut received, mut bytes) = (0, 0);
         let taken = client.read(|seen| match seen {
-            Seen::Update { sent, n } => {
+            Seen::Update { sent, n, length } => {
                 assert_eq!(n, expected, "{topic}: a gap or a repeat");
                 expected += 1;
                 received += 1;
+                bytes += length;
                 if plan.latencies {
-                    counts.latencies.lock().expect("no subscriber has panicked").push(since(sent));
+                    counts.latencies.lock().expect("no subscriber has panicked").push(now_us() - sent as f64);
                 }
             }
             Seen::Other(reply) => {
                 accepted(&topic, plan.cursor.is_some(), reply);
                 drop(permit.take().expect("one answer to the join"));
-                counts.joined.fetch_add(1, Ordering::Relaxed);
+                counts.count(&counts.joined, 1);
             }
         });
         taken.await.expect("the connection stays");
-        counts.received.fetch_add(received, Ordering::Relaxed);
+        counts.bytes.fetch_add(bytes, Ordering::Relaxed);
+        counts.count(&counts.received, received);
     }
 }
 
-fn accepted(topic: &str, resumed: bool, reply: &[u8]) {
-    let reply = String::from_utf8_lossy(reply);
-    let resumed = format!("\"resumed\":{resumed}");
-    assert!(reply.contains(r#""status":"ok""#) && reply.contains(&resumed), "the join of {topic}: {reply}");
+async fn come_in(plan: &Plan, topic: &str, buffer: SharedBuffer) -> io::Result<Client> {
+    match plan.door {
+        Door::Join => Client::join(plan.port, topic, plan.cursor.as_deref(), buffer).await,
+        Door::Path => Client::connect(plan.port, &format!("/sub/{topic}"), buffer).await,
+    }
 }
 
-/// Microseconds since a row's `sent`.
-fn since(sent: u64) -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
-    (now.as_secs_f64() * 1e6) - Duration::from_micros(sent).as_secs_f64() * 1e6
+fn accepted(topic: &str, resumes: bool, reply: &[u8]) {
+    let reply = String::from_utf8_lossy(reply);
+    let resumed = reply.contains(r#""resumed":true"#);
+    assert!(reply.contains(r#""status":"ok""#) && resumed == resumes, "the join of {topic}: {reply}");
 }
