@@ -144,6 +144,13 @@ fn every_reason_for_not_being_ready_is_in_the_runbook() {
     assert_eq!(listed, walcast::telemetry::health::REASONS.into_iter().collect());
 }
 
+#[test]
+fn every_warning_of_readyz_is_in_the_runbook() {
+    let rows = rows(&read("docs/runbook.md"), "Warnings");
+    let listed: BTreeSet<&str> = rows.keys().map(String::as_str).collect();
+    assert_eq!(listed, walcast::replication::slot::Concern::NAMES.into_iter().collect());
+}
+
 /// Files and tests that pages name.
 #[test]
 fn what_is_named_is_there() {

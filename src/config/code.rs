@@ -67,6 +67,7 @@ codes! {
         WeakSecret = "weak-secret": "A secret for tokens that is short enough to be guessed.",
         KeyFile = "key-file": "A key file that can't be read, or holds no key that tokens can be checked with.",
         KeyUrl = "key-url": "An address that keys can't be fetched from, or not safely.",
+        BadHost = "bad-host": "A host that no browser would send.",
         BadOrigin = "bad-origin": "An origin that no browser would send.",
         AuthKeys = "auth-keys": "Not exactly one key to verify tokens with, or one where none is used.",
         NoRoutes = "no-routes": "Neither a route nor a channel, so that nothing reaches anyone.",

@@ -77,7 +77,8 @@ impl Published {
              [server]\n\
              listen = \"{}\" # 0.0.0.0:{} lets others in\n\
              admin = \"{}\"\n\
-             origins = [\"//localhost\", \"//127.0.0.1\", \"//[::1]\"] # only pages of this machine may connect\n\n\
+             origins = [\"//localhost\", \"//127.0.0.1\", \"//[::1]\"] # only pages of this machine may connect\n\
+             hosts = [] # and only by its address or as localhost\n\n\
              [auth]\n\
              mode = \"none\" # nobody is asked who they are; \"jwt\" asks for tokens\n",
             quoted(&self.publication),
@@ -187,8 +188,9 @@ mod tests {
             config.routes.iter().map(|it| (it.spec.table.as_str(), it.spec.topic.as_static())).collect();
         let odd = ("\"my.schema\".\"a\"\"b*\"", Some("my.schema.a\"b*"));
         assert_eq!(routes, [("public.orders", Some("public.orders")), odd]);
-        let mut addresses = config.server.listen.iter().chain(&config.server.admin);
-        assert!(addresses.all(|address| address.socket().is_some_and(|it| it.ip().is_loopback())));
+        let server = &config.server;
+        let mut addresses = server.listen.iter().chain(&server.admin);
+        assert!(addresses.all(|address| address.socket().is_some_and(|address| address.ip().is_loopback())));
         assert!(!loaded.source.text().contains("hunter2"));
         assert!(!tables[2].has_topic(), "{{id}} would be a column");
     }

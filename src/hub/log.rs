@@ -65,7 +65,7 @@ pub(super) struct Log {
     /// Everything up to here has been seen.
     pub(super) head: Position,
     /// Everything after this, up to the head, is in the log.
-    tail: Position,
+    pub(super) tail: Position,
     /// Where the last transaction that is complete ends, or nothing is pending.
     pub(super) reached: Lsn,
     past: Past,
@@ -301,7 +301,9 @@ impl Log {
     /// see. None where the log has let go of such a transaction.
     pub(super) fn unseen_from(&self, visibility: &Visibility) -> Option<Position> {
         let unseen = self.entries.iter().find(|entry| !visibility.sees(entry.header.xid));
-        let from = unseen.map_or(self.head, |entry| entry.span.start);
+        // Nothing commits between the one before it and this one.
+        let before = |entry: &Entry| entry.span.start.max(Position::before(entry.header.commit_lsn));
+        let from = unseen.map_or(self.head, before);
         let is_known = self.evicted.all_seen(visibility) && !self.unseen.is_doubtful(visibility);
         is_known.then_some(from)
     }
@@ -354,7 +356,7 @@ impl Log {
     ) -> Result<(), Trouble> {
         let Some((entry, batch)) = self.batch(at) else { return Ok(()) };
         reading.looks += 1 + batch.deliveries.len();
-        if reading.splice.is_some_and(|splice| splice.visibility.sees(entry.header.xid)) {
+        if reading.splice.is_some_and(|splice| splice.has(&entry.header)) {
             return Ok(());
         }
         if let Some(said) = self.said(at, shape, reading.splice) {

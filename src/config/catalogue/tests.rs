@@ -165,19 +165,14 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         Code::SlotDatabase => slot.database = Some("blog".to_owned()),
         Code::SlotLost => slot.sample.invalidation = Some(Invalidation::WalRemoved),
         Code::SlotActive => slot.active_pid = Some(4711),
-        Code::SlotHeld => {
-            (facts.slot_held, slot.sample.safe_wal_bytes) = (Some(3 << 30), Some(1 << 30));
-            slot.sample.inactive_for = Some(Duration::from_secs(86_400));
-        }
-        Code::SlotIdleTimeout => facts.ha.idle_slot_timeout = Some(Duration::from_secs(3600)),
-        Code::SlotTwoPhase => slot.sample.two_phase = true,
-        Code::SlotSynced => (slot.sample.synced, facts.ha.in_recovery) = (true, true),
-        Code::SlotFailover | Code::StandbySettings => ask_for_failover(code, facts, text),
-        Code::StandbyVersion => (facts.ha.in_recovery, facts.version) = (true, 150_018),
-        Code::StandbyWrites => {
-            facts.ha = keeping_standby();
-            text.push_str(WRITE);
-        }
+        Code::SlotHeld
+        | Code::SlotIdleTimeout
+        | Code::SlotTwoPhase
+        | Code::SlotSynced
+        | Code::SlotFailover
+        | Code::StandbySettings
+        | Code::StandbyVersion
+        | Code::StandbyWrites => break_slot(code, facts, text),
         Code::PublicationMissing => (facts.publication, table.published) = (None, None),
         Code::PublicationViaRoot => {
             (publication.via_root, table.kind, table.published) = (false, RelationKind::Partitioned, None);
@@ -240,6 +235,26 @@ fn break_tables(code: Code, table: &mut Table) {
             table.heirs = vec![("public".to_owned(), "old.orders".to_owned()), ("archive".to_owned(), "o".to_owned())];
         }
         _ => table.row_security = RowSecurity::Applies,
+    }
+}
+
+fn break_slot(code: Code, facts: &mut ServerFacts, text: &mut String) {
+    let slot = facts.slot.as_mut().unwrap();
+    match code {
+        Code::SlotHeld => {
+            (facts.slot_held, slot.sample.safe_wal_bytes) = (Some(3 << 30), Some(1 << 30));
+            slot.sample.inactive_for = Some(Duration::from_secs(86_400));
+        }
+        Code::SlotIdleTimeout => facts.ha.idle_slot_timeout = Some(Duration::from_secs(3600)),
+        Code::SlotTwoPhase => slot.sample.two_phase = true,
+        Code::SlotSynced => (slot.sample.synced, facts.ha.in_recovery) = (true, true),
+        Code::SlotFailover | Code::StandbySettings => ask_for_failover(code, facts, text),
+        Code::StandbyVersion => (facts.ha.in_recovery, facts.version) = (true, 150_018),
+        Code::StandbyWrites => {
+            facts.ha = keeping_standby();
+            text.push_str(WRITE);
+        }
+        other => panic!("{other} is not about the slot"),
     }
 }
 

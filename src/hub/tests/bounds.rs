@@ -231,3 +231,16 @@ fn what_memory_had_no_room_for_is_no_hole_in_a_snapshot() {
     assert_eq!(bench.hub.acknowledgeable(), Lsn::new(120), "the next process has more room, perhaps");
     assert!(snapshot(&mut bench, &[]).is_some());
 }
+
+/// Without one of its own a topic's subscribers would be sent what another's are.
+#[test]
+fn a_topic_that_the_log_has_no_room_for_has_a_shape_of_its_own() {
+    for memory in 1_000..2_500 {
+        let log = LogLimits { window: Duration::from_secs(60), memory, wal: 1 << 30 };
+        let limits = HubLimits { log, value: 1 << 20, read: 100 };
+        let mut bench = Bench::with_limits(vec![route("orders:{customer}", "new_updates")], limits).connected();
+        bench.commit(&[vec![Operation::Truncate]]);
+        let joined = [1, 2, 3].map(|customer| bench.join(&format!("orders:{customer}"), None).unwrap().shape);
+        assert!(joined[0] != joined[1] && joined[1] != joined[2] && joined[0] != joined[2], "{memory}: {joined:?}");
+    }
+}
