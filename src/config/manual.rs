@@ -16,15 +16,15 @@ Every key, as [`config/walcast.reference.toml`](../config/walcast.reference.toml
 file and of the bounds in the code. [`config/walcast.toml`](../config/walcast.toml) is a short one to begin with.
 
 - walcast reads the file that `--config` or `WALCAST_CONFIG` names, else `walcast.toml`, else `config/walcast.toml`.
-- In any string `${NAME}` stands for an environment variable, `${NAME:-default}` for one that may be unset, and `$${` for
-  a literal `${`.
+- In any string `${NAME}` stands for an environment variable, `${NAME:-default}` for one that may be unset, and `$${`
+  for a literal `${`.
 - A duration has units (`500ms`, `90s`, `1h30m`, `7d`), a size has one (`255B`, `512KiB`, `256MiB`, `1GiB`, `1TiB`).
 - A key that walcast does not know is refused, with a guess at what was meant; so is a value out of bounds. `walcast
   check` says all of it at once, with the line.
 - A running gateway applies changes of `[[route]]` and `[[channel]]` when the file changes or on SIGHUP, all of them or
   none. Everything else is read at start.
-- Environment: `WALCAST_CONFIG`, `WALCAST_LOG` (a filter, as in `walcast::auth=debug,info`), `WALCAST_LOG_FORMAT` (`text`
-  or `json`), `WALCAST_TOKEN` (for `walcast tail`), and what the file's strings name.
+- Environment: `WALCAST_CONFIG`, `WALCAST_LOG` (a filter, as in `walcast::auth=debug,info`), `WALCAST_LOG_FORMAT`
+  (`text` or `json`), `WALCAST_TOKEN` (for `walcast tail`), and what the file's strings name.
 ";
 
 /// A line of a section's table.

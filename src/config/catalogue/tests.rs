@@ -198,15 +198,11 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         Code::PartitionsLater | Code::PartitionSilent | Code::InheritedRows | Code::RowSecurity => {
             break_tables(code, table);
         }
-        Code::SetupRights => {
-            (facts.role.may_create, facts.publication, facts.schema_comment) = (false, None, None);
-            (table.published, table.member, table.owned) = (None, false, false);
-        }
+        Code::SetupRights => take_rights(facts),
         Code::SchemaOutdated => facts.schema_comment = Some(Some("walcast, revision 1".to_owned())),
         Code::GeneratedColumn => {
             *text = text.replace("columns = [\"id\", \"total\"]\n", "");
-            table.columns[3].generated = true;
-            table.published = Some(Published { columns: ["id", "customer_id", "status"].map(str::to_owned).into() });
+            break_tables(code, table);
         }
         Code::CastIgnored => {
             (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());
@@ -221,6 +217,12 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
     }
 }
 
+fn take_rights(facts: &mut ServerFacts) {
+    let table = &mut facts.tables[0];
+    (table.published, table.member, table.owned) = (None, false, false);
+    (facts.role.may_create, facts.publication, facts.schema_comment) = (false, None, None);
+}
+
 fn break_tables(code: Code, table: &mut Table) {
     let leaf = |name: &str, unlogged| SilentLeaf { table: format!("public.{name}"), unlogged };
     match code {
@@ -233,6 +235,10 @@ fn break_tables(code: Code, table: &mut Table) {
         }
         Code::InheritedRows => {
             table.heirs = vec![("public".to_owned(), "old.orders".to_owned()), ("archive".to_owned(), "o".to_owned())];
+        }
+        Code::GeneratedColumn => {
+            table.columns[3].generated = true;
+            table.published = Some(Published { columns: ["id", "customer_id", "status"].map(str::to_owned).into() });
         }
         _ => table.row_security = RowSecurity::Applies,
     }
