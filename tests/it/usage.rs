@@ -110,8 +110,11 @@ fn a_file_that_is_none_is_told() {
     let desk = Desk::new();
     for command in [&["run"][..], &["check"], &["check", "--database"], &["setup"], &["tail", "a"], &["why", "a"]] {
         let none = "error: no configuration file: there is neither walcast.toml nor config/walcast.toml here; name one \
-                    with --config\n";
-        desk.says(command, 1, none);
+                    with --config, or try `walcast run --database-url URL`, which needs none\n";
+        // Without a file, tail asks the gateway of this machine.
+        if command[0] != "tail" {
+            desk.says(command, 1, none);
+        }
         let missing = "error: there is no configuration file nope.toml: correct the name, or create it\n";
         desk.says(&[command, &["-c", "nope.toml"]].concat(), 1, missing);
         assert_eq!(desk.walcast(command, &[("WALCAST_CONFIG", "nope.toml")]), (Some(1), missing.to_owned()));
