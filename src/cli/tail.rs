@@ -82,6 +82,8 @@ enum TailError {
     OnlyUnixSockets,
     #[error("connect to {url}: {source}; give the gateway's address as in --url ws://127.0.0.1:4000")]
     Url { url: String, source: Box<WsError> },
+    #[error("`{url}` is no gateway's address: write it as in --url ws://127.0.0.1:4000")]
+    Scheme { url: String },
     #[error("{url} answers HTTP {status}, which no retry will change: is this the gateway's address?")]
     NotAGateway { url: String, status: u16 },
     #[error("{url} lets nobody in like this (HTTP {status}): give a valid token with --token or as WALCAST_TOKEN")]
@@ -98,7 +100,8 @@ enum TailError {
 
 pub(super) fn execute(config: Option<&Path>, arguments: Arguments) -> Outcome {
     let url = match (&arguments.url, file_or_default(config)) {
-        (Some(url), _) => endpoint::of_url(url),
+        (Some(url), _) if endpoint::is_of_websockets(url) => endpoint::of_url(url),
+        (Some(url), _) => return Err(TailError::Scheme { url: endpoint::shown(url).to_owned() }.into()),
         (None, Some(file)) => {
             let config = load(Some(file))?.config.ok_or(TailError::Config)?;
             endpoint::of_server(&config.server).ok_or(TailError::OnlyUnixSockets)?

@@ -20,6 +20,10 @@ pub mod diagnostic;
 mod document;
 mod expand;
 mod load;
+#[cfg(test)]
+mod manual;
+#[cfg(test)]
+mod mistyped;
 pub mod published;
 mod quantity;
 pub mod reload;

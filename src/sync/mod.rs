@@ -31,5 +31,5 @@ pub mod task;
 mod tests;
 mod transaction;
 
-pub use outcome::Outcome;
+pub use outcome::{Outcome, REASONS};
 pub use task::{Answer, Queued, Request, Settings, WriteLimits};

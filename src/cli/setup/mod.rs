@@ -90,7 +90,12 @@ async fn set_up(config: &Config, tables: Tables, print: bool) -> Outcome {
         Tables::Routed(extent) => Plan::new(&facts, config, extent),
         Tables::Kept => Plan::beside_publication(&facts, config),
     };
-    let obstacles = obstacles(&facts, config, &plan);
+    let mut obstacles = obstacles(&facts, config, &plan);
+    if !print {
+        // What is printed is for somebody who may.
+        obstacles.extend(plan.lacking.iter().cloned());
+        sort(&mut obstacles);
+    }
     if !obstacles.is_empty() {
         output::findings(&obstacles, &config.source);
         output::say("nothing was changed");
@@ -192,7 +197,10 @@ fn obstacles(facts: &ServerFacts, config: &Config, plan: &Plan) -> Vec<Finding> 
     let mut findings = judge(facts, config);
     findings.retain(|finding| finding.is_error() && stops_setup(finding.code, facts.ha.in_recovery));
     if plan.publishes_old_rows {
-        findings.extend(refused_updates(facts, config));
+        // Tables that no route takes stand in the way if they are about to be published otherwise than they are.
+        let otherwise = facts.publication.as_ref().is_none_or(|it| !(it.update && it.delete && it.via_root));
+        let refused = refused_updates(facts, config, true);
+        findings.extend(refused.into_iter().filter(|finding| finding.is_error() || otherwise));
     }
     sort(&mut findings);
     findings

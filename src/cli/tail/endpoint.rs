@@ -26,6 +26,12 @@ pub(super) fn of_server(server: &Server) -> Option<String> {
     Some(format!("{scheme}://{}{PATH}?{VERSION}", reachable(address)))
 }
 
+/// A URL that a WebSocket can be opened at.
+pub(super) fn is_of_websockets(url: &str) -> bool {
+    let host = url.strip_prefix("ws://").or_else(|| url.strip_prefix("wss://"));
+    host.is_some_and(|host| !host.is_empty() && !host.starts_with(['/', '?', ':']))
+}
+
 /// The user's url, with the path where it has none (or Phoenix' `/socket`), and the serializer's version.
 pub(super) fn of_url(url: &str) -> String {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
@@ -96,9 +102,12 @@ mod tests {
             ("wss://host/live/socket/?token=t", "wss://host/live/socket/websocket?token=t&vsn=2.0.0"),
             ("ws://host/socket/websocket", "ws://host/socket/websocket?vsn=2.0.0"),
             ("ws://host/socket/websocket?vsn=1.0.0&token=t", "ws://host/socket/websocket?token=t&vsn=2.0.0"),
-            ("nonsense", "nonsense/socket/websocket?vsn=2.0.0"),
         ] {
+            assert!(is_of_websockets(url), "{url}");
             assert_eq!(of_url(url), endpoint);
+        }
+        for url in ["", "nonsense", "localhost:4000", "http://host", "ws://", "ws:///socket", "wss://:4000"] {
+            assert!(!is_of_websockets(url), "{url}");
         }
     }
 

@@ -10,7 +10,7 @@ use super::facts::{IdentityColumns, RelationKind, ServerFacts, Table};
 use super::rules::relation;
 use super::writes::WritableTable;
 use crate::config::code::Code;
-use crate::config::diagnostic::{Finding, quoted_list};
+use crate::config::diagnostic::Finding;
 use crate::config::{Config, Route};
 use crate::routing::{Conflict, Coverage, Expression, Op, Scope, coverage, is_same_filter, row_filter};
 
@@ -107,15 +107,10 @@ fn columns(table: &Table, routes: &[&Route], writable: Option<&WritableTable>) -
     (!listed.is_empty() && listed.len() < sent().count()).then_some(listed)
 }
 
-/// What the publication keeps back that a route would show.
-pub(super) fn judge(table: &Table, config: &Config, route: &Route) -> Vec<Finding> {
-    let Some(published) = &table.published else { return Vec::new() };
-    let mut findings = Vec::new();
-    if let Some(row_filter) = &published.filter {
-        findings.extend(held_back(table, config, route, row_filter));
-    }
-    findings.extend(left_out(table, config, route));
-    findings
+/// What the publication's row filter keeps back that a route would show.
+pub(super) fn judge(table: &Table, config: &Config, route: &Route) -> Option<Finding> {
+    let row_filter = table.published.as_ref()?.filter.as_deref()?;
+    held_back(table, config, route, row_filter)
 }
 
 fn held_back(table: &Table, config: &Config, route: &Route, row_filter: &str) -> Option<Finding> {
@@ -143,25 +138,4 @@ fn held_back(table: &Table, config: &Config, route: &Route, row_filter: &str) ->
         .help(format!("see to it that it lets through what the route shows, or {help}")),
     };
     Some(finding.label(span, what).note(format!("its row filter: {row_filter}")))
-}
-
-/// A route that names its columns is told of each by its name.
-fn left_out(table: &Table, config: &Config, route: &Route) -> Option<Finding> {
-    let published = table.published.as_ref().filter(|_| route.spec.columns.is_none())?;
-    let sent = table.columns.iter().filter(|column| !column.generated).map(|column| column.name.as_str());
-    let missing: Vec<&str> = sent.filter(|name| !published.columns.iter().any(|column| column == name)).collect();
-    if missing.is_empty() {
-        return None;
-    }
-    let publication = &config.postgres.publication;
-    let list = quoted_list(missing);
-    Some(
-        Finding::warning(
-            Code::ColumnNotPublished,
-            format!("the publication `{publication}` leaves {list} of `{}` out", table.qualified()),
-        )
-        .label(route.spans.table.clone(), "takes every column")
-        .note("clients are shown the columns that are published, in updates and in snapshots")
-        .help("name the columns in `columns`, or run `walcast setup --row-filters`, which publishes what routes need"),
-    )
 }

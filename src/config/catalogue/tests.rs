@@ -37,7 +37,13 @@ fn sound() -> ServerFacts {
         replication_slots: 1,
         max_slot_wal_keep_size: Some(4 << 30),
         database: "shop".to_owned(),
-        role: RoleFacts { name: "walcast".to_owned(), superuser: false, replication: true },
+        role: RoleFacts {
+            name: "walcast".to_owned(),
+            superuser: false,
+            replication: true,
+            may_create: true,
+            owns_publication: Some(true),
+        },
         slot: Some(Slot {
             plugin: Some("pgoutput".to_owned()),
             database: Some("shop".to_owned()),
@@ -55,6 +61,7 @@ fn sound() -> ServerFacts {
             delete: true,
             truncate: true,
             via_root: true,
+            generated: false,
         }),
         schema_comment: None,
         tables: vec![orders()],
@@ -93,12 +100,24 @@ fn orders() -> Table {
         name: "orders".to_owned(),
         kind: RelationKind::Table,
         columns: columns.iter().map(column).collect(),
-        identities: vec![Identity { table: "public.orders".to_owned(), columns: IdentityColumns::All }],
+        identities: vec![identity("public.orders", IdentityColumns::All)],
+        key: Vec::new(),
+        silent_leaves: Vec::new(),
+        heirs: Vec::new(),
         unique_indexes: Vec::new(),
         published: Some(Published { columns: columns.map(str::to_owned).into(), filter: None }),
         member: true,
+        terms: Terms::default(),
         selectable: true,
+        owned: true,
+        row_security: RowSecurity::Off,
     }
+}
+
+fn identity(table: &str, columns: IdentityColumns) -> Identity {
+    let (table, generated) = (table.to_owned(), Vec::new());
+    let setting = IdentitySetting::Default;
+    Identity { table, columns, setting, primary_key: PrimaryKey::None, generated }
 }
 
 /// A standby that lacks nothing.
@@ -182,12 +201,14 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
             *text = text.replace("{customer_id}", "all");
             table.identities[0].columns = IdentityColumns::Some(Vec::new());
         }
+        Code::PartitionsLater | Code::PartitionSilent | Code::InheritedRows | Code::RowSecurity => {
+            break_tables(code, table);
+        }
+        Code::SetupRights => take_rights(facts),
         Code::SchemaOutdated => facts.schema_comment = Some(Some("walcast, revision 1".to_owned())),
         Code::GeneratedColumn => {
             *text = text.replace("columns = [\"id\", \"total\"]\n", "");
-            table.columns[3].generated = true;
-            let columns = ["id", "customer_id", "status"].map(str::to_owned).into();
-            table.published = Some(Published { columns, filter: None });
+            break_tables(code, table);
         }
         Code::CastIgnored => {
             (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());
@@ -199,6 +220,34 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         | Code::WriteRoleMissing
         | Code::WritePrivilege => break_writes(code, &mut facts.writes, text),
         other => panic!("{other} is not about the server"),
+    }
+}
+
+fn take_rights(facts: &mut ServerFacts) {
+    let table = &mut facts.tables[0];
+    (table.published, table.member, table.owned) = (None, false, false);
+    (facts.role.may_create, facts.publication, facts.schema_comment) = (false, None, None);
+}
+
+fn break_tables(code: Code, table: &mut Table) {
+    let leaf = |name: &str, unlogged| SilentLeaf { table: format!("public.{name}"), unlogged };
+    match code {
+        Code::PartitionsLater => {
+            (table.kind, table.key) = (RelationKind::Partitioned, vec!["id".to_owned()]);
+        }
+        Code::PartitionSilent => {
+            (table.kind, table.key) = (RelationKind::Partitioned, vec!["customer_id".to_owned()]);
+            table.silent_leaves = vec![leaf("orders_1", true), leaf("orders_2", false), leaf("orders_3", false)];
+        }
+        Code::InheritedRows => {
+            table.heirs = vec![("public".to_owned(), "old.orders".to_owned()), ("archive".to_owned(), "o".to_owned())];
+        }
+        Code::GeneratedColumn => {
+            table.columns[3].generated = true;
+            let columns = ["id", "customer_id", "status"].map(str::to_owned).into();
+            table.published = Some(Published { columns, filter: None });
+        }
+        _ => table.row_security = RowSecurity::Applies,
     }
 }
 
@@ -279,7 +328,12 @@ fn every_code_of_the_server_is_found_and_says_how_to_mend_it() {
         let (mut facts, mut text) = (sound(), CONFIG.to_owned());
         break_it(*code, &mut facts, &mut text);
         let config = config(&text);
-        let findings = judge(&facts, &config);
+        let mut findings = judge(&facts, &config);
+        if *code == Code::SetupRights {
+            let tables: Vec<&Table> = facts.tables.iter().collect();
+            findings =
+                lacking_rights(&facts, &config, Undertaking { schema: true, publication: true, tables: &tables });
+        }
         let text = shown(&findings, &config);
         assert!(findings.iter().any(|finding| finding.code == *code), "{code} is not found:\n{text}");
         check_snapshot(&fixtures("live").join(format!("{code}.stderr")), &text);
@@ -346,7 +400,7 @@ fn each_leaf_partition_is_named_when_its_identity_is_too_weak() {
     let mut facts = sound();
     facts.tables[0].kind = RelationKind::Partitioned;
     facts.tables[0].identities = ["public.orders_1", "public.orders_2"]
-        .map(|table| Identity { table: table.to_owned(), columns: IdentityColumns::Some(vec!["id".to_owned()]) })
+        .map(|table| identity(table, IdentityColumns::Some(vec!["id".to_owned()])))
         .into();
     let [finding] = &judge(&facts, &config)[..] else { panic!("one finding is expected") };
     assert_eq!(
