@@ -77,7 +77,8 @@ impl Bench {
         };
         let (at, relations) = (Lsn::new(bench.lsn), vec![Arc::clone(&bench.relation)]);
         let system = FeedSystem { system_id: 1, timeline: 1 };
-        let connected = FeedEvent::Connected { system, ancestry: Vec::new(), start: at, flush: at, relations };
+        let connected =
+            FeedEvent::Connected { system, ancestry: Vec::new(), start: at, flush: at, relations, doubt: None };
         bench.hub.feed(connected, Duration::ZERO);
         let start = Instant::now();
         (0..subscribers).for_each(|number| bench.join(number));

@@ -1,12 +1,12 @@
 //! The process: configuration → parts → tasks → an orderly end.
 
+mod certificates;
+mod listeners;
 mod reload;
 mod reporting;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +16,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+pub use self::reload::Origin;
 use self::reload::Reload;
 use crate::auth::{Gate, Refresher};
 use crate::change::Acknowledgement;
-use crate::config::{Auth, Config};
+use crate::config::{Address, Auth, Config};
 use crate::hub::task::HubTask;
 use crate::hub::{Channels, Configured, Hub, HubLimits, LogLimits, ShardId};
 use crate::replication::source::{self, SourceError, SourceSettings};
@@ -31,11 +32,13 @@ use crate::sync::{self, WriteLimits};
 use crate::telemetry::health;
 use crate::telemetry::inspector::RouteLine;
 use crate::telemetry::metrics::Reloads;
+use crate::tls::FilesError;
 use crate::transport::{
-    self, ChannelLimits, Control, Count, Entrance, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics,
-    ShardThread,
+    ChannelLimits, Control, Count, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics, ShardThread,
 };
 
+use certificates::Certificates;
+use listeners::Listeners;
 use reporting::Reporting;
 
 /// Batches of feed events between replication and the hub. Each is what one read of the socket brought: a few give
@@ -66,12 +69,14 @@ const GRACE: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     #[error("listen on {address}: {source}")]
-    Bind { address: SocketAddr, source: io::Error },
+    Bind { address: Address, source: io::Error },
+    #[error("encrypt what clients send and get: {0}")]
+    Certificate(FilesError),
     #[error("start a shard: {0}")]
     Shard(io::Error),
     #[error("listen for signals: {0}")]
     Signals(io::Error),
-    #[error("set up TLS for fetching keys: {0}")]
+    #[error("set up TLS: {0}")]
     Tls(#[from] rustls::Error),
     #[error(transparent)]
     Routes(#[from] TooManyRoutes),
@@ -89,10 +94,20 @@ impl AppError {
     /// What to do about it; none where the message says all.
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
-        let Self::Bind { source, .. } = self else { return None };
+        let Self::Bind { address, source } = self else { return None };
+        let is_socket = matches!(address, Address::Unix(_));
         match source.kind() {
             io::ErrorKind::AddrInUse => {
                 Some("another program listens there: end it, or change `listen` or `admin` in [server]")
+            }
+            io::ErrorKind::AlreadyExists if is_socket => {
+                Some("remove that file, or change `listen` or `admin` in [server]")
+            }
+            io::ErrorKind::NotFound if is_socket => {
+                Some("make the socket's folder, and let the user that runs walcast write to it")
+            }
+            io::ErrorKind::PermissionDenied if is_socket => {
+                Some("let the user that runs walcast write to the socket's folder")
             }
             io::ErrorKind::PermissionDenied => Some(
                 "ports below 1024 need the capability CAP_NET_BIND_SERVICE: change `listen` or `admin` in [server]",
@@ -105,17 +120,16 @@ impl AppError {
     }
 }
 
-/// Runs the gateway until SIGTERM or Ctrl-C, then ends it in order. Whenever the file at `path`, from which `config`
-/// was read, changes or SIGHUP asks for it, the routes and channels are read again.
+/// Runs the gateway until SIGTERM or Ctrl-C, then ends it in order. Whenever `origin`, from which `config` was read,
+/// changes or SIGHUP asks for it, the routes and channels are read again.
 ///
 /// # Errors
 /// It can't start, a part of it fails for good, or its end takes too long.
-pub async fn run(config: &Config, path: &Path) -> Result<(), AppError> {
+pub async fn run(config: &Config, origin: Origin) -> Result<(), AppError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
     let mut app = App::start(config, Router::new())?;
-    let (source, reloads) = (Arc::clone(&config.source), Arc::clone(&app.reloads));
-    let mut reload = Reload::new(path.to_owned(), source, reloads).map_err(AppError::Signals)?;
+    let mut reload = Reload::new(origin, config, Arc::clone(&app.reloads)).map_err(AppError::Signals)?;
     loop {
         tokio::select! {
             error = app.failed() => return Err(error),
@@ -134,8 +148,8 @@ pub async fn run(config: &Config, path: &Path) -> Result<(), AppError> {
 /// The running gateway.
 pub struct App {
     /// Where clients and operators connect, with the ports that the system chose.
-    pub public: SocketAddr,
-    pub admin: SocketAddr,
+    pub public: Vec<Address>,
+    pub admin: Vec<Address>,
     caught_up: watch::Receiver<bool>,
     trigger: Trigger,
     /// To the hub and to those who write: what the configuration has now.
@@ -150,6 +164,8 @@ pub struct App {
     accepting: Vec<JoinHandle<io::Result<()>>>,
     /// Keeps published keys for tokens current, where there are such.
     refreshing: Option<JoinHandle<()>>,
+    /// Keeps the certificate current, where there is one.
+    certifying: Option<JoinHandle<()>>,
     shards: Vec<Shard>,
     /// Where it is counted how often the configuration was read again.
     pub reloads: Arc<Reloads>,
@@ -185,12 +201,11 @@ impl App {
         let (feed_sender, feed) = mpsc::channel(FEED_QUEUE);
         let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
 
-        let public_listener = bind(config.server.listen)?;
-        let admin_listener = bind(config.server.admin)?;
-        let (public, admin) = (local_address(&public_listener)?, local_address(&admin_listener)?);
+        let Listeners { listeners, public, admin, certificates } = Listeners::bind(&config.server)?;
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (reporting, own) = Reporting::new(config, cores, caught_up.clone(), shutdown.clone());
+        let certificate = certificates.as_ref().map(Certificates::gauge);
+        let (reporting, own) = Reporting::new(config, cores, caught_up.clone(), (shutdown.clone(), certificate));
         let Reporting { source: reports, hub: hub_statistics, inspections, shards: statistics, .. } = reporting;
         let (meter, count) = (reporting.snapshots, reporting.count);
         let (gate, refresher) = gate(config)?;
@@ -226,10 +241,11 @@ impl App {
         let hub = tokio::spawn(task.run());
         let (settings, stop) = (source_settings(config), stop_requested(shutdown));
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
-        let listeners = [(public_listener, Entrance::Public), (admin_listener, Entrance::Admin)];
-        let accepting = accept_all(listeners, &shards, &count, config);
+        let accepting = listeners::accept(listeners, &shards, &count, limits(config).connections);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
-        tracing::info!(%public, %admin, shards = shards.len(), "listening");
+        let certifying =
+            certificates.map(Certificates::watch).transpose().map_err(AppError::Signals)?.map(tokio::spawn);
+        listeners::say(&public, &admin, shards.len());
         Ok(Self {
             public,
             admin,
@@ -244,6 +260,7 @@ impl App {
             sync,
             accepting,
             refreshing,
+            certifying,
             shards,
             reloads: reporting.reloads,
         })
@@ -313,9 +330,7 @@ impl App {
         };
         tracing::info!("replication stopped, and what was handled is acknowledged");
         drain(&self.shards).await;
-        if let Some(refreshing) = &self.refreshing {
-            refreshing.abort();
-        }
+        self.refreshing.iter().chain(&self.certifying).for_each(JoinHandle::abort);
         let threads: Vec<ShardThread> = self.shards.into_iter().map(|shard| shard.thread).collect();
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(ShardThread::join)).await;
         let written = self.sync.await;
@@ -405,6 +420,7 @@ fn limits(config: &Config) -> Limits {
         poll: limits.poll,
         keep_alive: limits.keep_alive,
         connections: limits.connections as usize,
+        compression: config.server.compression,
         channels: ChannelLimits {
             broadcast: bytes(limits.broadcast),
             broadcasts_per_second: limits.broadcasts_per_second,
@@ -435,14 +451,6 @@ async fn drain(shards: &[Shard]) {
         tracing::info!(connections, "draining");
         sleep(DRAIN_INTERVAL).await;
     }
-}
-
-fn bind(address: SocketAddr) -> Result<std::net::TcpListener, AppError> {
-    transport::bind(address).map_err(|source| AppError::Bind { address, source })
-}
-
-fn local_address(listener: &std::net::TcpListener) -> Result<SocketAddr, AppError> {
-    listener.local_addr().map_err(AppError::Shard)
 }
 
 /// One shard for each of `statistics`.
@@ -478,18 +486,4 @@ fn spawn_shards(
         to_shards.written.push(written_sender);
     }
     Ok((shards, to_shards))
-}
-
-fn accept_all(
-    listeners: [(std::net::TcpListener, Entrance); 2],
-    shards: &[Shard],
-    count: &Count,
-    config: &Config,
-) -> Vec<JoinHandle<io::Result<()>>> {
-    let limit = limits(config).connections;
-    let spawn = |(listener, entrance)| {
-        let shards = shards.iter().map(|shard| shard.control.clone()).collect();
-        tokio::spawn(transport::accept(listener, entrance, shards, count.clone(), limit))
-    };
-    listeners.into_iter().map(spawn).collect()
 }

@@ -25,6 +25,8 @@ pub mod phoenix;
 
 pub mod auth;
 
+pub mod tls;
+
 pub mod transport;
 
 pub mod config;

@@ -94,6 +94,7 @@ fn hub(topic: &str, relation: &Arc<Relation>, memory: usize) -> Hub {
         start: Lsn::new(1),
         flush: Lsn::new(1),
         relations: vec![Arc::clone(relation)],
+        doubt: None,
     };
     hub.feed(connected, Duration::ZERO);
     hub
@@ -161,11 +162,14 @@ fn next(outcome: ReadOutcome) -> Option<After> {
     }
 }
 
+/// The last two are deflated: half of the others at most, or those others themselves.
 fn make_frames(publication: &Publication) {
     for encoding in 0..walcast::hub::ENCODINGS {
         publication.encoded(encoding, |it| {
-            let mut frame = Vec::with_capacity(it.payload.len() + ENVELOPE);
-            frame.extend_from_slice(&it.payload);
+            let is_deflated = encoding >= walcast::hub::ENCODINGS - 2;
+            let payload = if is_deflated { it.payload.slice(..it.payload.len() / 2) } else { it.payload.clone() };
+            let mut frame = Vec::with_capacity(payload.len() + ENVELOPE);
+            frame.extend_from_slice(&payload);
             frame.into()
         });
     }

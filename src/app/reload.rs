@@ -1,10 +1,11 @@
-//! The configuration file of a running gateway: read again when it changes, or on SIGHUP.
+//! The configuration of a running gateway: its file is read again when it changes, or on SIGHUP; where there is none, so
+//! is the list of the published tables.
 //!
-//! It is applied whole or not at all: a file with a mistake, or one that the database can't fulfil, is refused with all
-//! of its findings, and what ran before goes on.
+//! What has changed is applied whole or not at all: a file with a mistake, or one that the database can't fulfil, is
+//! refused with all of its findings, and what ran before goes on.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,22 +13,38 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::config::catalogue::{gather, judge};
+use crate::config::published::{Published, TableName, published_tables};
 use crate::config::render::{self, Style};
-use crate::config::{self, Config, Finding, Source};
-use crate::replication::wire::connect_sql;
+use crate::config::{self, Config, Finding, Loaded, Source};
+use crate::replication::wire::{ConnectionConfig, connect_sql};
 use crate::telemetry::metrics::Reloads;
+
+/// What the configuration was made from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// This file.
+    File(PathBuf),
+    /// The tables of a publication.
+    Published(Box<Published>),
+}
 
 /// How often the file is looked at. Asking for its size and time costs microseconds, and works where notifications
 /// don't: on network mounts, and where the file is a link that is turned to another one.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the published tables are asked for, which takes a connection: whoever has just published a table and waits
+/// for it is patient for so long.
+const TABLES_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Watches the configuration file.
+/// Watches what the configuration is made from.
 pub(super) struct Reload {
-    path: PathBuf,
+    origin: Origin,
+    connection: ConnectionConfig,
     /// What runs now.
     source: Arc<Source>,
     /// The file as it was when it was last read.
     stamp: Option<Stamp>,
+    /// Of the published tables, what was refused and need not be refused again.
+    refused: Option<Arc<Source>>,
     /// Counted for operators.
     counts: Arc<Reloads>,
     hangup: Signal,
@@ -38,9 +55,17 @@ pub(super) struct Reload {
 
 /// Tells a file that was written, or replaced, from what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     length: u64,
     modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    /// None while there is no file: an editor may be about to put it back.
+    pub(super) async fn of(path: &Path) -> Option<Self> {
+        let metadata = tokio::fs::metadata(path).await.ok()?;
+        Some(Self { length: metadata.len(), modified: metadata.modified().ok() })
+    }
 }
 
 /// What became of a file that was read again.
@@ -54,15 +79,19 @@ enum Verdict {
 }
 
 impl Reload {
-    /// `source` is what was read from the file at `path` when the process began.
+    /// `config` is what was read from `origin` when the process began.
     ///
     /// # Errors
     /// The process can't listen for signals.
-    pub(super) fn new(path: PathBuf, source: Arc<Source>, counts: Arc<Reloads>) -> io::Result<Self> {
-        let mut looks = interval(LOOK_INTERVAL);
+    pub(super) fn new(origin: Origin, config: &Config, counts: Arc<Reloads>) -> io::Result<Self> {
+        let mut looks = interval(match &origin {
+            Origin::File(_) => LOOK_INTERVAL,
+            Origin::Published(_) => TABLES_INTERVAL,
+        });
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (connection, source) = (config.postgres.connection.clone(), Arc::clone(&config.source));
         let hangup = signal(SignalKind::hangup())?;
-        Ok(Self { path, source, stamp: None, counts, hangup, looks, said: false })
+        Ok(Self { origin, connection, source, stamp: None, refused: None, counts, hangup, looks, said: false })
     }
 
     /// Returns the next configuration that can be applied.
@@ -72,49 +101,79 @@ impl Reload {
                 _ = self.hangup.recv() => true,
                 _ = self.looks.tick() => false,
             };
-            let stamp = self.stamp().await;
-            if !asked && stamp == self.stamp {
-                continue;
-            }
-            let verdict = self.read(asked).await;
-            if !matches!(verdict, Verdict::Unchecked) {
-                (self.stamp, self.said) = (stamp, false);
-            }
-            if matches!(verdict, Verdict::Refused) {
-                self.counts.refused();
-            }
-            if let Verdict::Applicable(config) = verdict {
+            if let Verdict::Applicable(config) = self.look(asked).await {
                 self.source = Arc::clone(&config.source);
                 return *config;
             }
         }
     }
 
-    /// None while there is no file: an editor may be about to put it back.
-    async fn stamp(&self) -> Option<Stamp> {
-        let metadata = tokio::fs::metadata(&self.path).await.ok()?;
-        Some(Stamp { length: metadata.len(), modified: metadata.modified().ok() })
+    async fn look(&mut self, asked: bool) -> Verdict {
+        let stamp = match &self.origin {
+            Origin::File(path) => {
+                let stamp = Stamp::of(path).await;
+                if !asked && stamp == self.stamp {
+                    return Verdict::Unchanged;
+                }
+                stamp
+            }
+            Origin::Published(_) => None,
+        };
+        let verdict = self.read(asked).await;
+        if !matches!(verdict, Verdict::Unchecked) {
+            (self.stamp, self.said) = (stamp, false);
+        }
+        if matches!(verdict, Verdict::Refused) {
+            self.counts.refused();
+        }
+        verdict
     }
 
     async fn read(&mut self, asked: bool) -> Verdict {
-        let loaded = match config::read(&self.path, &|name| std::env::var(name)) {
-            Ok(loaded) => loaded,
+        let loaded = match self.load().await {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => return Verdict::Unchecked,
             Err(error) => {
                 tracing::error!(%error, "the configuration was not reloaded");
                 return Verdict::Refused;
             }
         };
-        if loaded.source.text() == self.source.text() {
+        let is_known = |known: &Source| known.text() == loaded.source.text();
+        if is_known(&self.source) || !asked && self.refused.as_deref().is_some_and(is_known) {
             if asked {
                 tracing::info!("SIGHUP: the configuration is as it was");
             }
             return Verdict::Unchanged;
         }
-        let Some(config) = loaded.config else {
-            refuse(&loaded.findings, &loaded.source);
-            return Verdict::Refused;
+        let source = loaded.source;
+        let verdict = match loaded.config {
+            Some(config) => self.check(config, loaded.findings).await,
+            None => {
+                refuse(&loaded.findings, &source);
+                Verdict::Refused
+            }
         };
-        self.check(config, loaded.findings).await
+        self.refused = matches!(verdict, Verdict::Refused).then_some(source);
+        verdict
+    }
+
+    /// None where the database does not say which tables there are.
+    async fn load(&mut self) -> Result<Option<Loaded>, config::ReadError> {
+        let published = match &self.origin {
+            Origin::File(path) => return config::read(path, &|name| std::env::var(name)).map(Some),
+            Origin::Published(published) => published,
+        };
+        let tables = match tables(&self.connection, &published.publication).await {
+            Ok(Some(tables)) => tables,
+            answer => {
+                if !std::mem::replace(&mut self.said, true) {
+                    let error = answer.err().map(|error| error.to_string());
+                    tracing::warn!(error, "which tables are published can't be told now; the routes stay as they are");
+                }
+                return Ok(None);
+            }
+        };
+        Ok(Some(published.load(&tables)))
     }
 
     /// Holds the file against the database, as at start.
@@ -140,6 +199,13 @@ impl Reload {
         }
         Verdict::Applicable(Box::new(config))
     }
+}
+
+async fn tables(
+    connection: &ConnectionConfig,
+    publication: &str,
+) -> Result<Option<Vec<TableName>>, Box<dyn std::error::Error>> {
+    Ok(published_tables(&connect_sql(connection).await?, publication).await?)
 }
 
 async fn facts(config: &Config) -> Result<Vec<Finding>, Box<dyn std::error::Error>> {

@@ -13,7 +13,7 @@ use crate::shutdown::Shutdown;
 use crate::snapshot::Meter;
 use crate::telemetry::health::{self, Health};
 use crate::telemetry::inspector::{self, Inspector, RouteLine};
-use crate::telemetry::metrics::{self, Gauges, Reloads};
+use crate::telemetry::metrics::{self, CertificateGauge, Gauges, Reloads};
 use crate::transport::{Count, ShardStatistics};
 
 /// Operators' questions that wait for the hub; it answers at once.
@@ -43,7 +43,7 @@ impl Reporting {
         config: &Config,
         shards: usize,
         caught_up: watch::Receiver<bool>,
-        shutdown: Shutdown,
+        (shutdown, certificate): (Shutdown, Option<Arc<CertificateGauge>>),
     ) -> (Self, Router) {
         let (inspect, inspections) = mpsc::channel(INSPECTIONS);
         let reporting = Self {
@@ -56,21 +56,23 @@ impl Reporting {
             reloads: Arc::default(),
             routes: watch::Sender::new(route_lines(config)),
         };
-        let gauges = reporting.gauges();
+        let gauges = reporting.gauges(certificate);
         let health = Health { caught_up, source: gauges.state.clone(), shutdown };
         let inspector = Inspector {
             gauges: gauges.clone(),
             health: health.clone(),
             inspect,
             config: config.source.name().into(),
-            port: config.server.listen.port(),
+            port: config.server.listen.iter().find_map(|it| it.socket()).map(|it| it.port()),
+            encrypted: config.server.tls.is_some(),
         };
         let router = health::liveness().merge(health::readiness(health));
         (reporting, router.merge(metrics::router(gauges)).merge(inspector::router(inspector)))
     }
 
-    fn gauges(&self) -> Gauges {
+    fn gauges(&self, certificate: Option<Arc<CertificateGauge>>) -> Gauges {
         Gauges {
+            certificate,
             routes: self.routes.subscribe(),
             state: self.source.state.subscribe(),
             source: self.source.statistics.subscribe(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Broadcast, BroadcastError, Lsn, PgTimestamp, Relation, Row};
+use super::{Broadcast, BroadcastError, Lsn, PgTimestamp, Relation, Row, Visibility};
 
 /// What the replica identity made Postgres send of the row before the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +149,8 @@ pub enum FeedEvent {
         flush: Lsn,
         /// Every published table, so that topics can be parsed before the first change.
         relations: Vec<Arc<Relation>>,
+        /// Some of what committed before `start` may not be seen yet: what had an id below this.
+        doubt: Option<u64>,
     },
     Part(TransactionPart),
     /// Said outside of any transaction, after everything that came before it. It is not said again.
@@ -159,6 +161,8 @@ pub enum FeedEvent {
         relations: Vec<Arc<Relation>>,
         holes: Vec<TableHole>,
     },
+    /// What a snapshot of the database has just seen, and with it every later one.
+    Seen(Visibility),
     /// Nothing is pending up to here (a keepalive between transactions).
     Progress(Lsn),
     /// Continuity is lost: `reason` is for the operator. Everyone must resync.

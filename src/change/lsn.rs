@@ -21,6 +21,19 @@ impl Lsn {
         self.0
     }
 
+    /// A position before `self` that no record begins between: they begin at multiples of eight. The slot keeps it, and
+    /// says by it over a restart that not everybody may see all that has committed before it.
+    #[must_use]
+    pub const fn in_doubt(self) -> Self {
+        Self((self.0 & !7).saturating_sub(7))
+    }
+
+    /// Whether it is one of [`Lsn::in_doubt`].
+    #[must_use]
+    pub const fn is_in_doubt(self) -> bool {
+        !self.0.is_multiple_of(8)
+    }
+
     /// Bytes of WAL from `earlier` to `self`; zero where `earlier` is not earlier.
     #[must_use]
     pub const fn bytes_since(self, earlier: Self) -> u64 {

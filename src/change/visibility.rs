@@ -35,6 +35,12 @@ impl Visibility {
         &self.in_progress
     }
 
+    /// Everything with a lower id has ended: the snapshot holds what of it has committed.
+    #[must_use]
+    pub fn xmin(&self) -> u64 {
+        self.in_progress.first().map_or(self.xmax, |oldest| *oldest)
+    }
+
     /// Whether the snapshot holds what the transaction with this 32-bit id did, given that it has committed.
     #[must_use]
     pub fn sees(&self, xid: u32) -> bool {

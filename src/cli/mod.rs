@@ -2,6 +2,7 @@
 //! progress go to standard error, results to standard output.
 
 mod check;
+mod database_url;
 mod demo;
 mod output;
 mod run;
@@ -13,7 +14,9 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, Loaded};
 
@@ -24,7 +27,11 @@ const DEFAULT_FILES: [&str; 2] = ["walcast.toml", "config/walcast.toml"];
 const FAILURE: u8 = 1;
 
 const AFTER_HELP: &str = "\
-To begin with a database of your own:
+To try it on a database of your own, without a configuration file:
+  walcast setup --database-url URL   publishes its tables (--print shows the SQL instead)
+  walcast run --database-url URL     serves them on this machine, and prints the configuration that would do the same
+
+To begin in earnest:
   1. Write walcast.toml: where the database is, who may connect, which table goes to which topic.
   2. walcast setup --print   shows the SQL that the database needs; walcast setup runs it.
   3. walcast check --database   says what is still wrong, and how to mend it.
@@ -53,13 +60,29 @@ enum Command {
     Demo(crate::demo::Options),
 }
 
+impl Command {
+    /// The database's url was given in place of a file.
+    const fn needs_no_file(&self) -> bool {
+        match self {
+            Self::Run(arguments) => arguments.database.is_given(),
+            Self::Setup(arguments) => arguments.database.is_given(),
+            _ => false,
+        }
+    }
+}
+
 /// What a subcommand returns: an exit code, or an error that has not been printed yet.
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Arguments { config, command } = Arguments::parse();
+    let matches = Arguments::command().get_matches();
+    let Arguments { config, command } = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if command.needs_no_file() && matches.value_source("config") == Some(ValueSource::CommandLine) {
+        let message = "--database-url stands in for a configuration file: leave out it or --config\n";
+        Arguments::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
     let outcome = match command {
         Command::Run(arguments) => run::execute(config.as_deref(), &arguments),
         Command::Check(arguments) => check::execute(config.as_deref(), &arguments),
@@ -84,7 +107,11 @@ fn file(path: Option<&Path>) -> Result<&Path, Box<dyn Error>> {
     let default = || DEFAULT_FILES.iter().map(Path::new).find(|path| path.exists());
     path.or_else(default).ok_or_else(|| {
         let [first, second] = DEFAULT_FILES;
-        format!("no configuration file: there is neither {first} nor {second} here; name one with --config").into()
+        format!(
+            "no configuration file: there is neither {first} nor {second} here; name one with --config, or try \
+             `walcast run --database-url URL`, which needs none"
+        )
+        .into()
     })
 }
 
@@ -95,8 +122,6 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

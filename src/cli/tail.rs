@@ -61,7 +61,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     snapshot: bool,
     /// The gateway, as in ws://127.0.0.1:4000 or wss://example.com/socket/websocket [default: the
-    /// configuration's server.listen, on this machine]
+    /// configuration's server.listen, or server.admin where that is encrypted, on this machine]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// The token to show, where the gateway asks for one
@@ -74,6 +74,10 @@ pub(super) struct Arguments {
 enum TailError {
     #[error("the configuration has errors (walcast check shows them): name the gateway with --url")]
     Config,
+    #[error(
+        "the gateway listens on Unix sockets only, which tail can't connect to: name what is in front of it with --url"
+    )]
+    OnlyUnixSockets,
     #[error("connect to {url}: {source}; give the gateway's address as in --url ws://127.0.0.1:4000")]
     Url { url: String, source: Box<WsError> },
     #[error("{url} answers HTTP {status}, which no retry will change: is this the gateway's address?")]
@@ -93,7 +97,10 @@ enum TailError {
 pub(super) fn execute(config: Option<&Path>, arguments: Arguments) -> Outcome {
     let url = match &arguments.url {
         Some(url) => endpoint::of_url(url),
-        None => endpoint::of_listener(load(config)?.config.ok_or(TailError::Config)?.server.listen),
+        None => {
+            let config = load(config)?.config.ok_or(TailError::Config)?;
+            endpoint::of_server(&config.server).ok_or(TailError::OnlyUnixSockets)?
+        }
     };
     let session = Session::new(arguments.topic, arguments.cursor, arguments.snapshot);
     let authorization = arguments.token.map(|token| authorization(&token)).transpose()?;

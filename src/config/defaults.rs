@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::SocketMode;
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -23,6 +25,11 @@ pub const SLOT: &str = "walcast";
 pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4000);
 /// Metrics and the inspector are nobody else's business.
 pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4001);
+
+/// The user and the group that walcast runs as: a proxy in front of it is made a member of that group.
+pub const SOCKET_MODE: SocketMode = SocketMode(0o660);
+/// A socket has no other bits.
+pub const SOCKET_MODE_MAX: u32 = 0o777;
 
 /// Clocks of token issuer and gateway may differ by this much.
 pub const LEEWAY: Duration = MINUTE;

@@ -248,6 +248,16 @@ impl<'a> Reader<'a> {
         (items.len() == count).then(|| TextList { items, span: value.span() })
     }
 
+    /// Like [`Self::texts`], where one text stands for a list of one.
+    pub(super) fn text_or_texts(&mut self, section: &mut Section<'_>, key: &'static str) -> Option<TextList> {
+        let value = section.value(key)?;
+        if matches!(value.get_ref(), DeValue::Array(_)) {
+            return self.texts(section, key);
+        }
+        let text = self.text(section, key)?;
+        Some(TextList { span: text.span.clone(), items: vec![text] })
+    }
+
     pub(super) fn duration(
         &mut self,
         section: &mut Section<'_>,

@@ -13,7 +13,7 @@ use super::diagnostic::{Finding, sort};
 use super::document::{Reader, Section};
 use super::expand::Environment;
 use super::source::Source;
-use super::{Config, auth, channels, routes, rules, sections, write};
+use super::{Config, auth, channels, routes, rules, sections, server, write};
 
 /// Why there is no text to judge.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,8 @@ fn read_text(path: &Path) -> io::Result<Option<String>> {
     Ok((text.len() as u64 <= FILE_BYTES_MAX).then_some(text))
 }
 
-/// Judges a file that has been read. Pure but for what `environment` does, and for the key files that `[auth]` names.
+/// Judges a file that has been read. Pure but for what `environment` does, and for the files with keys and
+/// certificates that it names.
 #[must_use]
 pub fn parse(source: Source, environment: &Environment<'_>) -> Loaded {
     let source = Arc::new(source);
@@ -98,7 +99,7 @@ impl Draft {
 fn read_document(reader: &mut Reader<'_>, document: &DeTable<'_>) -> (Option<Draft>, usize) {
     let mut root = Section::root(document);
     let postgres = sections::postgres(reader, &mut root);
-    let server = sections::server(reader, &mut root);
+    let server = server::section(reader, &mut root);
     let auth = auth::section(reader, &mut root);
     let replay = sections::replay(reader, &mut root);
     let limits = sections::limits(reader, &mut root);

@@ -10,6 +10,7 @@
 //! and the wire client's connection string.
 //! It does not know what is built from a configuration.
 
+mod address;
 mod auth;
 pub mod catalogue;
 mod channels;
@@ -19,26 +20,29 @@ pub mod diagnostic;
 mod document;
 mod expand;
 mod load;
+pub mod published;
 mod quantity;
 pub mod reload;
 pub mod render;
 mod routes;
 mod rules;
 mod sections;
+mod server;
 mod source;
 #[cfg(test)]
 mod tests;
 mod write;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{Origins, Tokens};
 use crate::replication::wire::ConnectionConfig;
 use crate::routing::{ChannelSpec, ChannelTable, RouteSpec, RouteTable, TooManyRoutes, WritableRoute, WritePolicy};
+use crate::tls;
 
+pub use address::Address;
 pub use diagnostic::{Finding, Severity, Span};
 pub use expand::Environment;
 pub use load::{Loaded, ReadError, parse, read};
@@ -136,15 +140,31 @@ name!(
     SlotName
 );
 
-/// `[server]`: the two listeners.
+/// `[server]`: the two entrances, each with an address or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// Clients.
-    pub listen: SocketAddr,
+    pub listen: Vec<Address>,
     /// Operators: all of that plus metrics, readiness and the inspector.
-    pub admin: SocketAddr,
+    pub admin: Vec<Address>,
+    /// Who may connect to the Unix sockets among them.
+    pub socket_mode: SocketMode,
+    /// What clients' TCP connections are encrypted with.
+    pub tls: Option<tls::Files>,
+    /// WebSocket messages are deflated for clients that take them so.
+    pub compression: bool,
     /// The pages from which browsers may connect.
     pub origins: Origins,
+}
+
+/// A file's permissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketMode(pub u32);
+
+impl fmt::Display for SocketMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
 }
 
 /// `[auth]`: who may connect.

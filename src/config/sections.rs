@@ -1,16 +1,14 @@
-//! Every section but the routes and `[auth]`: which keys it has, what they default to, and what is wrong with their
+//! `[postgres]`, `[replay]` and `[limits]`: which keys it has, what they default to, and what is wrong with their
 //! values.
 
-use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::auth;
 use super::code::Code;
 use super::defaults as default;
-use super::diagnostic::{Finding, Span};
+use super::diagnostic::Finding;
 use super::document::{Reader, Section};
 use super::expand::Text;
-use super::{Limits, Postgres, PostgresSpans, PublicationName, Replay, Server, SlotName};
+use super::{Limits, Postgres, PostgresSpans, PublicationName, Replay, SlotName};
 use crate::replication::wire::ConnectionConfig;
 
 /// Postgres cuts longer names off (`NAMEDATALEN - 1`).
@@ -90,60 +88,6 @@ fn slot_problem(name: &str) -> Option<Problem> {
         }
         None => publication_problem(name),
     }
-}
-
-pub(super) fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
-    let mut section = reader.section(root, "server");
-    let (listen, listen_span) = address(reader, &mut section, "listen", default::LISTEN);
-    let (admin, admin_span) = address(reader, &mut section, "admin", default::ADMIN);
-    let origins = auth::origins(reader, &mut section);
-    reader.finish(section);
-    if listen.port() != 0 && collide(listen, admin) {
-        let mut finding = Finding::error(Code::SameAddress, "`server.listen` and `server.admin` are the same address")
-            .help("give `admin` a port of its own; it serves what clients must not see");
-        for (span, what) in [(admin_span, "the second to listen here"), (listen_span, "the first")] {
-            finding = match span {
-                Some(span) => finding.label(span, what),
-                None => finding,
-            };
-        }
-        reader.findings.push(finding);
-    }
-    Server { listen, admin, origins }
-}
-
-/// Every interface includes each single one.
-fn collide(one: SocketAddr, other: SocketAddr) -> bool {
-    one.port() == other.port() && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
-}
-
-fn address(
-    reader: &mut Reader<'_>,
-    section: &mut Section<'_>,
-    key: &'static str,
-    default: SocketAddr,
-) -> (SocketAddr, Option<Span>) {
-    let Some(text) = reader.text(section, key) else { return (default, None) };
-    let span = Some(text.span.clone());
-    if let Ok(address) = text.value.parse() {
-        return (address, span);
-    }
-    // `:4000` and `localhost:4000` are what people write first.
-    let guess = text.value.rsplit_once(':').and_then(|(host, port)| {
-        let port: u16 = port.parse().ok()?;
-        match host {
-            "" | "*" => Some(format!("0.0.0.0:{port}")),
-            "localhost" => Some(format!("127.0.0.1:{port}")),
-            _ => None,
-        }
-    });
-    let help = guess.map_or_else(|| format!("write `{key} = \"{default}\"`"), |guess| format!("write `\"{guess}\"`"));
-    reader.findings.push(
-        Finding::error(Code::BadAddress, format!("`server.{key}` is not an address"))
-            .label(text.span, "an IP address and a port are expected")
-            .help(help),
-    );
-    (default, span)
 }
 
 pub(super) fn replay(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Replay {

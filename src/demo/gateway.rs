@@ -36,12 +36,14 @@ pub(super) async fn start(config: &Config, pages: Router) -> Result<App, AppErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Address;
 
     #[test]
     fn the_demos_config_is_valid() {
         let [listen, admin] = ["127.0.0.1:4000", "127.0.0.1:4001"].map(|address| address.parse().unwrap());
         let config = config("postgres://postgres@127.0.0.1:5432/postgres", listen, admin).unwrap();
-        assert_eq!((config.server.listen, config.server.admin), (listen, admin));
+        assert_eq!(config.server.listen, [Address::Tcp(listen)]);
+        assert_eq!(config.server.admin, [Address::Tcp(admin)]);
         assert_eq!((config.routes.len(), config.channels.len()), (8, 2));
     }
 }

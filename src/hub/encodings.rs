@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::publication::ENCODINGS;
+use super::publication::{DEFLATED, ENCODINGS};
 use super::topics::BatchRef;
 use super::{LogLimits, Publication};
 
@@ -58,7 +58,8 @@ impl Encodings {
     }
 }
 
-/// With the frames that shards make of it, each a copy of its payload.
+/// With the frames that shards make of it, each a copy of its payload, or together one more where they are deflated.
 fn size(publication: &Publication) -> usize {
-    size_of::<Publication>() + publication.payload.len() * (1 + ENCODINGS) + FRAME_OVERHEAD * ENCODINGS
+    let copies = 1 + ENCODINGS - DEFLATED + 1;
+    size_of::<Publication>() + publication.payload.len() * copies + FRAME_OVERHEAD * ENCODINGS
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::change::{Lsn, Visibility};
+use crate::change::{Lsn, TransactionHeader, Visibility};
 use crate::routing::{RouteId, Topic};
 
 use super::cursor::Lineage;
 use super::encodings::{Encodings, entries_max};
 use super::entry::{Batch, Entry, Kept, Malformed};
-use super::evicted::Evicted;
+use super::ids::Ids;
 use super::judge::{Seen, Trouble};
 use super::live::CURSOR_EVENT;
 use super::past::Past;
@@ -23,7 +23,11 @@ use super::said::cursor_event;
 use super::shape::Shape;
 use super::statistics::LogStatistics;
 use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
+use super::unseen::Unseen;
 use super::{Cursor, Fingerprint, Position, Publication, Splice};
+
+/// So much WAL the slot may hold back for what is not seen yet, where `replay.wal` is less: one file of it.
+const UNSEEN_WAL: u64 = 16 << 20;
 
 /// How much the log keeps; what is older can no longer be resumed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +69,9 @@ pub(super) struct Log {
     /// Where the last transaction that is complete ends, or nothing is pending.
     pub(super) reached: Lsn,
     past: Past,
-    /// What was in the log once.
-    pub(super) evicted: Evicted,
+    /// What the log does not have, unless all snapshots see it that may still be asked about.
+    evicted: Ids,
+    unseen: Unseen,
     /// Of the entries.
     size: usize,
     encodings: Encodings,
@@ -84,7 +89,8 @@ pub(super) struct Log {
 
 impl Log {
     /// An empty log of everything that commits at `start` or later.
-    pub(super) fn new(limits: LogLimits, lineage: Lineage, start: Lsn, now: Duration) -> Self {
+    /// `doubt`: as [`crate::change::FeedEvent::Connected`] has it.
+    pub(super) fn new(limits: LogLimits, lineage: Lineage, start: Lsn, doubt: Option<u64>, now: Duration) -> Self {
         Self {
             limits,
             lineage,
@@ -94,7 +100,8 @@ impl Log {
             tail: Position::before(start),
             reached: start,
             past: Past::new(start, now, &limits),
-            evicted: Evicted::default(),
+            evicted: Ids::default(),
+            unseen: Unseen::new(doubt),
             size: 0,
             encodings: Encodings::default(),
             topics: Topics::default(),
@@ -179,7 +186,8 @@ impl Log {
     pub(super) fn evict(&mut self, now: Duration) {
         let memory = entries_max(&self.limits);
         while let Some(front) = self.entries.front() {
-            let expired = now.saturating_sub(front.arrived) > self.limits.window;
+            let is_seen = self.unseen.from().is_none_or(|from| front.header.commit_lsn < from);
+            let expired = is_seen && now.saturating_sub(front.arrived) > self.limits.window;
             let held_back = self.reached.bytes_since(front.header.commit_lsn);
             let wal_spent = self.limits.wal > 0 && held_back > self.limits.wal;
             if !expired && !wal_spent && self.transactions_size() <= memory {
@@ -207,11 +215,38 @@ impl Log {
     /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
     /// after a crash the log is rebuilt as it was, and begins no later than where it is promised to.
     pub(super) fn acknowledgeable(&self) -> Lsn {
-        if self.limits.wal == 0 {
-            return self.reached;
+        let promised = match self.past.oldest() {
+            _ if self.limits.wal == 0 => self.reached,
+            // Cursors from before the tail are refused anyway.
+            Some(oldest) => oldest.max(self.tail.lsn).min(self.kept()),
+            None => self.kept(),
+        };
+        let unseen = self.unseen.from().filter(|from| *from < promised);
+        let is_affordable = |from: &Lsn| self.reached.bytes_since(*from) <= self.limits.wal.max(UNSEEN_WAL);
+        match unseen {
+            Some(from) if is_affordable(&from) && self.unseen.has_doubt() => from.in_doubt(),
+            Some(from) if is_affordable(&from) => from,
+            None if !self.unseen.has_doubt() => promised,
+            _ => promised.in_doubt(),
         }
-        // Cursors from before the tail are refused anyway.
-        self.past.oldest().map_or(self.kept(), |oldest| oldest.max(self.tail.lsn).min(self.kept()))
+    }
+
+    /// A transaction has come in, of which the log is going to have something or not.
+    pub(super) fn came(&mut self, header: &TransactionHeader) {
+        self.unseen.add(header);
+    }
+
+    /// Every snapshot that is taken from now on sees all of this. `alone`: none is under way that was taken before.
+    pub(super) fn note_seen(&mut self, visibility: &Visibility, alone: bool) {
+        self.unseen.see(visibility);
+        if alone {
+            self.evicted.forget_seen(visibility);
+        }
+    }
+
+    /// Other routes take over: what they would have taken of what has come was not kept for them.
+    pub(super) fn reroute(&mut self) {
+        self.unseen.add_to(&mut self.evicted);
     }
 
     /// From here on there are transactions in the log, or still to come.
@@ -267,7 +302,8 @@ impl Log {
     pub(super) fn unseen_from(&self, visibility: &Visibility) -> Option<Position> {
         let unseen = self.entries.iter().find(|entry| !visibility.sees(entry.header.xid));
         let from = unseen.map_or(self.head, |entry| entry.span.start);
-        self.evicted.all_seen(visibility).then_some(from)
+        let is_known = self.evicted.all_seen(visibility) && !self.unseen.is_doubtful(visibility);
+        is_known.then_some(from)
     }
 
     /// What a shape's topic got after a position: about `budget` bytes of payload at a time, and as much as can be

@@ -67,7 +67,7 @@ pub enum Command {
     /// A subscriber's claims have changed. Answered by [`ToShard::Ended`] where that ends the subscription, else not.
     Recheck { shard: ShardId, join: JoinToken, shape: ShapeId, claims: Claims },
     /// What comes next for a subscriber that is not live. Answered by [`ToShard::Read`] with the same `number`, once
-    /// there is something.
+    /// there is something; by [`ToShard::Waiting`] before where the feed must pass a snapshot first.
     Read { shard: ShardId, join: JoinToken, shape: ShapeId, number: u32, after: After },
     /// The current rows for a subscriber, whatever it was reading: of its own view, or this once of another one, which
     /// has been judged. Answered like a read.
@@ -179,6 +179,11 @@ pub enum ToShard {
         number: u32,
         publications: Vec<Arc<Publication>>,
         outcome: ReadOutcome,
+    },
+    /// This one has all that there is and reads on once the feed has passed its snapshot, which a quiet database may
+    /// not let it do for long.
+    Waiting {
+        join: JoinToken,
     },
     /// Whether rows can be fetched in a view.
     Judged {

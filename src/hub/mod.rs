@@ -19,7 +19,7 @@ mod channel;
 mod cursor;
 mod encodings;
 mod entry;
-mod evicted;
+mod ids;
 mod judge;
 mod live;
 mod log;
@@ -43,6 +43,7 @@ pub mod task;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod unseen;
 
 pub use broadcast::{Broadcast, Content, Member, Saying};
 pub use channel::{Channels, Introduction};

@@ -10,7 +10,9 @@ use crate::routing::Topic;
 use super::{Position, ShapeId, Splice};
 
 /// How many wire forms of a message there can be; `transport` numbers them.
-pub const ENCODINGS: usize = 5;
+pub const ENCODINGS: usize = 7;
+/// Of these, what is deflated of others: a fraction of the payload each.
+pub(super) const DEFLATED: usize = 2;
 
 /// How a payload with a cursor begins: the text of a cursor needs no escapes.
 const CURSOR_MEMBER: &[u8] = br#"{"cursor":""#;

@@ -75,9 +75,8 @@ impl Hub {
         let snapshots = &mut self.readers.snapshots;
         let Some(log) = self.log.as_mut().filter(|_| snapshots.is_wanted(id)) else { return Vec::new() };
         let Some(from) = log.unseen_from(&visibility) else { return snapshots.fail(id, &ReadOutcome::Lost) };
-        if snapshots.is_alone(id) {
-            log.evicted.forget_seen(&visibility);
-        }
+        let alone = snapshots.is_alone(id);
+        log.note_seen(&visibility, alone);
         log.give(self.now, Some(from));
         let splice = Arc::new(Splice { visibility, until, timeline: log.lineage.system.timeline });
         let cursor = log.cursor(from, Some(&splice), None);
@@ -96,7 +95,12 @@ impl Hub {
                 };
                 self.tell_one(Answer { reader, number, publications, outcome });
             }
-            After::Splice(after, splice) => self.read_spliced(Splicing { question, after, splice }),
+            After::Splice(after, splice) => {
+                if let Some(waiting) = self.read_spliced(Splicing { question, after, splice }) {
+                    self.readers.splicing.push(waiting);
+                    self.tell(reader.shard, ToShard::Waiting { join: reader.join });
+                }
+            }
             After::Snapshot(id) => {
                 let answer = self.readers.snapshots.read(id, reader, number);
                 self.tell_all(answer);
@@ -125,8 +129,9 @@ impl Hub {
         self.readers.snapshots.join(shape, reader)
     }
 
-    /// The log after a snapshot, without what that saw; who is at the head before all of it came waits there.
-    fn read_spliced(&mut self, splicing: Splicing) {
+    /// The log after a snapshot, without what that saw. Who is at the head before all of it came is not answered, and
+    /// waits there.
+    fn read_spliced(&mut self, splicing: Splicing) -> Option<Splicing> {
         let Splicing { question, after, splice } = splicing;
         let (publications, stretch) = self.read_log(question.shape, after, Some(&splice));
         let head = self.log.as_ref().map_or(after, |log| log.head);
@@ -135,18 +140,19 @@ impl Hub {
             Stretch::Full(position) => ReadOutcome::More(After::Splice(position, splice)),
             Stretch::ToHead if splice.is_over(head) => ReadOutcome::AtHead,
             Stretch::ToHead if publications.is_empty() => {
-                self.readers.splicing.push(Splicing { question, after: head, splice });
-                return;
+                return Some(Splicing { question, after: head, splice });
             }
             Stretch::ToHead => ReadOutcome::More(After::Splice(head, splice)),
         };
         self.tell_one(Answer { reader: question.reader, number: question.number, publications, outcome });
+        None
     }
 
     /// The log has moved: who waited at its head reads on.
     pub(super) fn answer_waiting(&mut self) {
         for splicing in std::mem::take(&mut self.readers.splicing) {
-            self.read_spliced(splicing);
+            let waiting = self.read_spliced(splicing);
+            self.readers.splicing.extend(waiting);
         }
     }
 

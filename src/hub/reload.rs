@@ -42,7 +42,7 @@ impl Turns {
         !self.0.iter().rev().take_while(|turn| turn.at > position).any(|turn| turn.topics.may_give(topic))
     }
 
-    /// Whether a cursor without a fingerprint at this position may be one that was given out for other rows.
+    /// Whether a cursor at this position may be one that was given out for other rows, though its fingerprint is right.
     pub(super) fn may_cut(&self, position: Position, topic: &str) -> bool {
         let here = self.0.iter().rev().take_while(|turn| turn.at >= position).filter(|turn| turn.at == position);
         here.filter(|turn| turn.ambiguous).any(|turn| turn.topics.may_give(topic))
@@ -91,6 +91,7 @@ impl Hub {
             log.advance(Position::before(log.reached));
             let at = log.head;
             changes.removed.iter().chain(&changes.added).for_each(|topics| log.turns.add(at, topics, false));
+            log.reroute();
             if before == at {
                 changes.plain.iter().for_each(|topics| log.turns.add(at, topics, true));
             }

@@ -54,8 +54,8 @@ impl Sight {
         self.view.ops == Ops::ALL && self.shows_all_rows()
     }
 
-    /// What tells a cursor of these subscribers from one that was given out for other rows; none where all is shown
-    /// that the topic's tables have.
+    /// What tells a cursor of these subscribers from one that was given out for other rows, over a restart with another
+    /// configuration, too; none where it is one route that gives the topic, and all is shown that its tables have.
     pub(super) fn fingerprint(&self, routes: &RouteTable) -> Option<Fingerprint> {
         let mut rules: Vec<String> = Vec::new();
         for (route, rule) in &self.routes {
@@ -64,7 +64,9 @@ impl Sight {
             if !parts.is_empty() {
                 rules.push(parts.join(" and "));
             }
-            rules.extend(routes.route(*route).filter(|route| !route.shows_all()).map(form));
+            let spec = routes.route(*route);
+            rules.extend(spec.filter(|route| !route.shows_all()).map(form));
+            rules.extend(spec.filter(|_| self.routes.len() > 1).map(|route| route.table.to_string()));
         }
         rules.sort_unstable();
         rules.dedup();

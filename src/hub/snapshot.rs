@@ -284,6 +284,11 @@ impl Snapshots {
         self.by_id.iter().all(|(other, snapshot)| *other == id || !snapshot.open || snapshot.end.is_some())
     }
 
+    /// Whether none is being read: those that are begun from now on see what any earlier one saw.
+    pub(super) fn are_all_read(&self) -> bool {
+        self.by_id.values().all(|snapshot| !snapshot.open || snapshot.end.is_some())
+    }
+
     pub(super) fn is_wanted(&self, id: SnapshotId) -> bool {
         self.by_id.contains_key(&id)
     }

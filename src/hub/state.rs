@@ -154,12 +154,19 @@ impl Hub {
     pub fn feed(&mut self, event: FeedEvent, now: Duration) {
         self.now = now;
         match event {
-            FeedEvent::Connected { system, ancestry, start, flush, relations } => {
-                self.connected(Lineage { system, ancestry }, start, flush, &relations);
+            FeedEvent::Connected { system, ancestry, start, flush, relations, doubt } => {
+                self.connected(Lineage { system, ancestry }, (start, doubt), flush, &relations);
             }
             FeedEvent::Part(part) => self.append(part),
             FeedEvent::Broadcast(broadcast) => self.say_now(broadcast),
             FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
+            FeedEvent::Seen(visibility) => {
+                let alone = self.readers.snapshots.are_all_read();
+                if let Some(log) = &mut self.log {
+                    log.note_seen(&visibility, alone);
+                    log.evict(now);
+                }
+            }
             FeedEvent::Progress(lsn) => {
                 if let Some(log) = &mut self.log {
                     log.advance(Position::before(lsn));
@@ -247,7 +254,13 @@ impl Hub {
         }
     }
 
-    fn connected(&mut self, lineage: Lineage, start: Lsn, flush: Lsn, relations: &[Arc<Relation>]) {
+    fn connected(
+        &mut self,
+        lineage: Lineage,
+        (start, doubt): (Lsn, Option<u64>),
+        flush: Lsn,
+        relations: &[Arc<Relation>],
+    ) {
         let system_id = lineage.system.system_id;
         if self.log.as_ref().is_some_and(|log| log.lineage.system.system_id != system_id) {
             self.lose();
@@ -262,7 +275,7 @@ impl Hub {
         match &mut self.log {
             // Replication says Lost before it connects to a timeline that abandoned what it sent.
             Some(log) => log.lineage = lineage,
-            None => self.log = Some(Log::new(self.limits.log, lineage, start, self.now)),
+            None => self.log = Some(Log::new(self.limits.log, lineage, start, doubt, self.now)),
         }
     }
 

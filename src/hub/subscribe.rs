@@ -179,7 +179,7 @@ fn resumable(
     let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
     // Else it is of other rows than these, or of another history.
     let is_ours = cursor.fingerprint == fingerprint && log.lineage.holds(&cursor);
-    let is_cut = fingerprint.is_none() && log.turns.may_cut(cursor.position, topic);
+    let is_cut = log.turns.may_cut(cursor.position, topic);
     let is_reached = !log.is_beyond(cursor.position) && !is_cut;
     let valid = is_ours && is_reached && log.can_resume(cursor.position, topic, routes);
     valid.then_some(cursor).ok_or(Refusal::ResyncRequired)

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::change::{
     Ancestor, Change, Column, FeedEvent, FeedSystem, Lsn, OldRow, Operation, PgTimestamp, Relation, RelationId,
-    ReplicaIdentity, Row, TransactionHeader, TransactionPart, TypeCatalogue,
+    ReplicaIdentity, Row, TransactionHeader, TransactionPart, TypeCatalogue, Visibility,
 };
 use crate::routing::{Claims, Int8Format, Op, Ops, RouteSpec, RouteTable, TablePattern, Template};
 
@@ -134,19 +134,25 @@ impl Bench {
     fn connect(&mut self, system: FeedSystem) {
         let relations = vec![Arc::clone(&self.relation)];
         let at = Lsn::new(self.lsn);
-        self.feed(FeedEvent::Connected { system, ancestry: Vec::new(), start: at, flush: at, relations });
+        self.feed(FeedEvent::Connected { system, ancestry: Vec::new(), start: at, flush: at, relations, doubt: None });
     }
 
     /// So many seconds pass, each with its tick.
     fn pass(&mut self, seconds: u32) {
         for _ in 0..seconds {
             self.now += Duration::from_secs(1);
+            self.see_all_but(&[]);
             self.hub.tick(self.now);
         }
     }
 
     fn feed(&mut self, event: FeedEvent) {
         self.hub.feed(event, self.now);
+    }
+
+    /// Everybody sees what has committed, but for what has these ids.
+    fn see_all_but(&mut self, unseen: &[u64]) {
+        self.feed(FeedEvent::Seen(Visibility::new(1 << 31, unseen.iter().copied())));
     }
 
     /// One transaction in parts; each part's changes are given.
@@ -465,6 +471,7 @@ fn caught_up_waits_for_the_flush_position_seen_at_connect() {
         start: Lsn::new(100),
         flush: Lsn::new(200),
         relations,
+        doubt: None,
     });
     assert!(!bench.hub.caught_up());
     bench.feed(FeedEvent::Progress(Lsn::new(199)));
@@ -490,6 +497,7 @@ fn a_new_timeline_keeps_the_cursors_of_what_it_kept() {
         start: Lsn::new(115),
         flush: Lsn::new(115),
         relations: Vec::new(),
+        doubt: None,
     });
     assert!(bench.told().is_empty(), "nobody has to resync");
     bench.lsn = 120;

@@ -23,6 +23,7 @@ mod lookout;
 mod outbox;
 mod prerequisites;
 mod session;
+mod sight;
 mod statistics;
 
 use std::future::Future;

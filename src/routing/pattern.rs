@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::change::quoted_identifier;
+
 /// Where walcast keeps what it remembers: what came of clients' writes is nobody else's business.
 const OWN_SCHEMA: &str = "walcast";
 
@@ -53,6 +55,16 @@ impl TablePattern {
             return error(table_at, PatternErrorKind::EmptyTable);
         }
         Ok(Self { source: source.into(), schema, table })
+    }
+
+    /// The text that [`TablePattern::parse`] reads as this one table, in quotes where it must be.
+    #[must_use]
+    pub fn text_of(schema: &str, table: &str) -> String {
+        let part = |name: &str| {
+            let plain = !name.contains(['"', '.', '*', '?']);
+            if plain { name.to_owned() } else { quoted_identifier(name) }
+        };
+        format!("{}.{}", part(schema), part(table))
     }
 
     /// Both names as the catalogue spells them. Globs leave walcast's own tables alone.
@@ -246,6 +258,12 @@ mod tests {
             if let Err(error) = TablePattern::parse(&text) {
                 prop_assert!(text.is_char_boundary(error.offset));
             }
+        }
+
+        #[test]
+        fn any_names_can_be_written(schema in ".{1,8}", table in "[a.*?\" \u{e4}]{1,8}") {
+            let pattern = TablePattern::parse(&TablePattern::text_of(&schema, &table)).unwrap();
+            prop_assert_eq!(pattern.names(), Some((schema, table)));
         }
 
         #[test]

@@ -52,8 +52,10 @@ pub struct Inspector {
     pub inspect: mpsc::Sender<Inspect>,
     /// The configuration's name.
     pub config: Arc<str>,
-    /// Where clients connect.
-    pub port: u16,
+    /// Where clients connect, if not only by Unix sockets.
+    pub port: Option<u16>,
+    /// They connect by TLS.
+    pub encrypted: bool,
 }
 
 /// A route as the configuration has it.
@@ -118,6 +120,7 @@ impl Inspector {
             "version": env!("CARGO_PKG_VERSION"),
             "config": &*self.config,
             "port": self.port,
+            "encrypted": self.encrypted,
             "health": self.health.readiness(),
             "replication": self.replication(),
             "log": {

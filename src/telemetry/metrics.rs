@@ -9,7 +9,7 @@ mod described;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -42,6 +42,34 @@ pub struct Gauges {
     pub snapshots: Arc<snapshot::Meter>,
     pub count: Count,
     pub reloads: Arc<Reloads>,
+    /// Where clients' connections are encrypted.
+    pub certificate: Option<Arc<CertificateGauge>>,
+}
+
+/// The certificate that clients are shown.
+#[derive(Debug)]
+pub struct CertificateGauge {
+    /// In seconds since 1970.
+    not_after: AtomicI64,
+    reloads: Reloads,
+}
+
+impl CertificateGauge {
+    #[must_use]
+    pub fn new(not_after: i64) -> Self {
+        Self { not_after: AtomicI64::new(not_after), reloads: Reloads::default() }
+    }
+
+    /// Another one has taken its place, which is good until then.
+    pub fn applied(&self, not_after: i64) {
+        self.not_after.store(not_after, Ordering::Relaxed);
+        self.reloads.applied();
+    }
+
+    /// Another one is in its files, and can't take its place.
+    pub fn refused(&self) {
+        self.reloads.refused();
+    }
 }
 
 /// How often the configuration was read again.

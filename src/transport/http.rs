@@ -10,23 +10,27 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::header::{CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use hyper::header::{CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::auth::Gate;
 use crate::phoenix::connect::{Params, SUBPROTOCOL, Subprotocols};
 
 use super::limits::Limits;
-use super::listener::{Entrance, Permit};
+use super::link::Link;
+use super::listener::{Arrival, Count, Entrance, Permit};
 use super::long_poll::{self, Peers};
 use super::pace::Pace;
 use super::shard::{Accepted, Newcomer, Shell, Stream, adopt};
+use super::tls::Handshakes;
+use super::websocket::Agreement;
+use super::wire::Wire;
 use super::{topics, websocket};
 
 /// Where Phoenix clients connect: the socket's mount path and the transport's name.
@@ -51,15 +55,14 @@ pub(super) struct Server {
     pub(super) routers: Routers,
     pub(super) peers: Peers,
     pub(super) limits: Limits,
+    pub(super) handshakes: Rc<Handshakes>,
+    pub(super) count: Count,
 }
 
 impl Server {
     /// Serves one connection until it ends or is upgraded.
     pub(super) async fn serve(self, accepted: Accepted) {
-        let stream = match TcpStream::from_std(accepted.stream) {
-            Ok(stream) => stream,
-            Err(error) => return tracing::warn!(%error, "a client's socket could not be registered"),
-        };
+        let Some(link) = self.link(accepted.arrival).await else { return };
         let router = match accepted.entrance {
             Entrance::Public => &self.routers.public,
             Entrance::Admin => &self.routers.admin,
@@ -73,7 +76,7 @@ impl Server {
             let (server, router, permit) = (Rc::clone(&server), router.clone(), Rc::clone(&permit));
             async move {
                 let response = match request.uri().path() {
-                    path if is_websocket(path) => upgrade(request, &server.routers.gate, &server.shell, &permit).await,
+                    path if is_websocket(path) => upgrade(request, &server, &permit).await,
                     long_poll::PATH => long_poll::serve(request, &server).await,
                     path if path.starts_with(topics::PREFIX) => return Ok(topics::serve(request, &server).await),
                     _ => router.call(request).await?,
@@ -83,8 +86,27 @@ impl Server {
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(limits.handshake).max_buf_size(HTTP_BUFFER);
-        if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
+        if let Err(error) = builder.serve_connection(TokioIo::new(link), service).with_upgrades().await {
             tracing::debug!(%error, "an HTTP connection ended early");
+        }
+    }
+
+    /// What the client's requests come by; none where it is gone before, or does not speak TLS as it should.
+    async fn link(&self, arrival: Arrival) -> Option<Link> {
+        let registered = match arrival {
+            Arrival::Tcp(stream, tls) => TcpStream::from_std(stream).map(|stream| (Link::Tcp(stream), tls)),
+            Arrival::Unix(stream) => UnixStream::from_std(stream).map(|stream| (Link::Unix(stream), None)),
+        };
+        match registered {
+            Ok((Link::Tcp(stream), Some(tls))) => {
+                let stream = self.handshakes.perform(&tls, stream, self.limits.handshake, &self.count).await?;
+                Some(Link::Tls(Box::new(stream)))
+            }
+            Ok((link, _)) => Some(link),
+            Err(error) => {
+                tracing::warn!(%error, "a client's socket could not be registered");
+                None
+            }
         }
     }
 }
@@ -137,8 +159,7 @@ fn is_websocket(path: &str) -> bool {
 /// The answer to a handshake; the socket is adopted once it is out.
 async fn upgrade(
     mut request: Request<Incoming>,
-    gate: &Gate,
-    shell: &Rc<RefCell<Shell>>,
+    server: &Server,
     permit: &Rc<RefCell<Option<Permit>>>,
 ) -> Response<Body> {
     if request.method() != Method::GET {
@@ -160,17 +181,22 @@ async fn upgrade(
     if subprotocols.others && !subprotocols.phoenix {
         return empty(StatusCode::FORBIDDEN);
     }
-    let identity = match gate.admit(request.headers(), &params).await {
+    let identity = match server.routers.gate.admit(request.headers(), &params).await {
         Ok(identity) => identity,
         Err(denied) => return empty(denied.upgrade_status()),
     };
     let Some(permit) = permit.borrow_mut().take() else {
         return empty(StatusCode::BAD_REQUEST);
     };
-    let newcomer = Newcomer { serializer, identity, permit };
-    tokio::task::spawn_local(hand_over(hyper::upgrade::on(&mut request), Rc::clone(shell), newcomer));
+    let agreement = Some(request.headers()).filter(|_| server.limits.compression).and_then(websocket::agree);
+    let wire = agreement.as_ref().map_or(Wire::WebSocket(serializer), |it| Wire::Deflated(serializer, it.window));
+    let newcomer = Newcomer { wire, identity, permit };
+    tokio::task::spawn_local(hand_over(hyper::upgrade::on(&mut request), Rc::clone(&server.shell), newcomer));
     let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
     *response.headers_mut() = headers;
+    if let Some(Agreement { answer, .. }) = agreement {
+        response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, answer);
+    }
     if subprotocols.phoenix {
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
@@ -188,9 +214,9 @@ async fn hand_over(upgrade: OnUpgrade, shell: Rc<RefCell<Shell>>, newcomer: Newc
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "a client was gone before its upgrade"),
     };
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
+    match upgraded.downcast::<TokioIo<Link>>() {
         Ok(Parts { io, read_buf, .. }) => adopt(&shell, io.into_inner(), newcomer, &read_buf),
-        Err(_) => tracing::error!("an upgraded connection was not over TCP"),
+        Err(_) => tracing::error!("an upgraded connection was none of ours, which is a bug"),
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// Connections of the process; over it: HTTP 503.
     pub connections: usize,
+    /// Messages are deflated for clients who take them so.
+    pub compression: bool,
     pub channels: ChannelLimits,
 }
 

@@ -6,19 +6,25 @@
 
 mod http;
 mod limits;
+mod link;
 mod listener;
 mod long_poll;
 mod pace;
 mod shard;
+mod tls;
 mod topics;
+mod unix_socket;
 mod websocket;
 mod wire;
 
 pub use http::Routers;
 pub use limits::{ChannelLimits, Limits};
-pub use listener::{Count, Entrance, Permit, accept, bind};
+pub use listener::{Arrival, Count, Entrance, Listener, Permit, accept};
 pub use long_poll::{Peers, SessionRequest};
 pub use pace::Pace;
 pub use shard::{Accepted, Control, Outbox, ShardChannels, ShardThread, State as ShardState};
 pub use shard::{BUCKETS, Counters, Counts, Histogram, Resync, SlowClient, Statistics as ShardStatistics, Transport};
+pub use tls::{Tls, TlsControl};
+pub use unix_socket::SocketFile;
+pub use websocket::Window;
 pub use wire::Wire;

@@ -6,7 +6,7 @@ use crate::hub::{Broadcast, Content, Form, Publication};
 use crate::phoenix::{Body, EncodeError, FrameKind, Outgoing, Serializer};
 
 use super::topics::event;
-use super::websocket::{OpCode, begin_frame, finish_frame};
+use super::websocket::{OpCode, Window, begin_frame, deflated, finish_frame};
 
 /// What a serializer puts around a payload, about.
 const ENVELOPE_SIZE_GUESS: usize = 320;
@@ -16,6 +16,8 @@ const ENVELOPE_SIZE_GUESS: usize = 320;
 pub enum Wire {
     /// Whole WebSocket frames.
     WebSocket(Serializer),
+    /// The same, deflated where that is worth it.
+    Deflated(Serializer, Window),
     /// Messages as JSON strings: the elements of a poll's `messages`.
     LongPoll(Serializer),
     /// Server-sent events.
@@ -30,6 +32,7 @@ pub enum Wire {
 /// Each kind of encoding that is shared has its number among [`crate::hub::ENCODINGS`].
 const LONG_POLL_ENCODINGS: usize = 2;
 const EVENTS_ENCODING: usize = 4;
+const DEFLATED_ENCODINGS: usize = 5;
 
 impl From<Serializer> for Wire {
     fn from(serializer: Serializer) -> Self {
@@ -50,6 +53,13 @@ impl Wire {
                     Err(_no_form) => Bytes::new(),
                 }
             }),
+            Self::Deflated(serializer, window) => {
+                let plain = Self::WebSocket(serializer).publication(publication);
+                if window.takes(&plain) {
+                    return publication.encoded(DEFLATED_ENCODINGS + serializer as usize, |_| deflated(&plain));
+                }
+                plain
+            }
             Self::LongPoll(serializer) => publication.encoded(LONG_POLL_ENCODINGS + serializer as usize, |it| {
                 let mut message = Vec::with_capacity(it.payload.len() + ENVELOPE_SIZE_GUESS);
                 match broadcast(serializer, it, &mut message) {
@@ -78,6 +88,14 @@ impl Wire {
                 let kind = write(serializer, it, &mut frame)?;
                 Some(finish_frame(opcode(kind), frame))
             }),
+            Self::Deflated(serializer, window) => {
+                let plain = Self::WebSocket(serializer).broadcast(broadcast)?;
+                if window.takes(&plain) {
+                    let encoding = DEFLATED_ENCODINGS + serializer as usize;
+                    return broadcast.encoded(encoding, |_| Some(deflated(&plain)));
+                }
+                Some(plain)
+            }
             Self::LongPoll(serializer) => broadcast.encoded(LONG_POLL_ENCODINGS + serializer as usize, |it| {
                 let mut message = Vec::with_capacity(it.content.len() + ENVELOPE_SIZE_GUESS);
                 let kind = write(serializer, it, &mut message)?;
@@ -95,7 +113,8 @@ impl Wire {
     /// The serializer has no form for it.
     pub(super) fn message(self, outgoing: &Outgoing) -> Result<Option<Bytes>, EncodeError> {
         match self {
-            Self::WebSocket(serializer) => {
+            // What one client gets alone is short, mostly, and deflated for nobody else.
+            Self::WebSocket(serializer) | Self::Deflated(serializer, _) => {
                 let mut frame = begin_frame(0);
                 let kind = serializer.encode(outgoing, &mut frame)?;
                 Ok(Some(finish_frame(opcode(kind), frame)))
@@ -112,13 +131,20 @@ impl Wire {
     /// How a Phoenix client's messages are read; none where clients send nothing.
     pub(super) const fn serializer(self) -> Option<Serializer> {
         match self {
-            Self::WebSocket(serializer) | Self::LongPoll(serializer) => Some(serializer),
+            Self::WebSocket(serializer) | Self::Deflated(serializer, _) | Self::LongPoll(serializer) => {
+                Some(serializer)
+            }
             Self::Events | Self::Rows { .. } => None,
         }
     }
 
     pub(super) const fn is_websocket(self) -> bool {
-        matches!(self, Self::WebSocket(_))
+        matches!(self, Self::WebSocket(_) | Self::Deflated(..))
+    }
+
+    /// Clients' messages may be deflated.
+    pub(super) const fn is_deflated(self) -> bool {
+        matches!(self, Self::Deflated(..))
     }
 
     /// One HTTP answer, which goes out as it comes.

@@ -1,6 +1,7 @@
 //! Rows at the join, and what commits meanwhile: each exactly once, through the real binary.
 
 mod renamed;
+mod standby;
 
 use std::collections::BTreeMap;
 

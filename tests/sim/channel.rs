@@ -6,7 +6,8 @@ use serde_json::{Value as Json, json};
 use walcast::hub::{Cursor, Splice};
 
 use crate::postgres::{Item, Postgres, items_until};
-use crate::table::{Replica, apply, event};
+use crate::sight::{Shown, Sight};
+use crate::table::{MINE, Replica, apply};
 use crate::view::View;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +16,16 @@ pub(crate) enum State {
     Joining,
     Joined,
     Leaving,
+    /// Its join was refused for good: until it, or the configuration, is another.
+    Refused,
 }
 
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) topic: &'static str,
     pub(crate) view: View,
+    /// As it was joined, or is being joined.
+    sight: Option<Sight>,
     /// It asks for a snapshot where its cursor can't be resumed; else the application reads the rows by other means.
     pub(crate) snapshot: bool,
     pub(crate) state: State,
@@ -32,7 +37,7 @@ pub(crate) struct Channel {
     pub(crate) cursor: Option<String>,
     pub(crate) rows: Replica,
     next: Next,
-    /// How many of the topic's items are behind it: sent, seen by its snapshot, or hidden by its view.
+    /// How many items are behind it: sent, seen by its snapshot, or of no concern to it.
     pub(crate) seen: usize,
     /// The transaction of the last of them: on another timeline another one can have its place.
     last: Option<u64>,
@@ -78,6 +83,7 @@ impl Channel {
         Self {
             topic,
             view,
+            sight: None,
             snapshot,
             state: State::Closed,
             join_ref: 0,
@@ -117,7 +123,14 @@ impl Channel {
         asks
     }
 
-    pub(crate) fn reply(&mut self, reference: u64, payload: &Json, postgres: &Postgres) -> Checked {
+    /// `seat`: how the last join was taken that the gateway has heard of.
+    pub(crate) fn reply(
+        &mut self,
+        reference: u64,
+        payload: &Json,
+        seat: Option<Sight>,
+        postgres: &Postgres,
+    ) -> Checked {
         if self.state == State::Joined && self.fetch_ref == Some(reference) {
             return self.fetching(payload);
         }
@@ -130,11 +143,22 @@ impl Channel {
         }
         let response = &payload["response"];
         if payload["status"] == "ok" {
-            return self.accepted(response, postgres);
+            let seat = seat.ok_or("joined without having been asked")?;
+            return self.accepted(response, seat, postgres);
         }
         self.state = State::Closed;
         match response["reason"].as_str() {
             Some("not_ready") => Ok(()),
+            Some(reason @ ("unauthorized" | "unmatched topic" | "invalid_filter")) => {
+                let admits = seat.is_some_and(|seat| seat.admits());
+                // While its tables don't fit a topic's routes there is none.
+                if admits && !(reason == "unmatched topic" && postgres.was_weak) {
+                    return Err(format!("refused, as {reason}"));
+                }
+                self.state = State::Refused;
+                self.forget();
+                Ok(())
+            }
             Some("resync_required") if self.snapshot => Err("a join that asks for a snapshot is refused".to_owned()),
             Some("resync_required") => self.resync(postgres),
             _ => Err("refused without a reason".to_owned()),
@@ -152,8 +176,12 @@ impl Channel {
         Ok(())
     }
 
-    fn accepted(&mut self, response: &Json, postgres: &Postgres) -> Checked {
+    fn accepted(&mut self, response: &Json, seat: Sight, postgres: &Postgres) -> Checked {
+        if !seat.admits() {
+            return Err(format!("let in: {seat:?}"));
+        }
         self.state = State::Joined;
+        let before = self.sight.replace(seat);
         if response["cursor"].is_null() && self.snapshot && response["resumed"] == false {
             self.next = Next::Snapshot(0);
             return if self.asked.is_some() { self.resync(postgres) } else { Ok(()) };
@@ -161,10 +189,13 @@ impl Channel {
         let text = response["cursor"].as_str().ok_or("no cursor")?;
         let (timeline, at) = position(text)?;
         self.next = Next::Update(Part::AnyOf(at.0));
-        let items = postgres.items(timeline, self.topic);
+        let items = postgres.items(timeline);
         let seen = items_until(items, at);
         let last = transaction_before(items, seen);
         if let Some(asked) = &self.asked {
+            if !before.is_some_and(|before| before.is_same(&seat)) {
+                return Err(format!("resumed as {seat:?}, which was {before:?}"));
+            }
             let resumed = response["resumed"] == true && asked == text && !self.doomed;
             return match resumed && (seen, last) == (self.seen, self.last) {
                 true => Ok(()),
@@ -176,7 +207,7 @@ impl Channel {
         }
         // The application reads the rows as of this cursor.
         (self.seen, self.last, self.splice) = (seen, last, None);
-        self.rows = self.view.of_rows(replay(&items[..seen], |_| true));
+        self.rows = seat.rows_after(items[..seen].iter());
         self.cursor = Some(text.to_owned());
         Ok(())
     }
@@ -196,6 +227,11 @@ impl Channel {
                 Ok(())
             }
             Some("resync_required") => self.resync(postgres),
+            Some("unauthorized") => {
+                self.state = State::Refused;
+                self.forget();
+                Ok(())
+            }
             _ => Err("an error without a reason".to_owned()),
         }
     }
@@ -217,6 +253,26 @@ impl Channel {
         self.rows = Replica::new();
     }
 
+    /// Nobody asked for it: nothing gives the topic any longer.
+    pub(crate) fn closed(&mut self) -> Checked {
+        self.state = State::Closed;
+        match self.topic {
+            MINE => Ok(()),
+            _ => Err("closed without being asked".to_owned()),
+        }
+    }
+
+    /// What was refused may be let in by now.
+    pub(crate) fn try_again(&mut self) {
+        if self.state == State::Refused {
+            self.state = State::Closed;
+        }
+    }
+
+    fn sight(&self) -> Checked<Sight> {
+        self.sight.ok_or_else(|| "nothing was joined".to_owned())
+    }
+
     /// A quiet topic's cursor.
     pub(crate) fn moved_on(&mut self, payload: &Json, postgres: &Postgres) -> Checked {
         match self.next {
@@ -233,7 +289,7 @@ impl Channel {
         {
             return Err(format!("the cursor goes back to {at:?} of {timeline}"));
         }
-        let items = postgres.items(timeline, self.topic);
+        let items = postgres.items(timeline);
         let stands_for = items_until(items, at);
         let skipped = items.get(self.seen..stands_for).ok_or("the cursor stands for less than was sent")?;
         if let Some(missing) = skipped.iter().find(|item| !self.skips(item)) {
@@ -245,9 +301,9 @@ impl Channel {
         Ok(())
     }
 
-    /// Its snapshot had this, or its view does not show it.
+    /// Its snapshot had this, or it is not shown it.
     fn skips(&self, item: &Item) -> bool {
-        self.has_seen(item) || !self.view.shows(&item.json)
+        self.has_seen(item) || self.sight.is_some_and(|sight| sight.shown(item) == Shown::Nothing)
     }
 
     fn has_seen(&self, item: &Item) -> bool {
@@ -255,6 +311,10 @@ impl Channel {
     }
 
     pub(crate) fn updates(&mut self, event: &str, payload: &Json, postgres: &Postgres) -> Checked {
+        let sight = self.sight()?;
+        if !payload["updates"].as_array().ok_or("no updates")?.iter().all(|update| sight.may_see(update)) {
+            return Err(format!("a row that is not to be seen by {sight:?}"));
+        }
         let is_snapshot = payload["snapshot"] == true;
         match self.next {
             Next::Snapshot(part) if is_snapshot && payload["part"] == part => {
@@ -273,7 +333,7 @@ impl Channel {
         }
         for update in payload["updates"].as_array().ok_or("no updates")? {
             let table = postgres.tables.iter().find(|table| update["table"] == table.name).ok_or("no such table")?;
-            if update["op"] != "snapshot" || channel_event != event(table, self.topic) {
+            if update["op"] != "snapshot" || channel_event != self.sight()?.event(table) {
                 return Err("not a snapshot's row".to_owned());
             }
             apply(&mut self.rows, update);
@@ -291,7 +351,7 @@ impl Channel {
     fn begin_at(&mut self, text: &str, postgres: &Postgres) -> Checked {
         let cursor: Cursor = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
         let (timeline, at) = position(text)?;
-        let items = postgres.items(timeline, self.topic);
+        let items = postgres.items(timeline);
         self.cursor = Some(text.to_owned());
         self.seen = items_until(items, at);
         self.last = transaction_before(items, self.seen);
@@ -304,10 +364,12 @@ impl Channel {
             Some(splice) => sees(splice, item),
             None => item.at <= at,
         };
-        if let Some(missing) = items[..self.seen].iter().find(|item| !is_in(item)) {
+        let sight = self.sight()?;
+        let is_missing = |item: &&Item| !is_in(item) && sight.shown(item) != Shown::Nothing;
+        if let Some(missing) = items[..self.seen].iter().find(is_missing) {
             return Err(format!("the snapshot's cursor stands for {missing:?}, which it does not see"));
         }
-        let expected = without_nulls(self.view.of_rows(replay(items, is_in)));
+        let expected = sight.rows_after(items.iter().filter(|item| is_in(item)));
         let rows = without_nulls(self.rows.clone());
         if rows != expected {
             return Err(format!("the snapshot's rows are {rows:?} instead of {expected:?}"));
@@ -318,8 +380,9 @@ impl Channel {
     fn transaction(&mut self, part: Part, event: &str, payload: &Json, postgres: &Postgres) -> Checked {
         let cursor = payload["cursor"].as_str().ok_or("no cursor")?;
         let (timeline, (lsn, _)) = position(cursor)?;
-        self.next = Next::Update(next_part(part, self.view.ops.is_some(), lsn, payload)?);
-        let items = postgres.items(timeline, self.topic);
+        let sight = self.sight()?;
+        self.next = Next::Update(next_part(part, sight.is_choosy(), lsn, payload)?);
+        let items = postgres.items(timeline);
         if transaction_before(items, self.seen) != self.last {
             return Err(format!("timeline {timeline} goes on where other changes were sent"));
         }
@@ -327,9 +390,17 @@ impl Channel {
             let left = items.get(self.seen..).unwrap_or_default();
             let skipped = left.iter().take_while(|item| self.skips(item)).count();
             let item = left.get(skipped).ok_or("an update that nobody made")?;
-            let fits = self.view.of(&item.json) == *update && item.event == event && item.at.0 == lsn;
-            if !fits || payload["xid"] != item.xid {
-                return Err(format!("update {} of {} has to be {item:?}", self.seen + skipped, self.topic));
+            let fits = match sight.shown(item) {
+                Shown::Update { event: expected, json } => json == *update && event == expected,
+                Shown::Nothing | Shown::Hole => false,
+            };
+            if !fits || item.at.0 != lsn || payload["xid"] != item.xid {
+                let expected = sight.shown(item);
+                return Err(format!(
+                    "update {} of {}, {item:?}, has to be {expected:?}",
+                    self.seen + skipped,
+                    self.topic
+                ));
             }
             apply(&mut self.rows, update);
             self.counts.updates += 1;
@@ -340,13 +411,20 @@ impl Channel {
 
     /// The first change that a resume from its cursor has to bring.
     pub(crate) fn owed<'p>(&self, postgres: &'p Postgres) -> Option<&'p Item> {
-        let items = postgres.items(postgres.system.timeline, self.topic);
-        items.get(self.seen..)?.iter().find(|item| !self.has_seen(item))
+        let items = postgres.items(postgres.system.timeline);
+        items.get(self.seen..)?.iter().find(|item| !self.skips(item))
     }
 
     /// At a quiet point: everything is there.
-    pub(crate) fn is_complete(&self, postgres: &Postgres) -> Checked {
-        let items = postgres.items(postgres.system.timeline, self.topic);
+    pub(crate) fn is_complete(&self, now: &Sight, postgres: &Postgres) -> Checked {
+        if self.state == State::Refused && !now.admits() {
+            return Ok(());
+        }
+        let sight = self.sight()?;
+        if !sight.is_same(now) || !now.admits() {
+            return Err(format!("{} is seen as {sight:?} instead of {now:?}", self.topic));
+        }
+        let items = postgres.items(postgres.system.timeline);
         let left = items.get(self.seen..).ok_or("more was sent than there is")?;
         if self.state != State::Joined || self.doomed || !left.iter().all(|item| self.skips(item)) {
             let (topic, state, seen, all) = (self.topic, self.state, self.seen, items.len());
@@ -358,7 +436,7 @@ impl Channel {
         if self.view.ops.is_some() {
             return Ok(()); // its rows are what it wanted to see, one by one
         }
-        let (rows, expected) = (without_nulls(self.rows.clone()), self.view.of_rows(postgres.rows_of(self.topic)));
+        let (rows, expected) = (without_nulls(self.rows.clone()), sight.rows(postgres.all_rows()));
         if rows != expected {
             return Err(format!("{}: {rows:?} instead of {expected:?}", self.topic));
         }
@@ -387,13 +465,6 @@ fn sees(splice: &Splice, item: &Item) -> bool {
 
 fn transaction_before(items: &[Item], seen: usize) -> Option<u64> {
     items.get(seen.checked_sub(1)?).map(|item| item.transaction)
-}
-
-/// The rows after some of the topic's items.
-fn replay(items: &[Item], is_in: impl Fn(&Item) -> bool) -> Replica {
-    let mut replica = Replica::new();
-    items.iter().filter(|item| is_in(item)).for_each(|item| apply(&mut replica, &item.json));
-    replica
 }
 
 fn without_nulls(mut rows: Replica) -> Replica {

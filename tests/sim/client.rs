@@ -1,11 +1,15 @@
 //! A client as the `phoenix` package is one: its connection, and the frames on it.
 
+use std::collections::BTreeMap;
+
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
 use walcast::phoenix::Serializer;
 
 use crate::channel::{Channel, Checked, State};
+use crate::config::Claims;
 use crate::postgres::Postgres;
+use crate::sight::Sight;
 use crate::view::View;
 
 /// A connection, as the client has it.
@@ -24,6 +28,10 @@ pub(crate) struct Client {
     pub(crate) serializer: Serializer,
     pub(crate) link: Option<Link>,
     pub(crate) channels: Vec<Channel>,
+    /// Who it is, or is about to show to be.
+    pub(crate) claims: Claims,
+    /// How its joins were taken, by topic.
+    pub(crate) seats: BTreeMap<String, Sight>,
     references: u64,
     frames: u8,
 }
@@ -32,12 +40,28 @@ impl Client {
     pub(crate) fn new(serializer: Serializer, topics: &[&'static str], random: &mut Rng) -> Self {
         let mut channel = |topic: &&'static str| Channel::new(topic, View::random(topic, random), random.bool());
         let channels = topics.iter().map(&mut channel).collect();
-        Self { serializer, link: None, channels, references: 0, frames: 0 }
+        let claims = Claims::random(random);
+        Self { serializer, link: None, channels, claims, seats: BTreeMap::new(), references: 0, frames: 0 }
     }
 
     pub(crate) fn disconnected(&mut self) {
         self.link = None;
+        self.seats.clear();
         self.channels.iter_mut().for_each(|channel| channel.state = State::Closed);
+    }
+
+    /// Shows to be somebody else, if there is a way to.
+    pub(crate) fn identify(&mut self, claims: Claims) {
+        let joined = self.channels.iter().find(|channel| channel.state == State::Joined);
+        let way = joined.map(|channel| (channel.join_ref, channel.topic));
+        match way {
+            Some((join_ref, topic)) => {
+                self.claims = claims;
+                self.push(join_ref, topic, "access_token", &json!({"token": claims.json().to_string()}));
+            }
+            None if self.link.is_none() => self.claims = claims,
+            None => {}
+        }
     }
 
     /// Joins with the last cursor. With the old serializer nothing tells an older channel's messages from this one's,
@@ -125,10 +149,10 @@ impl Client {
         match event.as_str().ok_or("no event")? {
             "phx_reply" => {
                 let reference = reference.as_str().and_then(|reference| reference.parse().ok()).ok_or("no ref")?;
-                channel.reply(reference, payload, postgres)
+                channel.reply(reference, payload, self.seats.get(channel.topic).copied(), postgres)
             }
             "phx_error" => channel.error(payload, postgres),
-            "phx_close" if channel.state == State::Joined => Err("closed without being asked".to_owned()),
+            "phx_close" if channel.state == State::Joined => channel.closed(),
             // An older channel's, with the serializer that can't tell.
             "phx_close" if channel.state == State::Joining => Ok(()),
             "phx_close" => {

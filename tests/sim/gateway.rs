@@ -1,23 +1,26 @@
 //! The gateway without its shells: the real intake, hub and shards, with queues for channels.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
-use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use walcast::auth::Identity;
 use walcast::change::{Acknowledgement, FeedEvent, Lsn};
-use walcast::hub::{Command, ConnectionKey, Hub, HubLimits, JoinToken, LogLimits, ShardId, Subscribe, ToShard};
+use walcast::hub::{
+    Command, Configured, ConnectionKey, Hub, HubLimits, JoinToken, LogLimits, ShardId, Subscribe, ToShard,
+};
 use walcast::phoenix::Serializer;
 use walcast::replication::source::{Connected, Intake};
 use walcast::replication::transaction::PartLimits;
 use walcast::replication::wire::ReplicationMessage;
-use walcast::routing::{Int8Format, Ops, RouteSpec, RouteTable, TablePattern, Template};
+use walcast::routing;
 use walcast::transport::{ChannelLimits, Limits, ShardState};
 
+use crate::config::{Claims, Config};
 use crate::postgres::Postgres;
 use crate::snapshots::Snapshots;
+use crate::view::View;
 use crate::walsender::{HowFar, Walsender};
 use crate::wire::Wire;
 
@@ -39,7 +42,7 @@ impl Settings {
         let log = LogLimits {
             window: Duration::from_secs(if roomy { 1 << 30 } else { small(5, 60) as u64 }),
             memory: if roomy { 1 << 30 } else { small(2_000, 50_000) },
-            wal: if roomy { 1 << 40 } else { small(0, 3_000) as u64 },
+            wal: if roomy { 1 << 40 } else { small(0, 24_000) as u64 },
         };
         let parts = PartLimits { changes: small(1, 8), bytes: small(50, 500) };
         let hub = HubLimits { log, value: 1 << 20, read: small(1, 3_000) };
@@ -57,6 +60,7 @@ impl Settings {
             handshake: Duration::from_secs(10),
             poll: Duration::from_secs(10),
             keep_alive: Duration::from_secs(15),
+            compression: false,
             connections: 100,
             channels: ChannelLimits {
                 broadcast: 10_000,
@@ -66,27 +70,6 @@ impl Settings {
             },
         }
     }
-}
-
-fn routes() -> Arc<RouteTable> {
-    let route = |table: &str, topic: &str, event: &str| RouteSpec {
-        table: TablePattern::parse(table).unwrap(),
-        topic: Template::parse(topic).unwrap(),
-        columns: None,
-        ops: Ops::ALL,
-        event: event.into(),
-        int8: Int8Format::Number,
-        filter: None,
-        allow: None,
-    };
-    let routes = vec![
-        route("public.articles", "feed", "new_updates"),
-        route("public.orders", "feed", "new_updates"),
-        route("public.tags", "feed", "tags_changed"),
-        route("public.orders", "orders:{owner}", "new_updates"),
-        route("public.tags", "tags:{name}", "new_updates"),
-    ];
-    Arc::new(RouteTable::new(routes).unwrap())
 }
 
 /// A replication connection.
@@ -107,18 +90,21 @@ pub(crate) struct Gateway {
     acknowledged: (Acknowledgement, Acknowledgement),
     pub(crate) replication: Option<Replication>,
     pub(crate) snapshots: Snapshots,
+    pub(crate) config: Config,
+    /// How the joins were taken that the hub has heard of, by shard, slot and topic.
+    seats: BTreeMap<(usize, usize, String), (Config, Claims)>,
     /// Losses that the hub has yet to hear of: until then it knows nothing of the new feed.
     losing: usize,
 }
 
 impl Gateway {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, config: Config) -> Self {
         // One shard more than there are: the probe's.
         let shards = settings.shards;
         Self {
             settings,
             intake: Intake::new(settings.parts),
-            hub: Hub::new(routes(), shards + 1, settings.hub),
+            hub: Hub::new(config.routes(), shards + 1, settings.hub),
             shards: (0..shards).map(|shard| ShardState::new(ShardId(shard), settings.limits())).collect(),
             feed: VecDeque::new(),
             commands: VecDeque::new(),
@@ -126,6 +112,8 @@ impl Gateway {
             acknowledged: Default::default(),
             replication: None,
             snapshots: Snapshots::default(),
+            config,
+            seats: BTreeMap::new(),
             losing: 0,
         }
     }
@@ -135,7 +123,7 @@ impl Gateway {
     }
 
     /// Connects as the session does; without its slot continuity is lost.
-    pub(crate) fn connect(&mut self, postgres: &Postgres) {
+    pub(crate) fn connect(&mut self, postgres: &mut Postgres) {
         let Some(slot) = &postgres.slot else { return self.lose("the slot is gone") };
         let confirmed_flush = Lsn::new(slot.confirmed_flush);
         let start = match self.intake.resume(postgres.identity(), confirmed_flush, &postgres.ancestry) {
@@ -152,6 +140,7 @@ impl Gateway {
             flush: Lsn::new(postgres.lsn),
             confirmed_flush,
             relations: postgres.tables.iter().map(crate::table::Table::relation).collect(),
+            doubt: start.is_in_doubt().then(|| postgres.newest_id()),
             status_interval: Duration::from_secs(1),
         });
         let walsender = Walsender::start(postgres, start.as_u64());
@@ -162,6 +151,40 @@ impl Gateway {
         if self.intake.lose(reason) {
             self.losing += 1;
         }
+    }
+
+    /// What everybody sees is looked at.
+    pub(crate) fn look(&mut self, postgres: &Postgres) {
+        if self.replication.is_some() {
+            self.intake.seen(postgres.visibility());
+        }
+    }
+
+    /// Another configuration takes over.
+    pub(crate) fn reload(&mut self, config: Config) {
+        self.config = config;
+        self.hub.reload(Configured { routes: config.routes(), ..Configured::default() });
+        self.pass_on();
+    }
+
+    /// One of the tokens that clients have shown is verified; whether there was one.
+    pub(crate) fn verify(&mut self, now: Duration) -> bool {
+        let next = |shard: &mut ShardState| shard.next_token();
+        let Some((shard, (key, token))) =
+            self.shards.iter_mut().enumerate().find_map(|(index, shard)| Some((index, next(shard)?)))
+        else {
+            return false;
+        };
+        let claims = serde_json::from_str(token.expose()).unwrap();
+        let identity = Identity { claims: routing::Claims::new(claims), expires: None };
+        self.shards[shard].verified(key, Ok(identity), now);
+        true
+    }
+
+    /// How a connection's joins were taken.
+    pub(crate) fn seats(&self, shard: usize, slot: usize) -> impl Iterator<Item = (&str, Config, Claims)> {
+        let seats = self.seats.iter().filter(move |(key, _)| (key.0, key.1) == (shard, slot));
+        seats.map(|((_, _, topic), (config, claims))| (topic.as_str(), *config, *claims))
     }
 
     /// The walsender puts up to so many messages on the wire; whether there were any.
@@ -243,6 +266,10 @@ impl Gateway {
     pub(crate) fn hub_commands(&mut self, count: usize) -> bool {
         let count = count.min(self.commands.len());
         for command in self.commands.drain(..count).collect::<Vec<_>>() {
+            if let Command::Subscribe { shard, join, request } = &command {
+                let seat = (self.config, Claims::of(&request.claims));
+                self.seats.insert((shard.0, join.connection.slot, request.topic.clone()), seat);
+            }
             self.hub.command(command);
         }
         self.pass_on();
@@ -290,8 +317,9 @@ impl Gateway {
         overdue.flat_map(|(shard, state)| state.tick(now).into_iter().map(move |slot| (shard, slot))).collect()
     }
 
-    pub(crate) fn open(&mut self, shard: usize, serializer: Serializer, now: Duration) -> usize {
-        self.shards[shard].open(serializer, Identity::default(), now)
+    pub(crate) fn open(&mut self, shard: usize, serializer: Serializer, claims: Claims, now: Duration) -> usize {
+        let identity = Identity { claims: claims.verified(), expires: None };
+        self.shards[shard].open(serializer, identity, now)
     }
 
     /// A socket takes up to so many bytes.
@@ -307,10 +335,12 @@ impl Gateway {
     }
 
     /// Whether a join with this cursor would be resumed now.
-    pub(crate) fn accepts(&mut self, topic: &str, cursor: &str) -> bool {
+    pub(crate) fn accepts(&mut self, topic: &str, view: View, claims: Claims, cursor: &str) -> bool {
         let shard = ShardId(self.settings.shards);
         let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: 0 };
-        let request = Subscribe { topic: topic.to_owned(), cursor: Some(cursor.to_owned()), ..Subscribe::default() };
+        let (topic, cursor) = (topic.to_owned(), Some(cursor.to_owned()));
+        let (view, claims) = (view.of_hub(), claims.verified());
+        let request = Subscribe { topic, view, claims, cursor, ..Subscribe::default() };
         self.hub.command(Command::Subscribe { shard, join, request: Box::new(request) });
         let (answers, others): (Vec<_>, Vec<_>) = self.hub.take_outgoing().partition(|(to, _)| *to == shard);
         assert!(others.is_empty(), "a join concerns nobody else");

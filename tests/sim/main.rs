@@ -12,9 +12,11 @@
 
 mod channel;
 mod client;
+mod config;
 mod gateway;
 mod pgoutput;
 mod postgres;
+mod sight;
 mod snapshots;
 mod table;
 mod transactions;
@@ -87,7 +89,7 @@ fn every_seed_keeps_every_promise() {
     let sum = |field: fn(&Seen) -> u64| all.iter().map(field).sum::<u64>();
     println!(
         "{} seeds: {} transactions, {} updates, {} crashes, {} reconnects, {} losses, {} failovers, \
-         {} client drops, {} snapshots, {} resyncs",
+         {} client drops, {} snapshots, {} resyncs, {} reloads",
         all.len(),
         sum(|it| it.transactions),
         sum(|it| it.updates),
@@ -98,6 +100,7 @@ fn every_seed_keeps_every_promise() {
         sum(|it| it.client_drops),
         sum(|it| it.snapshots),
         sum(|it| it.resyncs),
+        sum(|it| it.reloads),
     );
     assert!(sum(|it| it.resyncs.min(it.crashes).min(it.snapshots)) > 0, "the worlds are too kind to show anything");
 }

@@ -4,13 +4,13 @@
 //! snapshots much later, when others that committed after it are seen already: until then it keeps its locks.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use fastrand::Rng;
-use serde_json::Value as Json;
 use walcast::change::{Ancestor, FeedSystem, Lsn, Visibility};
 use walcast::replication::wire::SystemIdentity;
 
-use crate::table::{Change, Column, Identity, Old, Replica, Row, TEXT, TOPICS, Table, Value};
+use crate::table::{Change, Column, Identity, Old, Row, TEXT, Table, Value};
 use crate::transactions::{Effects, Transactions};
 
 /// A committed transaction.
@@ -24,13 +24,14 @@ pub(crate) struct Transaction {
     pub(crate) changes: Vec<Change>,
 }
 
-/// What a topic is sent, one update at a time.
-#[derive(Debug, Clone, PartialEq)]
+/// One change of one table, where the feed has it.
+#[derive(Debug, Clone)]
 pub(crate) struct Item {
     /// Commit LSN and ordinal.
     pub(crate) at: (u64, u64),
-    pub(crate) event: &'static str,
-    pub(crate) json: Json,
+    pub(crate) change: Rc<Change>,
+    /// Its place in a truncate of several.
+    table: usize,
     pub(crate) xid: u32,
     /// The transaction's, even where another one has its LSN and its id on another timeline.
     pub(crate) transaction: u64,
@@ -46,10 +47,19 @@ pub(crate) struct Slot {
     pub(crate) confirmed_flush: u64,
 }
 
+impl Item {
+    pub(crate) fn table(&self) -> &Table {
+        &self.change.tables()[self.table]
+    }
+}
+
 /// How many items are at or before a position.
 pub(crate) fn items_until(items: &[Item], at: (u64, u64)) -> usize {
     items.partition_point(|item| item.at <= at)
 }
+
+/// Records begin at multiples of this.
+pub(crate) const RECORD: u64 = 8;
 
 /// A primary key's text, and the row.
 type Rows = BTreeMap<String, Row>;
@@ -73,6 +83,8 @@ pub(crate) struct Postgres {
     pub(crate) tables: Vec<Table>,
     rows: Vec<Rows>,
     transactions: Transactions,
+    /// Its tables have not always fitted their routes.
+    pub(crate) was_weak: bool,
     /// What the transaction that is committing has done.
     current: Effects,
     /// How many are reading each table.
@@ -81,15 +93,15 @@ pub(crate) struct Postgres {
     committed: u64,
     /// How many there were.
     timelines: u32,
-    /// By timeline and topic, in the order of commits: what a timeline abandoned was sent all the same.
-    items: BTreeMap<(u32, &'static str), Vec<Item>>,
+    /// By timeline, in the order of commits: what a timeline abandoned was sent all the same.
+    items: BTreeMap<u32, Vec<Item>>,
     /// Tables and rows after each transaction of the log.
     past: Vec<(Vec<Table>, Vec<Rows>)>,
 }
 
 impl Postgres {
     pub(crate) fn new(random: &mut Rng) -> Self {
-        let lsn = random.u64(1..1000);
+        let lsn = random.u64(1..1000) * RECORD;
         let tables = Table::all();
         Self {
             system: FeedSystem { system_id: 7, timeline: 1 },
@@ -101,9 +113,10 @@ impl Postgres {
             readers: vec![0; tables.len()],
             tables,
             transactions: Transactions::new(random),
+            was_weak: false,
             current: Effects::default(),
             committed: 0,
-            items: TOPICS.iter().map(|topic| ((1, *topic), Vec::new())).collect(),
+            items: BTreeMap::from([(1, Vec::new())]),
             past: Vec::new(),
             timelines: 1,
         }
@@ -116,7 +129,8 @@ impl Postgres {
 
     /// WAL of what is not published.
     pub(crate) fn write_elsewhere(&mut self, random: &mut Rng) {
-        self.lsn += random.u64(1..500);
+        // Now and then more than the slot holds back for what nobody sees.
+        self.lsn += if random.u8(0..16) == 0 { 17 << 20 } else { random.u64(1..500) * RECORD };
     }
 
     /// Commits a random transaction of up to so many changes; its position.
@@ -126,10 +140,10 @@ impl Postgres {
         let mut changes = Vec::new();
         for _ in 0..random.usize(0..=most) {
             changes.extend(self.change(random));
-            self.lsn += random.u64(1..20);
+            self.lsn += random.u64(1..20) * RECORD;
         }
         let commit_lsn = self.lsn;
-        self.lsn += random.u64(1..30);
+        self.lsn += random.u64(1..30) * RECORD;
         let mut effects = std::mem::take(&mut self.current);
         effects.commit_lsn = commit_lsn;
         self.committed += 1;
@@ -159,16 +173,14 @@ impl Postgres {
 
     fn record(&mut self, transaction: &Transaction) {
         let mut ordinal = 1;
+        let items = self.items.entry(self.system.timeline).or_default();
         for change in &transaction.changes {
-            for update in change.updates() {
-                let at = (transaction.commit_lsn, ordinal + update.offset);
-                let topic = TOPICS.iter().find(|topic| **topic == update.topic);
-                let key = topic.map(|topic| (self.system.timeline, *topic));
-                let Some(items) = key.and_then(|key| self.items.get_mut(&key)) else { continue };
-                let (xid, transaction) = (low(transaction.xid), transaction.number);
-                items.push(Item { at, event: update.event, json: update.json, xid, transaction });
+            let shared = Rc::new(change.clone());
+            for table in 0..change.tables().len() {
+                let (at, xid) = ((transaction.commit_lsn, ordinal), low(transaction.xid));
+                items.push(Item { at, change: Rc::clone(&shared), table, xid, transaction: transaction.number });
+                ordinal += 1;
             }
-            ordinal += change.ordinals();
         }
     }
 
@@ -245,10 +257,10 @@ impl Postgres {
             after[body] = before[body].clone();
             sent[body] = Value::Unchanged;
         }
-        self.rows[index].insert(new_key.clone(), after);
+        self.rows[index].insert(new_key.clone(), after.clone());
         let sends_old = table.identity == Identity::Full || new_key != key;
         let old = sends_old.then(|| old(&table, before));
-        Some(Change::Update { table, old, new: sent })
+        Some(Change::Update { table, old, new: sent, after })
     }
 
     fn truncate(&mut self, random: &mut Rng) -> Option<Change> {
@@ -276,22 +288,47 @@ impl Postgres {
         let name = format!("added{}", self.tables[index].columns.len());
         self.tables[index].columns.push(Column { name, key: false, type_oid: TEXT });
         self.rows[index].values_mut().for_each(|row| row.push(Value::Null));
-        self.lsn += 10;
+        self.lsn += RECORD;
     }
 
-    /// The rows that belong to a topic, as a client has them; nulls are left out.
-    pub(crate) fn rows_of(&self, topic: &str) -> Replica {
-        let mut replica = Replica::new();
-        for (table, rows) in self.tables.iter().zip(&self.rows) {
-            for row in rows.values().filter(|row| table.feeds(topic, row)) {
-                let json = table.json(row);
-                let key = json[table.columns[0].name.as_str()].to_string();
-                let object = json.as_object().unwrap().clone();
-                replica
-                    .insert((table.name.to_owned(), key), object.into_iter().filter(|(_, it)| !it.is_null()).collect());
-            }
+    /// All rows as they are.
+    pub(crate) fn all_rows(&self) -> impl Iterator<Item = (&Table, &Row)> {
+        self.tables.iter().zip(&self.rows).flat_map(|(table, rows)| rows.values().map(move |row| (table, row)))
+    }
+
+    /// `alter table orders replica identity default`, or back to `full`; whether it is so then.
+    pub(crate) fn identify(&mut self, identity: Identity) -> bool {
+        let orders = self.tables.iter().position(|table| table.name == "orders").unwrap();
+        if self.tables[orders].identity != identity && self.can_be_locked(orders) {
+            self.tables[orders].identity = identity;
+            self.was_weak = true;
+            self.lsn += RECORD;
         }
-        replica
+        self.tables[orders].identity == identity
+    }
+
+    /// The gateway has been told of each table as it is.
+    pub(crate) fn is_described(&self) -> bool {
+        self.tables.iter().all(|table| {
+            let of_table = |item: &&Item| item.table().oid == table.oid;
+            let latest = self.items(self.system.timeline).iter().rev().find(of_table);
+            latest.is_none_or(|item| item.table().identity == table.identity)
+        })
+    }
+
+    /// What a snapshot sees that is taken now.
+    pub(crate) fn visibility(&self) -> Visibility {
+        self.transactions.visibility()
+    }
+
+    /// An id that is newer than all others.
+    pub(crate) fn newest_id(&mut self) -> u64 {
+        self.transactions.newest_id()
+    }
+
+    /// A transaction that has an id comes to nothing.
+    pub(crate) fn abort_one(&mut self) {
+        self.transactions.abort_one();
     }
 
     /// Begins a transaction that reads these tables, which stay as they are until [`Postgres::stop_reading`]; none
@@ -316,9 +353,9 @@ impl Postgres {
             || ancestors.any(|ancestor| ancestor.timeline == timeline && until <= ancestor.end.as_u64())
     }
 
-    /// What a timeline sends on a topic.
-    pub(crate) fn items(&self, timeline: u32, topic: &'static str) -> &[Item] {
-        self.items.get(&(timeline, topic)).map_or(&[], Vec::as_slice)
+    /// What happened on a timeline.
+    pub(crate) fn items(&self, timeline: u32) -> &[Item] {
+        self.items.get(&timeline).map_or(&[], Vec::as_slice)
     }
 
     /// A failover, or a restore, with so many of the last transactions abandoned; the slot has come along.
@@ -326,7 +363,10 @@ impl Postgres {
         let kept = self.log.len() - abandoned.min(self.log.len());
         let branch = match self.log.get(kept) {
             // In the abandoned transaction, before its commit.
-            Some(first) => random.u64(kept.checked_sub(1).map_or(1, |last| self.log[last].end_lsn)..=first.commit_lsn),
+            Some(first) => {
+                let from = kept.checked_sub(1).map_or(RECORD, |last| self.log[last].end_lsn);
+                random.u64(from / RECORD..=first.commit_lsn / RECORD) * RECORD
+            }
             None => self.lsn,
         };
         if kept < self.log.len() {
@@ -346,10 +386,8 @@ impl Postgres {
         self.timelines += 1;
         self.system.timeline = self.timelines;
         self.ancestry.push(Ancestor { timeline: left, end });
-        for topic in TOPICS {
-            let items = self.items(before, topic).iter().filter(|item| item.at.0 < branch).cloned().collect();
-            self.items.insert((self.system.timeline, topic), items);
-        }
+        let items = self.items(before).iter().filter(|item| item.at.0 < branch).cloned().collect();
+        self.items.insert(self.system.timeline, items);
         self.lsn = branch;
         let last = self.log.iter().map(|transaction| transaction.xid).max();
         self.transactions.recover(last.filter(|_| abandoned > 0), random);

@@ -1,18 +1,19 @@
 //! Those who read the rows for snapshots, as the hub knows them: each with a transaction of its own on the model
 //! Postgres, sending parts as they are asked for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use fastrand::Rng;
 use walcast::change::json::{ChangeEncoder, EncodeOptions};
-use walcast::change::{Lsn, Row, Visibility};
+use walcast::change::{Lsn, Operation, Relation, Row, Visibility};
 use walcast::hub::{
     LEAD_PARTS, SnapshotCommand, SnapshotEvent, SnapshotFailure, SnapshotId, SnapshotPart, SnapshotRequest,
 };
-use walcast::routing::Int8Format;
+use walcast::routing::{Image, Int8Format, PlanProblem, Predicate, Scope, Selection, Truth};
 
 use crate::postgres::{Moment, Postgres};
-use crate::table::{Table, Value, event, tables_of};
+use crate::table::{Row as ModelRow, Table, Value};
 
 /// As many at a time.
 const CONCURRENT: usize = 2;
@@ -71,10 +72,16 @@ impl Snapshots {
     pub(crate) fn begin(&mut self, postgres: &mut Postgres, random: &mut Rng) -> bool {
         let room = self.reading.len() < CONCURRENT;
         let Some(request) = self.waiting.front().filter(|_| room) else { return false };
-        let tables = tables_of(request.topic.as_str());
+        let tables = tables_of(request, &postgres.tables);
         let Some(moment) = postgres.begin_reading(&tables) else { return false };
         let until = random.bool().then(|| Lsn::new(postgres.lsn));
-        let parts = parts(request, &moment, &tables, random.usize(1..6));
+        let Some(parts) = parts(request, &moment, &tables, random.usize(1..6)) else {
+            postgres.stop_reading(&tables);
+            let failure = SnapshotFailure::Failed;
+            self.events.push_back(SnapshotEvent::Failed { id: request.id, failure });
+            self.waiting.pop_front();
+            return true;
+        };
         let visibility = moment.visibility;
         self.reading.push(Reading { id: request.id, tables, parts, wanted: LEAD_PARTS, visibility, until });
         self.waiting.pop_front();
@@ -129,31 +136,83 @@ impl Snapshots {
     }
 }
 
-/// The topic's rows in parts of up to so many, and at least one.
-fn parts(request: &SnapshotRequest, moment: &Moment, tables: &[usize], size: usize) -> VecDeque<SnapshotPart> {
+/// Those with rows in the topic, by their place.
+fn tables_of(request: &SnapshotRequest, tables: &[Table]) -> Vec<usize> {
+    let is_read = |table: &Table| {
+        let plan = request.routes.plan(&table.relation());
+        !plan.problems().is_empty() || !plan.selections(&request.routes, request.topic.as_str()).is_empty()
+    };
+    let places = tables.iter().enumerate().filter(|(_, table)| is_read(table));
+    places.map(|(place, _)| place).collect()
+}
+
+/// The topic's rows in parts of up to so many, and at least one; none where the tables don't fit the routes.
+fn parts(request: &SnapshotRequest, moment: &Moment, tables: &[usize], size: usize) -> Option<VecDeque<SnapshotPart>> {
     let topic = request.topic.as_str();
     let mut parts = VecDeque::new();
-    for table in tables {
-        let (table, rows) = (&moment.tables[*table], &moment.rows[*table]);
-        let options = EncodeOptions { int8: Int8Format::Number, value_limit_bytes: 1 << 20 };
-        let encoder = ChangeEncoder::new(&table.relation(), request.columns.as_deref(), options);
-        let rows: Vec<_> = rows.values().filter(|row| table.feeds(topic, row)).collect();
-        for rows in rows.chunks(size) {
-            let mut updates = Vec::new();
-            for row in rows {
-                if !updates.is_empty() {
-                    updates.push(b',');
+    for (table, rows) in tables.iter().map(|table| (&moment.tables[*table], &moment.rows[*table])) {
+        let relation = table.relation();
+        let plan = request.routes.plan(&relation);
+        let misfits = |problem: &PlanProblem| request.routes.route(problem.route()).unwrap().topic.may_give(topic);
+        if plan.problems().iter().any(misfits) {
+            return None;
+        }
+        let mut taken = vec![false; rows.len()];
+        for selection in plan.selections(&request.routes, topic) {
+            let chosen = chosen(request, &relation, &selection, rows, &mut taken);
+            let route = request.routes.route(selection.route).unwrap();
+            let columns = shown(&relation, route.columns.as_deref(), request.columns.as_deref());
+            let options = EncodeOptions { int8: Int8Format::Number, value_limit_bytes: 1 << 20 };
+            let encoder = ChangeEncoder::new(&relation, Some(&columns), options);
+            for rows in chosen.chunks(size) {
+                let mut updates = Vec::new();
+                for row in rows {
+                    if !updates.is_empty() {
+                        updates.push(b',');
+                    }
+                    assert!(encoder.encode_snapshot(&mut updates, row).is_empty());
                 }
-                assert!(encoder.encode_snapshot(&mut updates, &encoded(row)).is_empty());
+                parts.push_back(SnapshotPart { event: Arc::clone(&route.event), updates: updates.into() });
             }
-            parts.push_back(SnapshotPart { event: event(table, topic).into(), updates: updates.into() });
         }
     }
     if parts.is_empty() {
-        let first: &Table = &moment.tables[tables[0]];
-        parts.push_back(SnapshotPart { event: event(first, topic).into(), updates: Vec::new().into() });
+        parts.push_back(SnapshotPart { event: "new_updates".into(), updates: Vec::new().into() });
     }
-    parts
+    Some(parts)
+}
+
+/// The rows that a selection has and none before it, as the query would find them.
+fn chosen(
+    request: &SnapshotRequest,
+    relation: &Relation,
+    selection: &Selection<'_>,
+    rows: &BTreeMap<String, ModelRow>,
+    taken: &mut [bool],
+) -> Vec<Row> {
+    let scope = Scope::of_relation(relation);
+    let of_route = request.routes.rules(selection.route).filter.iter();
+    let closed = request.rules.iter().filter(|(route, _)| *route == selection.route).map(|(_, rule)| rule);
+    let rules: Vec<Predicate> = of_route.chain(closed).map(|rule| rule.compile(&scope).unwrap()).collect();
+    let filter = request.filter.as_ref().map(|filter| filter.compile(&scope).unwrap());
+    let mut chosen = Vec::new();
+    for (row, taken) in rows.values().zip(taken).filter(|(_, taken)| !**taken) {
+        let operation = Operation::Insert { new: encoded(row) };
+        let image = Image::after(relation, &operation).unwrap();
+        let is_true = |predicate: &Predicate| predicate.evaluate(&image) == Ok(Truth::True);
+        let is_here = |(index, value): &(usize, &str)| row[*index] == Value::Text((*value).to_owned());
+        *taken = selection.columns.iter().all(is_here) && rules.iter().all(is_true);
+        if *taken && filter.iter().all(is_true) {
+            chosen.push(encoded(row));
+        }
+    }
+    chosen
+}
+
+fn shown<'r>(relation: &'r Relation, route: Option<&[String]>, wanted: Option<&[String]>) -> Vec<&'r str> {
+    let is_in = |set: Option<&[String]>, name: &str| set.is_none_or(|set| set.iter().any(|column| column == name));
+    let names = relation.columns.iter().map(|column| &*column.name);
+    names.filter(|name| is_in(route, name) && is_in(wanted, name)).collect()
 }
 
 fn encoded(row: &[Value]) -> Row {

@@ -1,4 +1,4 @@
-//! Tables as maps, and what a change of a row looks like: on the wire, and to the topics that it belongs to.
+//! Tables as maps, and what a change of a row is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -112,28 +112,10 @@ impl Table {
         object
     }
 
-    fn old_json(&self, old: &Old) -> Json {
+    pub(crate) fn old_json(&self, old: &Old) -> Json {
         match old {
             Old::Key(row) => self.key_json(row),
             Old::Full(row) => self.json(row),
-        }
-    }
-
-    /// Whether a row belongs to a topic.
-    pub(crate) fn feeds(&self, topic: &str, row: &[Value]) -> bool {
-        topic == FEED || self.own_topic(row).as_deref() == Some(topic)
-    }
-
-    /// The topics, besides the one that all tables feed, that a row belongs to.
-    pub(crate) fn own_topic(&self, row: &[Value]) -> Option<String> {
-        let value = |name| match &row[self.column(name)?] {
-            Value::Text(text) => Some(text),
-            Value::Null | Value::Unchanged => None,
-        };
-        match self.name {
-            "orders" => value("owner").map(|owner| format!("orders:{owner}")),
-            "tags" => value("name").map(|name| format!("tags:{name}")),
-            _ => None,
         }
     }
 }
@@ -141,136 +123,42 @@ impl Table {
 /// One change: what happened, the wire's view of it, and the table as it was described then.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
-    Insert { table: Table, new: Row },
-    Update { table: Table, old: Option<Old>, new: Row },
-    Delete { table: Table, old: Old },
-    Truncate { tables: Vec<Table> },
+    Insert {
+        table: Table,
+        new: Row,
+    },
+    /// `after`: the row with what was not sent.
+    Update {
+        table: Table,
+        old: Option<Old>,
+        new: Row,
+        after: Row,
+    },
+    Delete {
+        table: Table,
+        old: Old,
+    },
+    Truncate {
+        tables: Vec<Table>,
+    },
 }
 
 /// Everything feeds this topic.
 pub(crate) const FEED: &str = "feed";
-/// What the topics for single rows can be.
-pub(crate) const TOPICS: [&str; 6] = [FEED, "orders:1", "orders:2", "orders:3", "tags:a", "tags:b"];
-
-/// The tables that feed a topic, by their place among all.
-pub(crate) fn tables_of(topic: &str) -> Vec<usize> {
-    match topic.split(':').next() {
-        Some("orders") => vec![1],
-        Some("tags") => vec![2],
-        _ => vec![0, 1, 2],
-    }
-}
-
-/// What a topic is sent of a change.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Update {
-    pub(crate) topic: String,
-    pub(crate) event: &'static str,
-    /// Among the change's own ordinals: a truncate has one for each table.
-    pub(crate) offset: u64,
-    pub(crate) json: Json,
-}
+/// Here everybody sees other rows.
+pub(crate) const MINE: &str = "mine";
+/// What topics there can be.
+pub(crate) const TOPICS: [&str; 7] = [FEED, MINE, "orders:1", "orders:2", "orders:3", "tags:a", "tags:b"];
 
 impl Change {
-    pub(crate) fn ordinals(&self) -> u64 {
+    pub(crate) fn tables(&self) -> &[Table] {
         match self {
-            Self::Truncate { tables } => tables.len() as u64,
-            _ => 1,
+            Self::Insert { table, .. } | Self::Update { table, .. } | Self::Delete { table, .. } => {
+                std::slice::from_ref(table)
+            }
+            Self::Truncate { tables } => tables,
         }
     }
-
-    pub(crate) fn updates(&self) -> Vec<Update> {
-        match self {
-            Self::Insert { table, new } => {
-                let json = element("insert", table, Some(table.json(new)), None, &[]);
-                let own = table.own_topic(new);
-                on_topics(table, own, &json)
-            }
-            Self::Update { table, old, new } => update(table, old.as_ref(), new),
-            Self::Delete { table, old } => {
-                let row = match old {
-                    Old::Key(row) | Old::Full(row) => row,
-                };
-                let json = element("delete", table, None, Some(table.old_json(old)), &[]);
-                on_topics(table, table.own_topic(row), &json)
-            }
-            Self::Truncate { tables } => tables.iter().enumerate().flat_map(truncate).collect(),
-        }
-    }
-}
-
-pub(crate) fn event(table: &Table, topic: &str) -> &'static str {
-    if table.name == "tags" && topic == FEED { "tags_changed" } else { "new_updates" }
-}
-
-fn on_topics(table: &Table, own: Option<String>, json: &Json) -> Vec<Update> {
-    let topics = std::iter::once(FEED.to_owned()).chain(own);
-    topics.map(|topic| Update { event: event(table, &topic), topic, offset: 0, json: json.clone() }).collect()
-}
-
-fn truncate((index, table): (usize, &Table)) -> Vec<Update> {
-    let prefix = format!("{}:", table.name);
-    let topics = TOPICS.iter().filter(|topic| **topic == FEED || topic.starts_with(&prefix));
-    let json = element("truncate", table, None, None, &[]);
-    let update = |topic: &&str| Update {
-        topic: (*topic).to_owned(),
-        event: event(table, topic),
-        offset: index as u64,
-        json: json.clone(),
-    };
-    topics.map(update).collect()
-}
-
-fn update(table: &Table, old: Option<&Old>, new: &[Value]) -> Vec<Update> {
-    let full = match old {
-        Some(Old::Full(row)) => Some(row),
-        _ => None,
-    };
-    // Under `FULL` a value that was not sent is in the old row.
-    let fill = |index: usize, value: &Value| match (value, full) {
-        (Value::Unchanged, Some(row)) => row[index].clone(),
-        _ => value.clone(),
-    };
-    let shown: Row = new.iter().enumerate().map(|(index, value)| fill(index, value)).collect();
-    let unchanged: Vec<&str> = table
-        .columns
-        .iter()
-        .zip(&shown)
-        .filter(|(_, value)| **value == Value::Unchanged)
-        .map(|(column, _)| column.name.as_str())
-        .collect();
-    let record = table.json(&shown);
-    let old_json = old.map(|old| table.old_json(old));
-    let as_is = element("update", table, Some(record.clone()), old_json.clone(), &unchanged);
-    let after = table.own_topic(&shown);
-    let before = match old {
-        Some(Old::Key(row) | Old::Full(row)) => table.own_topic(row),
-        None => after.clone(),
-    };
-    if before == after {
-        return on_topics(table, after, &as_is);
-    }
-    let mut updates = on_topics(table, None, &as_is);
-    let mut own = |topic: Option<String>, json: Json| {
-        updates.extend(topic.map(|topic| Update { event: event(table, &topic), topic, offset: 0, json }));
-    };
-    own(before, element("delete", table, None, old_json, &[]));
-    own(after, element("insert", table, Some(record), None, &unchanged));
-    updates
-}
-
-fn element(op: &str, table: &Table, record: Option<Json>, old_record: Option<Json>, unchanged: &[&str]) -> Json {
-    let mut object = json!({"op": op, "schema": "public", "table": table.name});
-    if let Some(record) = record {
-        object["record"] = record;
-    }
-    if let Some(old_record) = old_record {
-        object["old_record"] = old_record;
-    }
-    if !unchanged.is_empty() {
-        object["unchanged"] = json!(unchanged);
-    }
-    object
 }
 
 /// A client's rows, by table and key. Columns that it was never told of are missing.

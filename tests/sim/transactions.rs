@@ -82,6 +82,15 @@ impl Transactions {
         self.in_progress.swap_remove(random.usize(..self.in_progress.len()))
     }
 
+    pub(crate) const fn newest_id(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    pub(crate) fn abort_one(&mut self) {
+        self.in_progress.pop();
+    }
+
     /// It has committed, and is seen now or later.
     pub(crate) fn commit(&mut self, effects: Effects, visible: bool) {
         self.invisible.push(effects);

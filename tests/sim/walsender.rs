@@ -6,8 +6,8 @@ use bytes::Bytes;
 use fastrand::Rng;
 
 use crate::pgoutput;
-use crate::postgres::{Postgres, Transaction, low};
-use crate::table::Change;
+use crate::postgres::{Postgres, RECORD, Transaction, low};
+use crate::table::{Change, Identity};
 use crate::wire::Sent;
 
 /// How far a walsender has read when it says how far it is.
@@ -27,7 +27,7 @@ pub(crate) struct Walsender {
     /// Everything that committed before this has been sent.
     sent: u64,
     /// Tables as this session has described them.
-    described: BTreeMap<u32, usize>,
+    described: BTreeMap<u32, (usize, Identity)>,
 }
 
 impl Walsender {
@@ -62,7 +62,7 @@ impl Walsender {
         };
         if until > self.sent {
             self.sent = match how_far {
-                HowFar::AsItHappens => random.u64(self.sent..=until),
+                HowFar::AsItHappens => random.u64(self.sent.div_ceil(RECORD)..=until / RECORD) * RECORD,
                 HowFar::All => until,
             };
         }
@@ -76,7 +76,7 @@ impl Walsender {
             self.describe(change, &mut messages);
             messages.push(match change {
                 Change::Insert { table, new } => pgoutput::insert(table.oid, new),
-                Change::Update { table, old, new } => pgoutput::update(table.oid, old.as_ref(), new),
+                Change::Update { table, old, new, .. } => pgoutput::update(table.oid, old.as_ref(), new),
                 Change::Delete { table, old } => pgoutput::delete(table.oid, old),
                 Change::Truncate { tables } => {
                     pgoutput::truncate(&tables.iter().map(|table| table.oid).collect::<Vec<_>>())
@@ -90,14 +90,9 @@ impl Walsender {
 
     /// A relation is described before its first change in a session, and when it was altered.
     fn describe(&mut self, change: &Change, messages: &mut Vec<Bytes>) {
-        let tables = match change {
-            Change::Insert { table, .. } | Change::Update { table, .. } | Change::Delete { table, .. } => {
-                std::slice::from_ref(table)
-            }
-            Change::Truncate { tables } => tables,
-        };
-        for table in tables {
-            if self.described.insert(table.oid, table.columns.len()) != Some(table.columns.len()) {
+        for table in change.tables() {
+            let described = (table.columns.len(), table.identity);
+            if self.described.insert(table.oid, described) != Some(described) {
                 messages.push(pgoutput::relation(table));
             }
         }

@@ -7,11 +7,13 @@ use fastrand::Rng;
 use walcast::change::Lsn;
 use walcast::phoenix::Serializer;
 
-use crate::channel::{State, position};
+use crate::channel::{Channel, State, position};
 use crate::client::{Client, Link};
+use crate::config::{Claims, Config};
 use crate::gateway::{Gateway, Settings};
 use crate::postgres::Postgres;
-use crate::table::TOPICS;
+use crate::sight::Sight;
+use crate::table::{Identity, TOPICS};
 use crate::walsender::HowFar;
 
 /// Steps between two quiet points, at most.
@@ -35,6 +37,7 @@ pub(crate) struct Seen {
     pub(crate) client_drops: u64,
     pub(crate) snapshots: u64,
     pub(crate) resyncs: u64,
+    pub(crate) reloads: u64,
     /// Stands for everything that happened, in order.
     pub(crate) fingerprint: u64,
 }
@@ -49,6 +52,8 @@ pub(crate) struct World {
     now: Duration,
     /// Nothing in this world makes a client lose its place.
     roomy: bool,
+    /// The configuration, the clients' claims and the tables' identities are what they were.
+    steady: bool,
     big: usize,
     seen: Seen,
     trace: Option<Vec<String>>,
@@ -60,7 +65,9 @@ impl World {
     pub(crate) fn new(seed: u64, traced: bool) -> Self {
         let mut random = Rng::with_seed(seed);
         let roomy = random.bool();
+        let steady = random.bool();
         let settings = Settings::random(roomy, &mut random);
+        let config = Config::random(&mut random);
         let postgres = Postgres::new(&mut random);
         let clients = (0..random.usize(1..5)).map(|_| {
             let serializer = if random.u8(0..4) == 0 { Serializer::V1 } else { Serializer::V2 };
@@ -72,16 +79,17 @@ impl World {
         let mut world = Self {
             random,
             postgres,
-            gateway: Gateway::new(settings),
+            gateway: Gateway::new(settings, config),
             clients,
             dead: Vec::new(),
             now: Duration::ZERO,
             roomy,
+            steady,
             big,
             seen: Seen::default(),
             trace: traced.then(Vec::new),
         };
-        world.note(|| format!("roomy: {roomy}, {settings:?}"));
+        world.note(|| format!("roomy: {roomy}, steady: {steady}, {settings:?}, {config:?}"));
         world
     }
 
@@ -100,7 +108,7 @@ impl World {
         self.seen.snapshots = counts().map(|counts| counts.snapshots).sum();
         // A topic can be quiet for so long that the slot has gone on: then its cursor is from before what the slot has.
         let given_up: u64 = counts().map(|counts| counts.given_up).sum();
-        if self.roomy && self.seen.resyncs > given_up {
+        if self.roomy && self.steady && self.seen.resyncs > given_up {
             return Err(format!("{} resyncs, though everything was kept", self.seen.resyncs));
         }
         Ok(self.seen)
@@ -134,10 +142,45 @@ impl World {
             187 => self.lose_slot(),
             188 => self.fail_over(),
             189..193 => self.time_passes(),
+            193..196 => self.gateway.look(&self.postgres),
+            196..200 => self.others_rule(),
             _ => self.client_step()?,
         }
         self.check_bounds()?;
         self.check_memory()
+    }
+
+    /// Something changes that decides who sees what.
+    fn others_rule(&mut self) {
+        if self.steady {
+            return;
+        }
+        match self.random.u8(0..8) {
+            0..4 => self.reload(),
+            4..7 => {
+                let index = self.random.usize(..self.clients.len());
+                let claims = Claims::random(&mut self.random);
+                self.clients[index].identify(claims);
+                self.note(|| format!("client {index} shows {claims:?}"));
+            }
+            _ => {
+                self.postgres.identify(Identity::Default);
+                self.note(|| "orders have another replica identity".to_owned());
+            }
+        }
+    }
+
+    fn reload(&mut self) {
+        let config = self.gateway.config.edited(&mut self.random);
+        self.gateway.reload(config);
+        self.seen.reloads += 1;
+        self.note(|| format!("reload: {config:?}"));
+        self.try_again();
+    }
+
+    /// Whoever was refused.
+    fn try_again(&mut self) {
+        self.clients.iter_mut().flat_map(|client| &mut client.channels).for_each(Channel::try_again);
     }
 
     fn commit(&mut self) {
@@ -148,7 +191,8 @@ impl World {
 
     fn gateway_step(&mut self) -> Checked {
         let (count, shard) = (self.random.usize(1..20), self.random.usize(..self.gateway.shards.len()));
-        match self.random.u8(0..13) {
+        match self.random.u8(0..14) {
+            13 => drop(self.gateway.verify(self.now)),
             0 | 1 => drop(self.gateway.walsender_sends(&self.postgres, count)),
             2 => self.receive(count * count * 5)?,
             3 => drop(self.gateway.deliver()),
@@ -178,7 +222,7 @@ impl World {
     }
 
     fn connect(&mut self) {
-        self.gateway.connect(&self.postgres);
+        self.gateway.connect(&mut self.postgres);
         let slot = self.postgres.slot.as_ref().map(|slot| slot.confirmed_flush);
         self.note(|| format!("replication connects, the slot is at {slot:?}"));
         self.seen.reconnects += 1;
@@ -194,16 +238,9 @@ impl World {
         self.note(|| "the gateway crashes".to_owned());
         self.seen.crashes += 1;
         self.gateway.snapshots.gateway_gone(&mut self.postgres);
-        self.begin_log();
-        self.gateway = Gateway::new(self.gateway.settings);
+        self.gateway = Gateway::new(self.gateway.settings, self.gateway.config);
         self.clients.iter_mut().for_each(Client::disconnected);
         self.dead.clear();
-    }
-
-    /// The log begins anew, and nobody knows what was in it before: whatever committed then is seen by now.
-    fn begin_log(&mut self) {
-        let confirmed = self.postgres.slot.as_ref().map_or(self.postgres.lsn, |slot| slot.confirmed_flush);
-        self.postgres.show_until(confirmed);
     }
 
     /// The slot is dropped, and sooner or later made again.
@@ -216,11 +253,11 @@ impl World {
         self.postgres.slot = None;
         self.gateway.replication = None;
         if self.random.bool() {
-            self.gateway.connect(&self.postgres);
+            self.gateway.connect(&mut self.postgres);
         }
         self.commit();
         // As Postgres makes one: with everything seen that committed before it.
-        self.begin_log();
+        self.postgres.show_until(self.postgres.lsn);
         self.postgres.recreate_slot();
     }
 
@@ -271,10 +308,11 @@ impl World {
             return Ok(()); // nothing is promised over a crash
         }
         let confirmed = slot.confirmed_flush;
-        for channel in self.clients.iter().flat_map(|client| &client.channels) {
+        let channels = self.clients.iter().flat_map(|client| client.channels.iter().map(move |it| (client, it)));
+        for (client, channel) in channels {
             let Some(cursor) = &channel.cursor else { continue };
-            let next = channel.owed(&self.postgres);
-            if next.is_some_and(|item| item.at.0 < confirmed) && self.gateway.accepts(channel.topic, cursor) {
+            let is_lost = channel.owed(&self.postgres).is_some_and(|item| item.at.0 < confirmed);
+            if is_lost && self.gateway.accepts(channel.topic, channel.view, client.claims, cursor) {
                 let at = position(cursor)?;
                 return Err(format!("{confirmed} is acknowledged, and {} resumes after {at:?}", channel.topic));
             }
@@ -317,7 +355,7 @@ impl World {
     fn open(&mut self, index: usize) {
         let shard = self.random.usize(..self.gateway.shards.len());
         let client = &mut self.clients[index];
-        let slot = self.gateway.open(shard, client.serializer, self.now);
+        let slot = self.gateway.open(shard, client.serializer, client.claims, self.now);
         client.link = Some(Link { shard, slot, up: Vec::new(), received: Vec::new() });
         self.rejoin(index);
     }
@@ -361,6 +399,11 @@ impl World {
         if let Some(link) = &mut client.link {
             link.received.extend(&bytes);
         }
+        for (topic, config, claims) in self.gateway.seats(shard, slot) {
+            let Some(channel) = client.channels.iter().find(|channel| channel.topic == topic) else { continue };
+            let sight = Sight { topic: channel.topic, config, claims, view: channel.view };
+            client.seats.insert(topic.to_owned(), sight);
+        }
         let open = client.receive(&self.postgres).map_err(|problem| format!("client {index}: {problem}"))?;
         if !open || self.gateway.shards[shard].is_finished(slot) {
             self.note(|| format!("client {index} is closed by the gateway"));
@@ -393,7 +436,9 @@ impl World {
 
     /// Everything moves until nothing can; then every client has every row.
     fn settle(&mut self) -> Checked {
+        self.mend();
         self.note(|| "quiet".to_owned());
+        let mut tried_again = false;
         for turn in 0..TURNS {
             let mut moved = self.settle_gateway(turn)?;
             for index in 0..self.clients.len() {
@@ -402,11 +447,26 @@ impl World {
             // A snapshot waits for its slowest reader, until that one is known to be gone.
             if !moved && let Some((shard, slot)) = self.dead.pop() {
                 self.gateway.shards[shard].ended(slot);
+            } else if !moved && turn > 2 && !tried_again {
+                tried_again = true;
+                self.try_again();
             } else if !moved && turn > 2 {
                 return self.check_complete();
             }
         }
         Err("it never gets quiet".to_owned())
+    }
+
+    /// The tables fit their routes again, and the gateway gets to know of it.
+    fn mend(&mut self) {
+        while !self.postgres.identify(Identity::Full) {
+            self.postgres.show_one(&mut self.random);
+            self.settle_snapshots();
+        }
+        while !self.postgres.is_described() {
+            self.postgres.show_one(&mut self.random);
+            self.commit();
+        }
     }
 
     fn settle_gateway(&mut self, turn: usize) -> Result<bool, String> {
@@ -430,10 +490,14 @@ impl World {
             }
             moved |= self.gateway.shard_asks(shard, all);
         }
+        while self.gateway.verify(self.now) {
+            moved = true;
+        }
         moved |= self.settle_snapshots();
         if turn % TURNS_UNSEEN == TURNS_UNSEEN - 1 {
             // A snapshot can't be continued from a log that has let go of what it does not see.
             self.postgres.show_one(&mut self.random);
+            self.postgres.abort_one();
         }
         self.acknowledge()?;
         Ok(moved)
@@ -469,7 +533,11 @@ impl World {
     fn check_complete(&mut self) -> Checked {
         for (index, client) in self.clients.iter().enumerate() {
             for channel in &client.channels {
-                channel.is_complete(&self.postgres).map_err(|problem| format!("at rest, client {index}: {problem}"))?;
+                let (topic, config) = (channel.topic, self.gateway.config);
+                let now = Sight { topic, config, claims: client.claims, view: channel.view };
+                channel
+                    .is_complete(&now, &self.postgres)
+                    .map_err(|problem| format!("at rest, client {index}: {problem}"))?;
             }
         }
         Ok(())

@@ -9,11 +9,13 @@ use std::process::ExitCode;
 
 use tokio_postgres::Client;
 
+use super::database_url::{DatabaseUrl, named};
 use super::output::Format;
 use super::{FAILURE, Outcome, load, output, runtime};
 use crate::config::catalogue::{ServerFacts, gather, judge, refused_updates};
 use crate::config::code::Code;
 use crate::config::diagnostic::sort;
+use crate::config::published::{Candidate, Published, TableName, candidates, published_tables};
 use crate::config::{Config, Finding};
 use crate::replication::wire::connect_sql;
 use plan::{Plan, Step};
@@ -28,24 +30,44 @@ use plan::{Plan, Step};
 ///
 /// The role needs REPLICATION, CREATE on the database, and must own the tables (or be a superuser). `walcast run` needs
 /// only REPLICATION and SELECT.
+///
+/// With --database-url no configuration file is read. A publication that has tables stays as it is; else every table
+/// is published whose updates Postgres would not refuse then, and that the role may publish. The others are named.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) database: DatabaseUrl,
     /// Print the SQL instead of running it, for psql or a migration; the database is only read
     #[arg(long)]
     print: bool,
 }
 
 pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
-    let loaded = load(path)?;
-    output::findings(&loaded.findings, &loaded.source);
-    let Some(config) = loaded.config else { return Ok(ExitCode::from(FAILURE)) };
-    runtime()?.block_on(set_up(&config, arguments.print))
+    let Some(published) = arguments.database.published() else {
+        let loaded = load(path)?;
+        output::findings(&loaded.findings, &loaded.source);
+        let Some(config) = loaded.config else { return Ok(ExitCode::from(FAILURE)) };
+        return runtime()?.block_on(set_up(&config, Tables::Routed, arguments.print));
+    };
+    runtime()?.block_on(set_up_without_file(&published, arguments.print))
 }
 
-async fn set_up(config: &Config, print: bool) -> Outcome {
+/// What the publication is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tables {
+    /// Every table that a route takes.
+    Routed,
+    /// What it has.
+    Kept,
+}
+
+async fn set_up(config: &Config, tables: Tables, print: bool) -> Outcome {
     let client = connect_sql(&config.postgres.connection).await?;
     let facts = gather(&client, config).await?;
-    let plan = Plan::new(&facts, config);
+    let plan = match tables {
+        Tables::Routed => Plan::new(&facts, config),
+        Tables::Kept => Plan::beside_publication(&facts, config),
+    };
     let obstacles = obstacles(&facts, config, &plan);
     if !obstacles.is_empty() {
         output::findings(&obstacles, &config.source);
@@ -65,6 +87,57 @@ async fn set_up(config: &Config, print: bool) -> Outcome {
     }
     let findings = judge(&gather(&client, config).await?, config);
     output::report(&findings, &config.source, config.routes.len(), Format::Text)
+}
+
+async fn set_up_without_file(published: &Published, print: bool) -> Outcome {
+    let without_tables = published.load(&[]);
+    let Some(config) = without_tables.config else {
+        let mut findings = without_tables.findings;
+        findings.retain(Finding::is_error);
+        output::findings(&findings, &without_tables.source);
+        return Ok(ExitCode::from(FAILURE));
+    };
+    let client = connect_sql(&config.postgres.connection).await?;
+    let existing = published_tables(&client, &published.publication).await?.unwrap_or_default();
+    let (tables, kept) = if existing.is_empty() {
+        (choose(candidates(&client).await?), Tables::Routed)
+    } else {
+        output::say(&format!("the publication `{}` stays as it is: {}", published.publication, named(&existing)));
+        (existing, Tables::Kept)
+    };
+    drop(client);
+    if tables.is_empty() {
+        output::say("error: there is no table that could be published; nothing was changed");
+        return Ok(ExitCode::from(FAILURE));
+    }
+    let loaded = published.load(&tables);
+    let Some(config) = loaded.config else {
+        output::findings(&loaded.findings, &loaded.source);
+        return Ok(ExitCode::from(FAILURE));
+    };
+    let outcome = set_up(&config, kept, print).await?;
+    if outcome == ExitCode::SUCCESS && !print {
+        output::say("`walcast run` with the same --database-url serves them");
+    }
+    Ok(outcome)
+}
+
+/// Those that are published; the others are named, with the reason.
+fn choose(candidates: Vec<Candidate>) -> Vec<TableName> {
+    let say = |why: &str, left_out: &[&Candidate]| {
+        if !left_out.is_empty() {
+            output::say(&format!("left out, {why}: {}", named(left_out.iter().map(|candidate| &candidate.table))));
+        }
+    };
+    let (owned, foreign): (Vec<_>, Vec<_>) = candidates.iter().partition(|candidate| candidate.owned);
+    let (identified, anonymous): (Vec<_>, Vec<_>) = owned.into_iter().partition(|candidate| candidate.identified);
+    say("because they belong to roles that this one may not act for", &foreign);
+    let why = "because Postgres would refuse the apps' updates and deletes: they have no primary key \
+               (`alter table … replica identity full`, then `alter publication … add table …` takes them in)";
+    say(why, &anonymous);
+    let (named_well, unnamed): (Vec<_>, Vec<_>) = identified.into_iter().partition(|it| it.table.has_topic());
+    say("because no topic can have such a name", &unnamed);
+    named_well.into_iter().map(|candidate| candidate.table.clone()).collect()
 }
 
 async fn carry_out(step: &Step, client: &Client, config: &Config) -> Result<(), Box<dyn Error>> {

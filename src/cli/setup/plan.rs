@@ -40,6 +40,11 @@ impl Plan {
         }
     }
 
+    /// Everything but the publication, which others have chosen the tables of.
+    pub(super) fn beside_publication(facts: &ServerFacts, config: &Config) -> Self {
+        Self { steps: [schema(facts), slot(facts, config)].into_iter().flatten().collect(), publishes_old_rows: false }
+    }
+
     /// For psql, or any client that sends it as it is.
     pub(super) fn sql(&self) -> String {
         if self.steps.is_empty() {

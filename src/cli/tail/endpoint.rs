@@ -2,19 +2,27 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::config::{Address, Server};
+
 /// Phoenix' path for WebSockets.
 const PATH: &str = "/socket/websocket";
 /// The serializer that the session speaks.
 const VERSION: &str = "vsn=2.0.0";
 
-/// The endpoint that a gateway with this `server.listen` has on its own machine.
-pub(super) fn of_listener(listen: SocketAddr) -> String {
-    let ip = match listen.ip() {
+/// The endpoint that a gateway with this `[server]` has on its own machine. What operators connect to serves clients,
+/// too, and is not encrypted: a certificate's name is seldom that of its own machine. None where there are only Unix
+/// sockets.
+pub(super) fn of_server(server: &Server) -> Option<String> {
+    let first = |addresses: &[Address]| addresses.iter().find_map(Address::socket);
+    let (listen, admin) = (first(&server.listen), first(&server.admin));
+    let plain = listen.filter(|_| server.tls.is_none()).or(admin).map(|address| ("ws", address));
+    let (scheme, address) = plain.or(listen.map(|address| ("wss", address)))?;
+    let ip = match address.ip() {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
     };
-    format!("ws://{}{PATH}?{VERSION}", SocketAddr::new(ip, listen.port()))
+    Some(format!("{scheme}://{}{PATH}?{VERSION}", SocketAddr::new(ip, address.port())))
 }
 
 /// The user's url, with the path where it has none (or Phoenix' `/socket`), and the serializer's version.
@@ -41,15 +49,39 @@ pub(super) fn shown(url: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Origins;
+    use crate::config::SocketMode;
+    use crate::tls::Files;
+
+    fn server(listen: &str, admin: &str, encrypted: bool) -> Server {
+        let address = |text: &str| match text.strip_prefix("unix:") {
+            Some(path) => Address::Unix(path.into()),
+            None => Address::Tcp(text.parse().unwrap()),
+        };
+        Server {
+            listen: listen.split(' ').map(address).collect(),
+            admin: vec![address(admin)],
+            tls: encrypted.then(|| Files { certificate: "c".into(), key: "k".into() }),
+            socket_mode: SocketMode(0o600),
+            compression: false,
+            origins: Origins::default(),
+        }
+    }
 
     #[test]
-    fn a_listener_is_reached_on_its_own_machine() {
-        for (listen, endpoint) in [
-            ("0.0.0.0:4000", "ws://127.0.0.1:4000/socket/websocket?vsn=2.0.0"),
-            ("[::]:4000", "ws://[::1]:4000/socket/websocket?vsn=2.0.0"),
-            ("10.0.0.7:80", "ws://10.0.0.7:80/socket/websocket?vsn=2.0.0"),
+    fn a_gateway_is_reached_on_its_own_machine() {
+        for (listen, admin, encrypted, endpoint) in [
+            ("0.0.0.0:4000", "127.0.0.1:4001", false, Some("ws://127.0.0.1:4000")),
+            ("[::]:4000", "127.0.0.1:4001", false, Some("ws://[::1]:4000")),
+            ("10.0.0.7:80", "127.0.0.1:4001", false, Some("ws://10.0.0.7:80")),
+            ("unix:/a 10.0.0.7:80", "127.0.0.1:4001", false, Some("ws://10.0.0.7:80")),
+            ("unix:/a", "127.0.0.1:4001", false, Some("ws://127.0.0.1:4001")),
+            ("0.0.0.0:443", "127.0.0.1:4001", true, Some("ws://127.0.0.1:4001")),
+            ("0.0.0.0:443", "unix:/b", true, Some("wss://127.0.0.1:443")),
+            ("unix:/a", "unix:/b", false, None),
         ] {
-            assert_eq!(of_listener(listen.parse().unwrap()), endpoint);
+            let endpoint = endpoint.map(|it| format!("{it}/socket/websocket?vsn=2.0.0"));
+            assert_eq!(of_server(&server(listen, admin, encrypted)), endpoint, "{listen} {admin}");
         }
     }
 

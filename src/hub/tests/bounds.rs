@@ -13,7 +13,7 @@ fn what_is_evicted_can_not_be_resumed_from() {
     bench.commit(&[vec![insert(2)]]);
     assert_eq!(bench.read(first.shape, Position::before(Lsn::new(100))).unwrap().len(), 2);
     bench.now += Duration::from_millis(1);
-    bench.hub.tick(bench.now);
+    bench.see_all_but(&[]);
     assert!(bench.read(first.shape, Position::before(Lsn::new(100))).is_none());
     assert_eq!(bench.read(first.shape, second).unwrap().len(), 1);
     assert_eq!(bench.join("orders", Some(&first.cursor)), Err(Refusal::ResyncRequired));
@@ -100,6 +100,7 @@ fn wal_over_the_budget_moves_the_tail_up() {
     let joined = bench.join("orders", None).unwrap();
     bench.commit(&[vec![insert(1)]]);
     bench.commit(&[vec![insert(2)]]);
+    bench.see_all_but(&[]);
     bench.feed(FeedEvent::Progress(Lsn::new(1110)));
     assert_eq!(bench.hub.acknowledgeable(), Lsn::new(110));
     bench.feed(FeedEvent::Progress(Lsn::new(1111)));
@@ -114,6 +115,7 @@ fn without_wal_the_head_is_acknowledged() {
     let mut bench = Bench::with_limits(vec![route("orders", "new_updates")], limits).connected();
     let joined = bench.join("orders", None).unwrap();
     bench.commit(&[vec![insert(1)]]);
+    bench.see_all_but(&[]);
     assert_eq!(bench.hub.acknowledgeable(), Lsn::new(115));
     assert!(bench.join("orders", Some(&joined.cursor)).is_ok(), "while the process lives");
 }
@@ -137,4 +139,95 @@ fn topics_that_are_met_late_take_no_more_than_the_logs_memory() {
     // Those who have joined are live all the same.
     bench.commit(&[vec![insert(7)]]);
     assert_eq!(bench.published().len(), 1);
+}
+
+/// A commit that nobody sees yet, beside others that everybody does.
+fn invisible(log: LogLimits) -> Bench {
+    let limits = HubLimits { log, value: 1 << 20, read: 100 };
+    let mut bench = Bench::with_limits(vec![route("orders", "new_updates")], limits).connected();
+    bench.commit(&[vec![insert(1)]]);
+    bench.see_all_but(&[]);
+    bench.commit(&[vec![insert(2)]]);
+    bench.see_all_but(&[120]);
+    bench
+}
+
+fn pass_unseen(bench: &mut Bench, seconds: u32) {
+    for _ in 0..seconds {
+        bench.now += Duration::from_secs(1);
+        bench.see_all_but(&[120]);
+        bench.feed(FeedEvent::Progress(Lsn::new(400)));
+        bench.hub.tick(bench.now);
+    }
+}
+
+/// What a snapshot comes to that is taken now, without this transaction.
+fn snapshot(bench: &mut Bench, unseen: &[u64]) -> Option<After> {
+    let request = Subscribe { topic: "orders".to_owned(), snapshot: true, ..Subscribe::default() };
+    bench.joins += 1;
+    let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: bench.joins };
+    bench.hub.command(Command::Subscribe { shard: SHARD, join, request: Box::new(request) });
+    let Some(SnapshotCommand::Begin(request)) = bench.hub.take_snapshot_commands().pop() else { panic!("no snapshot") };
+    let Some(ToShard::Subscribed { subscribed, .. }) = bench.told().pop() else { panic!("refused") };
+    let last = SnapshotPart { event: "new_updates".into(), updates: Bytes::new() };
+    let visibility = Visibility::new(1 << 31, unseen.iter().copied());
+    bench.hub.snapshot(SnapshotEvent::Done { id: request.id, last, visibility, until: Lsn::new(400) });
+    let after = After::Snapshot(request.id);
+    bench.hub.command(Command::Read { shard: SHARD, join, shape: subscribed.shape, number: 1, after });
+    match bench.told().pop() {
+        Some(ToShard::Read { outcome: ReadOutcome::More(after), .. }) => Some(after),
+        Some(ToShard::Read { outcome: ReadOutcome::Lost, .. }) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_nobody_sees_yet_stays_in_the_log_and_in_the_slot() {
+    let mut bench = invisible(LogLimits { window: Duration::from_secs(60), memory: 1 << 20, wal: 1 << 30 });
+    pass_unseen(&mut bench, 200);
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(120), "what came before it is seen");
+    let Some(After::Splice(from, _)) = snapshot(&mut bench, &[120]) else { panic!("nothing after it") };
+    assert!(from < Position::before(Lsn::new(121)));
+    bench.pass(70);
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(400));
+}
+
+#[test]
+fn without_wal_the_slot_waits_for_what_nobody_sees() {
+    let mut bench = invisible(LogLimits { window: Duration::from_secs(60), memory: 1 << 20, wal: 0 });
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(120));
+    bench.see_all_but(&[]);
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(125));
+}
+
+/// The database is then asked for an id that is newer than whatever was let go of.
+#[test]
+fn what_was_let_go_of_unseen_is_remembered_over_a_restart() {
+    let mut bench = invisible(LogLimits { window: Duration::from_secs(60), memory: 1 << 20, wal: 0 });
+    bench.feed(FeedEvent::Progress(Lsn::new(1 << 30)));
+    let acknowledged = bench.hub.acknowledgeable();
+    assert!(acknowledged.is_in_doubt(), "{acknowledged}");
+    assert!(snapshot(&mut bench, &[120]).is_some(), "the log still has it");
+    let mut next = Bench::new(vec![route("orders", "new_updates")]);
+    let relations = vec![Arc::clone(&next.relation)];
+    let (start, flush) = (acknowledged, acknowledged);
+    next.feed(FeedEvent::Connected { system: SYSTEM, ancestry: Vec::new(), start, flush, relations, doubt: Some(200) });
+    assert!(snapshot(&mut next, &[120]).is_none());
+    assert!(next.hub.acknowledgeable().is_in_doubt());
+    assert!(snapshot(&mut next, &[200]).is_some());
+    next.see_all_but(&[200]);
+    next.feed(FeedEvent::Progress(Lsn::new(1 << 31)));
+    assert!(!next.hub.acknowledgeable().is_in_doubt());
+}
+
+#[test]
+fn what_memory_had_no_room_for_is_no_hole_in_a_snapshot() {
+    let mut bench = invisible(LogLimits { window: Duration::from_secs(60), memory: 5_000, wal: 1 << 30 });
+    for _ in 0..100 {
+        bench.commit(&[vec![insert(3)]]);
+    }
+    bench.see_all_but(&[120]);
+    assert!(snapshot(&mut bench, &[120]).is_none());
+    assert_eq!(bench.hub.acknowledgeable(), Lsn::new(120), "the next process has more room, perhaps");
+    assert!(snapshot(&mut bench, &[]).is_some());
 }

@@ -106,8 +106,14 @@ fn a_topic_that_a_table_with_rules_comes_to_feed_later_is_joined_anew() {
     let rule = Expression::parse("claims.sub is null").unwrap();
     let mut bench = hub(vec![RouteSpec { allow: Some(rule), ..route("orders:{customer}", "new_updates") }]);
     let at = Lsn::new(bench.lsn);
-    let connected =
-        FeedEvent::Connected { system: SYSTEM, ancestry: Vec::new(), start: at, flush: at, relations: Vec::new() };
+    let connected = FeedEvent::Connected {
+        system: SYSTEM,
+        ancestry: Vec::new(),
+        start: at,
+        flush: at,
+        relations: Vec::new(),
+        doubt: None,
+    };
     bench.feed(connected);
     let join = |bench: &mut Bench, join: u32, cursor: Option<String>| {
         let request = Subscribe { topic: "orders:7".to_owned(), cursor, ..Subscribe::default() };

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
-use crate::change::Visibility;
 
 /// Ids wrap within every run.
 const FIRST_XID: u64 = (7 << 32) - 6;
 const WINDOW: Duration = Duration::from_secs(60);
+const WAL: u64 = 100_000;
 const CLIENTS: u32 = 3;
 
 type Table = BTreeMap<u32, u32>;
@@ -29,7 +29,9 @@ enum Step {
     /// A client's connection is lost; it comes back with the cursor that it has.
     Drop(u32),
     Fetch(u32),
-    /// All that is in the log is too old.
+    /// All that is in the log is too old, and that is let go of which everybody sees.
+    Age,
+    /// All that is in the log is too much.
     Evict,
 }
 
@@ -110,7 +112,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let log = LogLimits { window: WINDOW, memory: 1 << 20, wal: 1 << 30 };
+        let log = LogLimits { window: WINDOW, memory: 1 << 20, wal: WAL };
         let bench =
             Bench::with_limits(vec![route("orders", "new_updates")], HubLimits { log, value: 1 << 20, read: 200 });
         let mut world = Self {
@@ -166,10 +168,16 @@ impl World {
                 self.join(client);
             }
             Step::Fetch(client) => self.fetch(client as usize),
-            Step::Evict => {
+            Step::Age => {
                 self.bench.now += WINDOW * 2;
-                let now = self.bench.now;
-                self.bench.hub.tick(now);
+                self.bench.feed(FeedEvent::Seen(self.visibility()));
+            }
+            Step::Evict => {
+                while !self.wal.is_empty() {
+                    self.decode();
+                }
+                self.lsn += WAL * 2;
+                self.bench.feed(FeedEvent::Progress(Lsn::new(self.lsn)));
             }
         }
         self.pump();
@@ -212,11 +220,16 @@ impl World {
         }));
     }
 
+    /// What a snapshot sees that is taken now.
+    fn visibility(&self) -> Visibility {
+        let open = self.running.iter().chain(&self.committed).map(|transaction| transaction.xid);
+        Visibility::new(self.ended + 1, open)
+    }
+
     fn query(&mut self, nth: usize) {
+        let visibility = self.visibility();
         let mut waiting: Vec<&mut Taken> = self.snapshots.iter_mut().filter(|it| it.moment.is_none()).collect();
         let Some(taken) = nth.checked_rem(waiting.len()).and_then(|index| waiting.get_mut(index)) else { return };
-        let open = self.running.iter().chain(&self.committed).map(|transaction| transaction.xid);
-        let visibility = Visibility::new(self.ended + 1, open);
         let rows = self.table.iter().map(|(key, version)| (*key, *version)).collect();
         taken.moment = Some((rows, visibility, Lsn::new(self.lsn + 1)));
     }
@@ -319,6 +332,10 @@ impl World {
                     ReadOutcome::Failed(failure) => panic!("{failure:?}"),
                 }
             }
+            ToShard::Waiting { join } => {
+                let waits = |client: &Client| client.token() == join && client.awaited.is_some();
+                assert!(self.clients.iter().any(waits), "told to one who has not asked");
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -391,7 +408,7 @@ proptest! {
     /// With a log that forgets, clients may have to begin anew, but never have a hole.
     #[test]
     fn what_the_log_has_let_go_of_is_told(
-        steps in prop::collection::vec(prop_oneof![12 => steps(), 1 => Just(Step::Evict)], 0..120),
+        steps in prop::collection::vec(prop_oneof![12 => steps(), 1 => Just(Step::Evict), 1 => Just(Step::Age)], 0..120),
     ) {
         check(&steps);
     }
@@ -424,4 +441,15 @@ fn a_log_that_has_let_go_of_such_a_commit_is_not_continued() {
         world.step(&step);
     }
     assert_eq!(world.resyncs, CLIENTS as usize);
+}
+
+#[test]
+fn a_commit_that_nobody_sees_outlives_the_window() {
+    let mut world = World::new();
+    for step in [Step::Begin(5), Step::Commit(0), Step::Decode, Step::Age, Step::Query(0), Step::Send(0), Step::Send(0)]
+    {
+        world.step(&step);
+    }
+    world.finish();
+    assert_eq!((world.resyncs, &world.clients[0].table), (0, &world.table));
 }

@@ -187,7 +187,8 @@ select oid from unnest($1::pg_catalog.oid[]) as oid where pg_catalog.pg_relation
 /// The query failed.
 pub async fn mark(client: &Client) -> Result<Lsn, WireError> {
     const WRITTEN: &str = "\
-select pg_catalog.pg_logical_emit_message(true, 'walcast.mark', ''::pg_catalog.text)::pg_catalog.text";
+select pg_catalog.pg_logical_emit_message(true, 'walcast.mark', ''::pg_catalog.text)::pg_catalog.text
+  from pg_catalog.set_config('synchronous_commit', 'local', true)";
     const READ: &str = "\
 select case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
             else pg_catalog.pg_current_wal_insert_lsn() end::pg_catalog.text";

@@ -18,7 +18,7 @@ use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
 use crate::change::{
     Acknowledgement, Ancestor, BROADCAST_PREFIX, Broadcast, BroadcastError, FeedEvent, Lsn, Oid, Relation,
-    TransactionPart,
+    TransactionPart, Visibility,
 };
 use crate::replication::pgoutput::{self, DecodeError, LogicalMessage};
 use crate::replication::progress::{Progress, StandbyStatus};
@@ -49,6 +49,8 @@ pub struct Connected {
     pub confirmed_flush: Lsn,
     /// Every published table.
     pub relations: Vec<Arc<Relation>>,
+    /// As [`FeedEvent::Connected`] has it.
+    pub doubt: Option<u64>,
     /// From one status update to the next.
     pub status_interval: Duration,
 }
@@ -111,10 +113,11 @@ impl Intake {
 
     /// Streaming begins.
     pub fn connected(&mut self, connected: Connected) {
-        let Connected { system, ancestry, start, flush, confirmed_flush, relations, status_interval } = connected;
+        let Connected { system, ancestry, start, flush, confirmed_flush, relations, doubt, status_interval } =
+            connected;
         self.position = Some(Position { system, end: start });
         self.flush = flush;
-        self.outbox.push(FeedEvent::Connected { system, ancestry, start, flush, relations });
+        self.outbox.push(FeedEvent::Connected { system, ancestry, start, flush, relations, doubt });
         match &mut self.progress {
             Some(progress) => progress.reconnected(status_interval),
             None => self.progress = Some(Progress::new(confirmed_flush, status_interval)),
@@ -166,6 +169,13 @@ impl Intake {
     pub fn looked(&mut self, observation: Observation) {
         self.changes.looked(observation);
         self.tell_changes();
+    }
+
+    /// A snapshot of the database that is streamed from has seen this.
+    pub fn seen(&mut self, visibility: Visibility) {
+        if self.position.is_some() {
+            self.outbox.push(FeedEvent::Seen(visibility));
+        }
     }
 
     /// The hub does without everything up to here.
@@ -316,6 +326,7 @@ mod tests {
             flush: Lsn::new(start),
             confirmed_flush: Lsn::new(start),
             relations: Vec::new(),
+            doubt: None,
             status_interval: Duration::from_secs(1),
         };
         intake.connected(connected(900));

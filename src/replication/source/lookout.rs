@@ -1,4 +1,4 @@
-//! The task that looks at the publication, and at the slot, while changes are streamed.
+//! The task that looks at the publication, at the slot, and at what is seen, while changes are streamed.
 
 use std::time::Duration;
 
@@ -8,6 +8,8 @@ use tokio_postgres::Client;
 
 use super::changes::Observation;
 use super::gauge::{self, ServerSample, WalStatus};
+use super::sight;
+use crate::change::Visibility;
 use crate::replication::publication::{Look, altered_since, holes, look, mark};
 use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
 
@@ -22,6 +24,7 @@ const LOCK_TIMEOUT: &str = "set lock_timeout = '5s'";
 #[derive(Debug)]
 pub(super) enum Sighting {
     Server(ServerSample),
+    Snapshot(Visibility),
     Publication(Observation),
 }
 
@@ -101,6 +104,8 @@ async fn again(
         // What can't be measured keeps nothing from being noticed.
         Err(error) => tracing::debug!(%error, "the slot could not be looked at"),
     }
+    // Without anyone who listens, the caller ends.
+    drop(sightings.send(Sighting::Snapshot(sight::look(client).await?)).await);
     let now = look(client, &subject.publication, Some(last)).await?;
     if now.publication == last.publication {
         return Ok(None);

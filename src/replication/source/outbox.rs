@@ -31,11 +31,11 @@ impl Outbox {
     }
 
     pub(super) fn push(&mut self, event: FeedEvent) {
-        // Only the last of several progress reports says anything.
-        if let (FeedEvent::Progress(_), Some(last @ FeedEvent::Progress(_))) = (&event, self.events.last_mut()) {
-            *last = event;
-        } else {
-            self.events.push(event);
+        // Only the last of several reports says anything.
+        match (&event, self.events.last_mut()) {
+            (FeedEvent::Progress(_), Some(last @ FeedEvent::Progress(_)))
+            | (FeedEvent::Seen(_), Some(last @ FeedEvent::Seen(_))) => *last = event,
+            _ => self.events.push(event),
         }
     }
 
@@ -52,6 +52,7 @@ pub(super) fn last_end(batch: &[FeedEvent]) -> Option<Lsn> {
         FeedEvent::Part(part) => part.end_lsn,
         FeedEvent::Progress(lsn) => Some(*lsn),
         FeedEvent::Broadcast(_)
+        | FeedEvent::Seen(_)
         | FeedEvent::Published { .. }
         | FeedEvent::Connected { .. }
         | FeedEvent::Lost { .. } => None,

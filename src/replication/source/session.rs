@@ -16,6 +16,7 @@ use super::gauge;
 use super::intake::Connected;
 use super::lookout::{self, Sighting, Subject};
 use super::prerequisites;
+use super::sight;
 use super::{Failure, Source, SourceSettings, SourceState, deliver};
 use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
@@ -59,6 +60,14 @@ impl Source {
         let sample = gauge::sample(&sql, &slot).await;
         // Changes come all the same.
         let sample = sample.inspect_err(|error| tracing::warn!(%error, slot, "the slot can't be watched over")).ok();
+        let doubt = if start.is_in_doubt() { sight::newest_id(&sql).await? } else { None };
+        if doubt.is_some() {
+            tracing::warn!(
+                slot, %start,
+                "the slot has passed commits that nobody may see yet: no snapshot is given before all transactions have \
+                 ended that are in progress"
+            );
+        }
         let observation = lookout::first(&sql, &subject, self.intake.look()).await?;
         let relations = observation.look.relations();
         let tables = relations.len();
@@ -74,6 +83,7 @@ impl Source {
             flush: server.flush,
             confirmed_flush: ready.confirmed_flush,
             relations,
+            doubt,
             status_interval: status_interval(self.settings.status_interval, timeout),
         });
         tracing::info!(
@@ -179,6 +189,7 @@ impl Streaming<'_> {
                 Step::Delivered(batch) => self.delivered(batch.ok_or(Failure::FeedClosed)?),
                 Step::Saw(Sighting::Publication(observation)) => self.source.look(observation),
                 Step::Saw(Sighting::Server(sample)) => self.source.sampled(sample),
+                Step::Saw(Sighting::Snapshot(visibility)) => self.source.intake.seen(visibility),
                 Step::Received(message) => self.receive(message?).await?,
             }
         }

@@ -13,6 +13,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 
 use super::config::{RootCertificates, SslMode, TlsSettings};
 use super::error::WireError;
+use crate::tls::der;
 
 /// The protocol's name in the TLS handshake, which Postgres 17 and later require with `sslnegotiation=direct`.
 const ALPN: &[u8] = b"postgresql";
@@ -164,28 +165,10 @@ mod oid {
 
 /// `Certificate ::= SEQUENCE { tbsCertificate SEQUENCE, signatureAlgorithm SEQUENCE { algorithm OID, … }, … }`
 fn signature_algorithm<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
-    const SEQUENCE: u8 = 0x30;
-    const OBJECT_IDENTIFIER: u8 = 0x06;
-    let (certificate, _) = der_value(certificate, SEQUENCE)?;
-    let (_to_be_signed, rest) = der_value(certificate, SEQUENCE)?;
-    let (algorithm, _) = der_value(rest, SEQUENCE)?;
-    der_value(algorithm, OBJECT_IDENTIFIER).map(|(identifier, _)| identifier)
-}
-
-/// The content of the DER element at the start of `data`, which must have `tag`, and what follows it.
-fn der_value(data: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&found, rest) = data.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7F => (usize::from(first), rest),
-        // The long form: how many bytes the length has; four are plenty for a certificate.
-        0x81..=0x84 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7F))?;
-            (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
-        }
-        _ => return None,
-    };
-    if found == tag { rest.split_at_checked(length) } else { None }
+    let (certificate, _) = der::value(certificate, der::SEQUENCE)?;
+    let (_to_be_signed, rest) = der::value(certificate, der::SEQUENCE)?;
+    let (algorithm, _) = der::value(rest, der::SEQUENCE)?;
+    der::value(algorithm, der::OBJECT_IDENTIFIER).map(|(identifier, _)| identifier)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ const element = (id) => document.getElementById(id);
 const charts = new Charts(element("charts"));
 const tail = new Tail({ list: element("tail"), state: element("tail-state"), stop: element("tail-stop") });
 let paused = false;
-let port = 4000;
+let endpoint = "ws://localhost:4000";
 let asked = 0;
 
 async function refresh() {
@@ -20,7 +20,7 @@ async function refresh() {
     if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
     const state = await answer.json();
     if (number !== asked) return; // something else is looked for by now
-    port = state.port;
+    endpoint = endpointOf(state);
     charts.add(state);
     show(state, follow);
     snippet();
@@ -28,6 +28,11 @@ async function refresh() {
     document.body.dataset.state = "failing";
     element("health").textContent = `The gateway does not answer: ${error.message}`;
   }
+}
+
+/** Where clients connect: by Unix sockets alone, this page's own address, which serves them, too. */
+function endpointOf({ port, encrypted }) {
+  return port ? `${encrypted ? "wss" : "ws"}://${location.hostname}:${port}` : `ws://${location.host}`;
 }
 
 async function run() {
@@ -48,7 +53,7 @@ function snippet() {
   const params = filter ? `{ snapshot: true, filter: ${JSON.stringify(filter)} }` : "{ snapshot: true }";
   const text = `import { Socket } from "phoenix";
 
-const socket = new Socket("ws://${location.hostname}:${port}/socket");
+const socket = new Socket("${endpoint}/socket");
 socket.connect();
 
 const channel = socket.channel(${JSON.stringify(topic)}, ${params});

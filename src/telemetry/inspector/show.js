@@ -200,12 +200,16 @@ function slow(row, it) {
   );
 }
 
+function place({ port, encrypted }) {
+  return port ? `on port ${port}${encrypted ? ", encrypted" : ""}` : "on Unix sockets";
+}
+
 export function show(state, follow) {
   element("version").textContent = state.version;
   document.body.dataset.state = state.health.ready ? "ready" : "waiting";
   const losses = state.replication.losses ? `, the feed was lost ${number(state.replication.losses)} times` : "";
   element("health").textContent = state.health.ready
-    ? `Ready: clients are served on port ${state.port}${losses}`
+    ? `Ready: clients are served ${place(state)}${losses}`
     : state.health.reasons.map((it) => it.message).join("; ");
 
   const config = state.config.split("/").pop();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet};
@@ -33,7 +34,8 @@ impl Collector for Gauges {
         samples.gauge(it::SNAPSHOTS_WAITING, self.snapshots.waiting() as u64)?;
         samples.counters(it::SNAPSHOTS, by_name(self.snapshots.ended()))?;
         samples.counter(it::SNAPSHOT_ROWS, self.snapshots.rows())?;
-        samples.counters(it::RELOADS, by_name(self.reloads.by_outcome()))
+        samples.counters(it::RELOADS, by_name(self.reloads.by_outcome()))?;
+        self.encode_tls(&mut samples)
     }
 }
 
@@ -53,6 +55,15 @@ impl Gauges {
         samples.optional(it::SLOT_SAFE, slot.and_then(|slot| slot.safe_wal_bytes))?;
         let is = |status| u64::from(slot.is_some_and(|slot| slot.wal_status == status));
         samples.gauges(it::SLOT_STATUS, WalStatus::ALL.map(|status| ([status.as_str()], is(status))))
+    }
+
+    fn encode_tls(&self, samples: &mut Samples<'_>) -> fmt::Result {
+        let certificate = self.certificate.as_deref();
+        let expiry = certificate.map(|it| it.not_after.load(Ordering::Relaxed));
+        samples.optional(it::CERTIFICATE_EXPIRY, expiry)?;
+        let outcomes = certificate.map(|it| it.reloads.by_outcome()).into_iter().flatten();
+        samples.counters(it::CERTIFICATE_RELOADS, by_name(outcomes))?;
+        samples.counter(it::HANDSHAKES_FAILED, self.count.handshakes_failed())
     }
 
     fn encode_hub(&self, samples: &mut Samples<'_>, hub: &hub::Statistics) -> fmt::Result {

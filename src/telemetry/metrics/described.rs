@@ -93,6 +93,9 @@ metrics! {
     SNAPSHOTS = counter("walcast_snapshots", &["outcome"], "Snapshots that are over: taken, too_large, failed");
     SNAPSHOT_ROWS = counter("walcast_snapshot_rows", &[], "Rows of the snapshots that were taken");
     RELOADS = counter("walcast_reloads", &["outcome"], "Configurations read again: applied, refused");
+    CERTIFICATE_EXPIRY = metric("walcast_tls_certificate_expiry_timestamp", MetricType::Gauge, SECONDS, &[], "Until when the certificate that clients are shown is good, in seconds since 1970; not there without TLS");
+    CERTIFICATE_RELOADS = counter("walcast_tls_certificate_reloads", &["outcome"], "Certificates read again: applied, refused; not there without TLS");
+    HANDSHAKES_FAILED = counter("walcast_tls_handshakes_failed", &[], "TLS handshakes that clients could not end, or not in time");
 }
 
 impl Metric {

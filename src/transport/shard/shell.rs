@@ -10,17 +10,17 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::auth::{Denied, Gate, Identity, wall_clock};
 use crate::change::PgTimestamp;
 use crate::hub::{Command, ConnectionKey, ShardId, ToShard};
-use crate::phoenix::Serializer;
 use crate::sync::{Answer, Request};
 use crate::transport::limits::Limits;
+use crate::transport::link::Link;
 use crate::transport::listener::{Count, Permit};
+use crate::transport::wire::Wire;
 
 use super::outbox::Outbox;
 use super::posts::Posts;
@@ -73,7 +73,7 @@ pub(super) enum Guest {
 }
 
 struct Socket {
-    stream: TcpStream,
+    link: Link,
     /// Tells it from others in the same slot.
     serial: u64,
     /// The kernel's buffer is full: the connection's task waits for room.
@@ -143,6 +143,7 @@ impl Shell {
     pub(super) fn drain(&mut self, count: usize) -> usize {
         self.draining = true;
         self.state.drain(count, self.now());
+        while self.write_some() {}
         self.drain_sessions();
         self.state.connections()
     }
@@ -190,7 +191,7 @@ impl Shell {
         }
         let Some(outbox) = self.state.outbox_mut(slot) else { return };
         while !outbox.is_empty() {
-            match write(&socket.stream, outbox) {
+            match write(&mut socket.link, outbox) {
                 Ok(taken) => outbox.advance(taken),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     socket.blocked = true;
@@ -198,6 +199,10 @@ impl Shell {
                 }
                 Err(_) => return self.remove(slot),
             }
+        }
+        match socket.link.try_flush() {
+            Ok(flushed) => socket.blocked |= !flushed,
+            Err(_) => return self.remove(slot),
         }
         // A finished connection's task ends it, and a blocked one's task waits for room.
         if (socket.blocked || self.state.is_finished(slot))
@@ -220,8 +225,11 @@ impl Shell {
         if let Some(Guest::Stream(mut end)) = self.guests.remove(&slot) {
             end.wake();
         }
-        if let Some(waker) = self.sockets.get_mut(slot).and_then(Option::take).and_then(|socket| socket.waker) {
-            waker.wake();
+        if let Some(mut socket) = self.sockets.get_mut(slot).and_then(Option::take) {
+            socket.link.finish();
+            if let Some(waker) = socket.waker {
+                waker.wake();
+            }
         }
         self.state.ended(slot);
     }
@@ -250,16 +258,16 @@ impl Shell {
             }
             self.flush(slot);
             self.state.wrote(slot);
-            if self.state.is_finished(slot) {
+            let Some(Some(socket)) = self.sockets.get_mut(slot) else { return Poll::Ready(()) };
+            if self.state.is_finished(slot) && !socket.blocked {
                 self.remove(slot);
                 return Poll::Ready(());
             }
-            let Some(Some(socket)) = self.sockets.get_mut(slot) else { return Poll::Ready(()) };
             socket.waker = Some(context.waker().clone());
             if !socket.blocked {
                 return Poll::Pending;
             }
-            match ready!(socket.stream.poll_write_ready(context)) {
+            match ready!(socket.link.poll_write_ready(context)) {
                 Ok(()) => socket.blocked = false,
                 Err(_) => {
                     self.remove(slot);
@@ -278,7 +286,7 @@ impl Shell {
             }
             let Some(Some(socket)) = self.sockets.get_mut(slot) else { return Poll::Ready(End) };
             let mut buffer = ReadBuf::new(&mut self.buffer);
-            match ready!(Pin::new(&mut socket.stream).poll_read(context, &mut buffer)) {
+            match ready!(Pin::new(&mut socket.link).poll_read(context, &mut buffer)) {
                 Ok(()) if buffer.filled().is_empty() => return Poll::Ready(End),
                 Ok(()) => {}
                 Err(_) => return Poll::Ready(End),
@@ -301,14 +309,14 @@ fn pg_now_micros() -> i64 {
 /// The client is gone.
 struct End;
 
-fn write(stream: &TcpStream, outbox: &Outbox) -> io::Result<usize> {
-    // The most common case needs no array.
+fn write(link: &mut Link, outbox: &Outbox) -> io::Result<usize> {
+    // The most common case needs no array of many.
     if let Some(frame) = outbox.only() {
-        return stream.try_write(frame);
+        return link.try_write(&[IoSlice::new(frame)]);
     }
     let mut slices = [IoSlice::new(&[]); FRAMES_A_WRITE];
     let filled = outbox.slices(&mut slices);
-    stream.try_write_vectored(slices.get(..filled).unwrap_or_default())
+    link.try_write(slices.get(..filled).unwrap_or_default())
 }
 
 /// A connection's task: nothing but its key, so that an idle connection costs next to nothing.
@@ -330,24 +338,24 @@ impl Future for Connection {
 
 /// A client that was let in.
 pub(in crate::transport) struct Newcomer {
-    pub(in crate::transport) serializer: Serializer,
+    pub(in crate::transport) wire: Wire,
     pub(in crate::transport) identity: Identity,
     pub(in crate::transport) permit: Permit,
 }
 
 /// Takes over an upgraded socket, with what the client sent right behind its handshake.
-pub(in crate::transport) fn adopt(shell: &Rc<RefCell<Shell>>, stream: TcpStream, newcomer: Newcomer, early: &[u8]) {
-    let Newcomer { serializer, identity, permit } = newcomer;
+pub(in crate::transport) fn adopt(shell: &Rc<RefCell<Shell>>, link: Link, newcomer: Newcomer, early: &[u8]) {
+    let Newcomer { wire, identity, permit } = newcomer;
     let mut inner = shell.borrow_mut();
     let now = inner.now();
-    let slot = inner.state.open(serializer, identity, now);
+    let slot = inner.state.open(wire, identity, now);
     inner.next_serial += 1;
     let serial = inner.next_serial;
     if inner.sockets.len() <= slot {
         inner.sockets.resize_with(slot + 1, || None);
     }
     if let Some(place) = inner.sockets.get_mut(slot) {
-        *place = Some(Socket { stream, serial, blocked: false, waker: None, _permit: permit });
+        *place = Some(Socket { link, serial, blocked: false, waker: None, _permit: permit });
     }
     if !early.is_empty() {
         inner.state.received(slot, &mut early.to_vec(), now);

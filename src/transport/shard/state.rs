@@ -20,7 +20,9 @@ use crate::hub::{
 };
 use crate::phoenix::{CloseReason, Effect, JoinId, Outgoing, Refusal, Session};
 use crate::transport::limits::{LINGER, Limits, OUTBOX_REPLY_FACTOR};
-use crate::transport::websocket::{FrameError, Incoming, MessageReader, bare_close_frame, close_frame, pong_frame};
+use crate::transport::websocket::{
+    FrameError, Incoming, Inflater, MessageReader, bare_close_frame, close_frame, pong_frame,
+};
 use crate::transport::wire::Wire;
 
 use super::channel::Channels;
@@ -64,6 +66,8 @@ pub struct State {
     pub(super) sending: Vec<i64>,
     /// Reused between calls.
     effects: Vec<Effect>,
+    /// For every connection: none holds anything of what it has inflated.
+    inflater: Inflater,
 }
 
 impl State {
@@ -87,6 +91,7 @@ impl State {
             unsent: Vec::new(),
             sending: Vec::new(),
             effects: Vec::new(),
+            inflater: Inflater::default(),
         }
     }
 
@@ -104,7 +109,7 @@ impl State {
             outdated_join: None,
             tokens: None,
             session: Session::new(self.limits.topics_per_connection),
-            reader: MessageReader::new(self.limits.frame),
+            reader: MessageReader::new(self.limits.frame, wire.is_deflated()),
             outbox: Outbox::default(),
             subscriptions: Vec::new(),
             channels: Channels::default(),
@@ -122,8 +127,10 @@ impl State {
         if connection.phase == Phase::Closed {
             return;
         }
-        let mut reader = std::mem::replace(&mut connection.reader, MessageReader::new(self.limits.frame));
-        let result = reader.read(data, &mut |incoming| self.take(slot, incoming, now));
+        let mut reader = std::mem::replace(&mut connection.reader, MessageReader::new(self.limits.frame, false));
+        let mut inflater = std::mem::take(&mut self.inflater);
+        let result = reader.read(data, &mut inflater, &mut |incoming| self.take(slot, incoming, now));
+        self.inflater = inflater;
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.reader = reader;
         }
@@ -237,6 +244,7 @@ impl State {
                 self.commands.read_answered(number);
                 self.read(join, number, &publications, outcome, now);
             }
+            ToShard::Waiting { join } => self.caught_up(join),
             ToShard::Position { join, number, cursor, complete } => {
                 self.located(join, (number, &cursor, complete), now);
             }
@@ -358,7 +366,7 @@ impl State {
         }
         self.mark_dirty(slot);
         self.flushed(slot);
-        self.commands.extend(self.writes.caught_up(self.id, token, shape));
+        self.caught_up(token);
     }
 
     /// No subscriber of the shape can go on. The hub has forgotten the shape already.

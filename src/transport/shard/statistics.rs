@@ -42,7 +42,7 @@ impl Transport {
 impl From<Wire> for Transport {
     fn from(wire: Wire) -> Self {
         match wire {
-            Wire::WebSocket(_) => Self::WebSocket,
+            Wire::WebSocket(_) | Wire::Deflated(..) => Self::WebSocket,
             Wire::LongPoll(_) => Self::LongPoll,
             Wire::Events => Self::Events,
             Wire::Rows { .. } => Self::Rows,

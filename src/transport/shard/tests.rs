@@ -1,6 +1,7 @@
 //! A shard's state with the real hub behind it, and clients that are nothing but bytes.
 
 mod requests;
+mod rounds;
 mod token;
 mod writes;
 
@@ -38,6 +39,7 @@ fn limits() -> Limits {
         handshake: Duration::from_secs(10),
         poll: Duration::from_secs(10),
         keep_alive: Duration::from_secs(15),
+        compression: false,
         connections: 100,
         channels: ChannelLimits {
             broadcast: 4_000,
@@ -141,9 +143,10 @@ impl Bench {
         };
         let (start, relations) = (Lsn::new(bench.lsn), vec![Arc::clone(&bench.relation)]);
         let system = FeedSystem { system_id: 1, timeline: 1 };
-        bench
-            .hub
-            .feed(FeedEvent::Connected { system, ancestry: Vec::new(), start, flush: start, relations }, bench.now);
+        bench.hub.feed(
+            FeedEvent::Connected { system, ancestry: Vec::new(), start, flush: start, relations, doubt: None },
+            bench.now,
+        );
         bench
     }
 

@@ -15,8 +15,9 @@ use crate::hub::{Command, ShardId, ToShard};
 use crate::sync::{Answer, Queued};
 use crate::transport::http::{self, Routers};
 use crate::transport::limits::Limits;
-use crate::transport::listener::{Count, Entrance, Permit};
+use crate::transport::listener::{Arrival, Count, Entrance, Permit};
 use crate::transport::long_poll::{Peers, SessionRequest};
+use crate::transport::tls::Handshakes;
 
 use super::shell::{Shell, verify_tokens};
 use super::statistics::Statistics;
@@ -24,9 +25,9 @@ use super::statistics::Statistics;
 /// How often idle and closing connections are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// A client's socket, not yet in any runtime.
+/// A client that has connected.
 pub struct Accepted {
-    pub stream: std::net::TcpStream,
+    pub arrival: Arrival,
     pub entrance: Entrance,
     pub permit: Permit,
 }
@@ -97,6 +98,7 @@ struct Shard {
     routers: Routers,
     channels: ShardChannels,
     commands_waiting: Rc<Notify>,
+    handshakes: Rc<Handshakes>,
 }
 
 impl Shard {
@@ -104,7 +106,8 @@ impl Shard {
         let commands_waiting = Rc::new(Notify::new());
         let (gate, count) = (routers.gate.clone(), channels.count.clone());
         let shell = Shell::new(id, limits, gate, count, Rc::clone(&commands_waiting));
-        Self { limits, shell: Rc::new(RefCell::new(shell)), routers, channels, commands_waiting }
+        let (shell, handshakes) = (Rc::new(RefCell::new(shell)), Rc::new(Handshakes::new()));
+        Self { limits, shell, routers, channels, commands_waiting, handshakes }
     }
 
     async fn run(mut self) {
@@ -186,7 +189,9 @@ impl Shard {
         match control {
             Control::Accept(accepted) => {
                 let (shell, routers) = (Rc::clone(&self.shell), self.routers.clone());
-                let server = http::Server { shell, routers, peers: self.channels.peers.clone(), limits: self.limits };
+                let (peers, count) = (self.channels.peers.clone(), self.channels.count.clone());
+                let (handshakes, limits) = (Rc::clone(&self.handshakes), self.limits);
+                let server = http::Server { shell, routers, peers, limits, handshakes, count };
                 tokio::task::spawn_local(server.serve(accepted));
             }
             Control::Drain { count, remaining } => {

@@ -73,6 +73,16 @@ impl State {
         }
     }
 
+    /// A subscription has read on, or has all that there is: its writes that wait for that ask again. One whose
+    /// question crosses this on its way asks at the next such time, which comes as long as the subscription is not
+    /// live.
+    pub(super) fn caught_up(&mut self, token: JoinToken) {
+        let subscription = self.connection(token).and_then(|(_, connection)| connection.subscription(token.join));
+        if let Some(shape) = subscription.map(|subscription| subscription.shape) {
+            self.commands.extend(self.writes.caught_up(self.id, token, shape));
+        }
+    }
+
     fn reply(&mut self, reply: Reply, now: Duration) {
         let Reply { token, reference, status, response } = reply;
         if let Some((slot, _)) = self.connection(token) {

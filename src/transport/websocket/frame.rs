@@ -13,6 +13,8 @@ pub(in crate::transport) enum OpCode {
 
 /// The final-fragment bit: this server never fragments what it sends.
 const FINAL: u8 = 0x80;
+/// The first reserved bit: the message is deflated (RFC 7692, 6).
+pub(super) const RSV1: u8 = 0x40;
 /// Lengths up to this stand in the second byte.
 const LENGTH_IN_BYTE_MAX: usize = 125;
 const LENGTH_IS_U16: u8 = 126;
@@ -32,8 +34,13 @@ pub(in crate::transport) fn begin_frame(size_hint: usize) -> Vec<u8> {
 /// The whole frame of what was appended since [`begin_frame`].
 ///
 /// The header is written in front of the payload once its length is known, so that nothing is copied.
-pub(in crate::transport) fn finish_frame(opcode: OpCode, mut buffer: Vec<u8>) -> Bytes {
-    let (header, length) = header(opcode, buffer.len().saturating_sub(HEADER_MAX));
+pub(in crate::transport) fn finish_frame(opcode: OpCode, buffer: Vec<u8>) -> Bytes {
+    finish(FINAL | opcode as u8, buffer)
+}
+
+/// The same with this first byte.
+pub(super) fn finish(first: u8, mut buffer: Vec<u8>) -> Bytes {
+    let (header, length) = header(first, buffer.len().saturating_sub(HEADER_MAX));
     let start = HEADER_MAX - length;
     for (slot, byte) in buffer.iter_mut().skip(start).zip(header.iter().take(length)) {
         *slot = *byte;
@@ -63,8 +70,17 @@ pub(in crate::transport) fn pong_frame(payload: &[u8]) -> Bytes {
     finish_frame(OpCode::Pong, buffer)
 }
 
+/// How long the header of a whole frame is that was made here.
+pub(super) fn header_length(frame: &[u8]) -> usize {
+    match frame.get(1) {
+        Some(&LENGTH_IS_U16) => 4,
+        Some(&LENGTH_IS_U64) => HEADER_MAX,
+        _ => 2,
+    }
+}
+
 /// A header for a payload of this length, and how much of the array it is.
-fn header(opcode: OpCode, payload: usize) -> ([u8; HEADER_MAX], usize) {
+fn header(first: u8, payload: usize) -> ([u8; HEADER_MAX], usize) {
     let mut header = [0; HEADER_MAX];
     let mut length = 0;
     let mut put = |bytes: &[u8]| {
@@ -75,7 +91,7 @@ fn header(opcode: OpCode, payload: usize) -> ([u8; HEADER_MAX], usize) {
             }
         }
     };
-    put(&[FINAL | opcode as u8]);
+    put(&[first]);
     match (u8::try_from(payload), u16::try_from(payload)) {
         (Ok(short), _) if payload <= LENGTH_IN_BYTE_MAX => put(&[short]),
         (_, Ok(medium)) => {
@@ -108,6 +124,7 @@ mod tests {
             let frame = finish_frame(OpCode::Text, buffer);
             assert_eq!(frame.len(), header.len() + length);
             assert!(frame.starts_with(&header), "{length}");
+            assert_eq!(header_length(&frame), header.len());
             assert!(frame.iter().skip(header.len()).all(|byte| *byte == b'x'));
         }
     }

@@ -7,6 +7,8 @@ use bytes::BytesMut;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
+use super::deflate::{Inflater, deflated_max};
+
 /// The longest payload of a ping, pong or close frame (RFC 6455, 5.5).
 const CONTROL_PAYLOAD_MAX: u64 = 125;
 
@@ -40,17 +42,27 @@ pub(in crate::transport) struct MessageReader {
     fragments: Option<Box<Fragments>>,
     /// The longest message, in bytes.
     limit: usize,
+    /// Messages may be deflated.
+    deflate: bool,
 }
 
 #[derive(Debug)]
 struct Fragments {
-    text: bool,
+    kind: Kind,
     payload: Vec<u8>,
 }
 
+/// What a message's first frame says of it.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    text: bool,
+    deflated: bool,
+}
+
 impl MessageReader {
-    pub(in crate::transport) fn new(limit: usize) -> Self {
-        Self { partial: BytesMut::new(), fragments: None, limit }
+    /// `deflate`: it was agreed with the client that messages may be deflated.
+    pub(in crate::transport) fn new(limit: usize, deflate: bool) -> Self {
+        Self { partial: BytesMut::new(), fragments: None, limit, deflate }
     }
 
     /// Takes what the socket gave (and unmasks it in place); `sink` gets each message, and says whether to go on.
@@ -60,16 +72,17 @@ impl MessageReader {
     pub(in crate::transport) fn read(
         &mut self,
         data: &mut [u8],
+        inflater: &mut Inflater,
         sink: &mut impl FnMut(Incoming<'_>) -> bool,
     ) -> Result<(), FrameError> {
         if self.partial.is_empty() {
-            let rest = self.read_frames(data, sink)?;
+            let rest = self.read_frames(data, inflater, sink)?;
             self.partial.extend_from_slice(rest);
             return Ok(());
         }
         self.partial.extend_from_slice(data);
         let mut buffer = std::mem::take(&mut self.partial);
-        let rest = self.read_frames(&mut buffer, sink)?.len();
+        let rest = self.read_frames(&mut buffer, inflater, sink)?.len();
         if rest > 0 {
             self.partial = buffer.split_off(buffer.len() - rest);
         }
@@ -80,6 +93,7 @@ impl MessageReader {
     fn read_frames<'a>(
         &mut self,
         mut data: &'a mut [u8],
+        inflater: &mut Inflater,
         sink: &mut impl FnMut(Incoming<'_>) -> bool,
     ) -> Result<&'a [u8], FrameError> {
         loop {
@@ -95,7 +109,7 @@ impl MessageReader {
             let (frame, rest) = data.split_at_mut(start + length);
             let payload = frame.get_mut(start..).unwrap_or_default();
             unmask(payload, header.mask.ok_or(FrameError::Malformed)?);
-            if !self.take_frame(&header, payload, sink)? {
+            if !self.take_frame(&header, payload, inflater, sink)? {
                 return Ok(&[]);
             }
             data = rest;
@@ -104,10 +118,12 @@ impl MessageReader {
 
     /// The rules that a header must keep; the payload's length once it is known to be bearable.
     fn check(&self, header: &FrameHeader, length: u64) -> Result<usize, FrameError> {
-        let reserved = header.rsv1 || header.rsv2 || header.rsv3;
+        let reserved = header.rsv2 || header.rsv3 || (header.rsv1 && !self.may_be_deflated(header));
         if reserved || header.mask.is_none() {
             return Err(FrameError::Malformed);
         }
+        let is_deflated = header.rsv1 || self.fragments.as_ref().is_some_and(|fragments| fragments.kind.deflated);
+        let limit = if is_deflated { deflated_max(self.limit) } else { self.limit };
         match header.opcode {
             OpCode::Control(Control::Reserved(_)) | OpCode::Data(Data::Reserved(_)) => Err(FrameError::Malformed),
             OpCode::Control(_) if length > CONTROL_PAYLOAD_MAX || !header.is_final => Err(FrameError::Malformed),
@@ -117,28 +133,34 @@ impl MessageReader {
                 let before = self.fragments.as_ref().map_or(0, |fragments| fragments.payload.len());
                 let length = usize::try_from(length).map_err(|_| FrameError::TooLarge)?;
                 let total = before.checked_add(length).ok_or(FrameError::TooLarge)?;
-                if total > self.limit { Err(FrameError::TooLarge) } else { Ok(length) }
+                if total > limit { Err(FrameError::TooLarge) } else { Ok(length) }
             }
         }
+    }
+
+    /// The first frame of a message says that it is deflated; no other frame says anything by that bit.
+    fn may_be_deflated(&self, header: &FrameHeader) -> bool {
+        self.deflate && matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary))
     }
 
     fn take_frame(
         &mut self,
         header: &FrameHeader,
         payload: &[u8],
+        inflater: &mut Inflater,
         sink: &mut impl FnMut(Incoming<'_>) -> bool,
     ) -> Result<bool, FrameError> {
         match header.opcode {
             OpCode::Control(Control::Ping) => Ok(sink(Incoming::Ping(payload))),
             OpCode::Control(Control::Pong) => Ok(sink(Incoming::Pong)),
             OpCode::Control(_) => Ok(sink(Incoming::Close(close_code(payload)?))),
-            OpCode::Data(Data::Continue) => self.take_fragment(header.is_final, payload, sink),
+            OpCode::Data(Data::Continue) => self.take_fragment(header.is_final, payload, inflater, sink),
             OpCode::Data(kind) => {
-                let text = kind == Data::Text;
+                let kind = Kind { text: kind == Data::Text, deflated: header.rsv1 };
                 if header.is_final {
-                    return Ok(sink(message(text, payload)?));
+                    return self.take_message(kind, payload, inflater, sink);
                 }
-                self.fragments = Some(Box::new(Fragments { text, payload: payload.to_vec() }));
+                self.fragments = Some(Box::new(Fragments { kind, payload: payload.to_vec() }));
                 Ok(true)
             }
         }
@@ -148,6 +170,7 @@ impl MessageReader {
         &mut self,
         last: bool,
         payload: &[u8],
+        inflater: &mut Inflater,
         sink: &mut impl FnMut(Incoming<'_>) -> bool,
     ) -> Result<bool, FrameError> {
         let Some(fragments) = &mut self.fragments else { return Err(FrameError::Malformed) };
@@ -156,9 +179,23 @@ impl MessageReader {
             return Ok(true);
         }
         match self.fragments.take() {
-            Some(fragments) => Ok(sink(message(fragments.text, &fragments.payload)?)),
+            Some(fragments) => self.take_message(fragments.kind, &fragments.payload, inflater, sink),
             None => Ok(true),
         }
+    }
+
+    fn take_message(
+        &self,
+        kind: Kind,
+        payload: &[u8],
+        inflater: &mut Inflater,
+        sink: &mut impl FnMut(Incoming<'_>) -> bool,
+    ) -> Result<bool, FrameError> {
+        if kind.deflated {
+            let inflated = inflater.inflate(payload, self.limit)?;
+            return Ok(sink(message(kind.text, &inflated)?));
+        }
+        Ok(sink(message(kind.text, payload)?))
     }
 }
 
@@ -226,10 +263,14 @@ mod tests {
     }
 
     fn read_in_pieces(bytes: &[u8], piece: usize) -> (Vec<Got>, Result<(), FrameError>) {
-        let mut reader = MessageReader::new(LIMIT);
+        read_as(MessageReader::new(LIMIT, false), bytes, piece)
+    }
+
+    fn read_as(mut reader: MessageReader, bytes: &[u8], piece: usize) -> (Vec<Got>, Result<(), FrameError>) {
+        let mut inflater = Inflater::default();
         let mut got = Vec::new();
         for piece in bytes.chunks(piece.max(1)) {
-            let result = reader.read(&mut piece.to_vec(), &mut |incoming| {
+            let result = reader.read(&mut piece.to_vec(), &mut inflater, &mut |incoming| {
                 got.push(match incoming {
                     Incoming::Text(text) => Got::Text(text.to_owned()),
                     Incoming::Binary(bytes) => Got::Binary(bytes.to_vec()),
@@ -305,19 +346,82 @@ mod tests {
 
     #[test]
     fn an_idle_reader_holds_nothing() {
-        let mut reader = MessageReader::new(LIMIT);
+        let mut reader = MessageReader::new(LIMIT, false);
         let bytes = frame(0x82, &[0; 500]);
         for piece in bytes.chunks(100) {
-            reader.read(&mut piece.to_vec(), &mut |_| true).unwrap();
+            reader.read(&mut piece.to_vec(), &mut Inflater::default(), &mut |_| true).unwrap();
         }
         assert_eq!(reader.partial.capacity(), 0);
     }
 
+    /// "Hello", as RFC 7692 has it.
+    const HELLO: [u8; 7] = [0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
+
+    #[test]
+    fn deflated_messages_are_inflated_in_any_fragments() {
+        let (begin, end) = HELLO.split_at(3);
+        let stream = [
+            frame(0xC1, &HELLO),
+            frame(0x81, b"as it is"),
+            frame(0x41, begin),
+            frame(0x89, b"ping"),
+            frame(0x00, b""),
+            frame(0x80, end),
+            frame(0xC2, &HELLO),
+            frame(0x02, b"plain "),
+            frame(0x80, b"fragments"),
+        ]
+        .concat();
+        let hello = || Got::Text("Hello".to_owned());
+        let expected = vec![
+            hello(),
+            Got::Text("as it is".to_owned()),
+            Got::Ping(b"ping".to_vec()),
+            hello(),
+            Got::Binary(b"Hello".to_vec()),
+            Got::Binary(b"plain fragments".to_vec()),
+        ];
+        for piece in 1..=stream.len() {
+            let got = read_as(MessageReader::new(LIMIT, true), &stream, piece);
+            assert_eq!(got, (expected.clone(), Ok(())), "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn the_bit_for_deflated_messages_stands_where_it_may() {
+        let bomb = {
+            let mut out = Vec::with_capacity(1000);
+            flate2::Compress::new(flate2::Compression::best(), false)
+                .compress_vec(&[0; LIMIT + 1], &mut out, flate2::FlushCompress::Sync)
+                .unwrap();
+            out
+        };
+        let not_utf8 = [0x00, 0x01, 0x00, 0xFE, 0xFF, 0xFF, 0x00];
+        for (bytes, error) in [
+            (frame(0xA1, &HELLO), FrameError::Malformed), // another reserved bit
+            (frame(0xD1, &HELLO), FrameError::Malformed), // both
+            (frame(0xC9, b""), FrameError::Malformed),    // a ping
+            (frame(0xC8, b""), FrameError::Malformed),    // a close
+            ([frame(0x41, &HELLO), frame(0xC0, b"")].concat(), FrameError::Malformed), // a later fragment
+            ([frame(0x01, b"x"), frame(0xC0, &HELLO)].concat(), FrameError::Malformed),
+            (frame(0xC1, &[0xFF; 3]), FrameError::Malformed),
+            (frame(0xC1, &not_utf8), FrameError::NotUtf8),
+            (frame(0xC2, &bomb), FrameError::TooLarge),
+            (frame(0xC2, &[0; deflated_max(LIMIT) + 1]), FrameError::TooLarge),
+            ([frame(0x42, &[0; LIMIT]), frame(0x80, &[0; LIMIT])].concat(), FrameError::TooLarge),
+        ] {
+            let (_, result) = read_as(MessageReader::new(LIMIT, true), &bytes, bytes.len());
+            assert_eq!(result, Err(error), "{bytes:?}");
+        }
+        assert_eq!(read_in_pieces(&frame(0xC1, &HELLO), 100).1, Err(FrameError::Malformed), "not agreed on");
+    }
+
     proptest! {
         #[test]
-        fn any_bytes_are_messages_or_an_error(bytes: Vec<u8>, piece in 1_usize..50) {
-            let (whole, result) = read_in_pieces(&bytes, bytes.len());
-            let (in_pieces, result_in_pieces) = read_in_pieces(&bytes, piece);
+        fn any_bytes_are_messages_or_an_error(bytes: Vec<u8>, piece in 1_usize..50, deflate: bool) {
+            let read = |piece| read_as(MessageReader::new(LIMIT, deflate), &bytes, piece);
+            let (whole, result) = read(bytes.len().max(1));
+            let (in_pieces, result_in_pieces) = read(piece);
             prop_assert_eq!(whole, in_pieces);
             prop_assert_eq!(result, result_in_pieces);
         }

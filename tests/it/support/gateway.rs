@@ -62,15 +62,8 @@ impl Gateway {
 
     /// Runs a subcommand with this config file to its end.
     pub(crate) async fn walcast(&self, subcommand: &str) -> Finished {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_walcast"));
-        command.arg(subcommand).arg("-c").arg(self.config_file()).stdin(Stdio::null()).kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, command.output()).await;
-        let output = output.unwrap_or_else(|_| panic!("walcast {subcommand} hangs")).expect("run walcast");
-        Finished {
-            status: output.status,
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        let file = self.config_file();
+        walcast(&[subcommand, "-c", file.to_str().expect("a path of ours")], &[]).await
     }
 
     /// Starts `walcast run`, whether it was set up or not; its logs are added to those of earlier runs.
@@ -98,6 +91,23 @@ impl Gateway {
         command.arg("run").arg("-c").arg(self.config_file()).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("share the log")).stderr(log);
         self.child = Some(command.spawn().expect("start walcast"));
+    }
+
+    /// `walcast run --database-url`, on this gateway's ports and without its config file; what it prints is in
+    /// [`Gateway::printed`].
+    pub(crate) fn spawn_without_file(&mut self, database_url: &str) {
+        let log = File::options().create(true).append(true).open(self.folder.join("log")).expect("open the log");
+        let printed = File::create(self.folder.join("printed")).expect("open a file for what is printed");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_walcast"));
+        let (listen, admin) = (format!("127.0.0.1:{}", self.port), format!("127.0.0.1:{}", self.admin_port));
+        command.args(["run", "--database-url", database_url, "--listen", &listen, "--admin", &admin]);
+        command.stdin(Stdio::null()).stdout(printed).stderr(log).kill_on_drop(true);
+        self.child = Some(command.spawn().expect("start walcast"));
+    }
+
+    /// What went to standard output, and not to the log.
+    pub(crate) fn printed(&self) -> String {
+        fs::read_to_string(self.folder.join("printed")).unwrap_or_default()
     }
 
     /// Until `/readyz` answers 200; fails at once where the process ends before.
@@ -166,6 +176,19 @@ impl Gateway {
 
     fn running(&mut self) -> &mut Child {
         self.child.as_mut().expect("walcast was started")
+    }
+}
+
+/// Runs the program with these arguments and environment variables to its end.
+pub(crate) async fn walcast(arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_walcast"));
+    command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(PATIENCE, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("walcast {arguments:?} hangs")).expect("run walcast");
+    Finished {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

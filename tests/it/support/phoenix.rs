@@ -2,18 +2,19 @@
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 use super::PATIENCE;
 use super::gateway::Gateway;
 
 /// One connection.
-pub(crate) struct Client {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+pub(crate) struct Client<Stream = MaybeTlsStream<TcpStream>> {
+    socket: WebSocketStream<Stream>,
     references: u32,
 }
 
@@ -33,6 +34,22 @@ impl Client {
         Self { socket, references: 0 }
     }
 
+    /// A connection that has joined; the join's response has nothing to say that a test would need.
+    pub(crate) async fn joined(gateway: &Gateway, topic: &str) -> Self {
+        let mut client = Self::connect(gateway).await;
+        let reply = client.try_join(topic, json!({})).await;
+        assert_eq!(reply["status"], "ok", "{reply}");
+        client
+    }
+}
+
+impl<Stream: AsyncRead + AsyncWrite + Unpin> Client<Stream> {
+    /// Over a stream that is connected to the host of this URL.
+    pub(crate) async fn over(stream: Stream, url: &str) -> Self {
+        let (socket, _) = client_async(url, stream).await.expect("a WebSocket");
+        Self { socket, references: 0 }
+    }
+
     /// Joins; the reply's payload.
     pub(crate) async fn try_join(&mut self, topic: &str, params: Value) -> Value {
         self.references += 1;
@@ -41,14 +58,6 @@ impl Client {
         let reply = self.next().await;
         assert_eq!((&reply[1], &reply[3]), (&json!(reference), &json!("phx_reply")), "{reply}");
         reply[4].clone()
-    }
-
-    /// A connection that has joined; the join's response has nothing to say that a test would need.
-    pub(crate) async fn joined(gateway: &Gateway, topic: &str) -> Self {
-        let mut client = Self::connect(gateway).await;
-        let reply = client.try_join(topic, json!({})).await;
-        assert_eq!(reply["status"], "ok", "{reply}");
-        client
     }
 
     pub(crate) async fn send(&mut self, message: &Value) {

@@ -286,7 +286,10 @@ fn who_is_told_to_begin_anew_is_not_there_until_it_does() {
     assert_eq!(bench.messages(client)[0][3], "phx_error");
     let (start, relations) = (Lsn::new(bench.lsn), vec![Arc::clone(&bench.relation)]);
     let system = FeedSystem { system_id: 1, timeline: 1 };
-    bench.hub.feed(FeedEvent::Connected { system, ancestry: Vec::new(), start, flush: start, relations }, bench.now);
+    bench.hub.feed(
+        FeedEvent::Connected { system, ancestry: Vec::new(), start, flush: start, relations, doubt: None },
+        bench.now,
+    );
     let mut roster = Roster::default();
     let other = bench.open(Serializer::V2);
     bench.say(other, &join_topic("1", "rooms:1", introduced("u2", 2)));

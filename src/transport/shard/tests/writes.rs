@@ -1,8 +1,8 @@
 //! `sync_request`s: their order, their bounds, and that a reply's cursor leaves nothing out.
 
 use super::*;
-use crate::change::Committed;
-use crate::hub::Cursor;
+use crate::change::{Committed, Visibility};
+use crate::hub::{Cursor, SnapshotCommand, SnapshotEvent, SnapshotPart, SnapshotRequest};
 use crate::sync::{Answer, Outcome, Request};
 
 fn ask(reference: &str, id: &str) -> Value {
@@ -161,4 +161,28 @@ proptest! {
             }
         }
     }
+}
+
+/// The write was decoded while the client's rows were read, and nothing else is ever written.
+#[test]
+fn a_reply_does_not_wait_for_the_feed_to_pass_a_snapshot() {
+    let mut bench = Bench::new(1 << 20);
+    let client = bench.open(Serializer::V2);
+    bench.say(client, &json!(["1", "1", "numbers", "phx_join", {"snapshot": true}]));
+    let Some(SnapshotCommand::Begin(SnapshotRequest { id, .. })) = bench.hub.take_snapshot_commands().pop() else {
+        panic!("no snapshot");
+    };
+    bench.say(client, &ask("2", "a"));
+    assert_eq!(bench.writes().len(), 1);
+    bench.commit(1);
+    bench.done(0);
+    assert_eq!(bench.messages(client).len(), 1, "the join's reply, and nothing before the rows");
+    let last = SnapshotPart { event: "new_updates".into(), updates: Bytes::new() };
+    let (visibility, until) = (Visibility::new(1, []), Lsn::new(bench.lsn + 1000));
+    bench.hub.snapshot(SnapshotEvent::Done { id, last, visibility, until });
+    bench.turn();
+    let messages = bench.messages(client);
+    let [rows, update, reply] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!((&rows[4]["snapshot"], numbers_of(update)), (&json!(true), vec![1]));
+    assert_eq!((&reply[1], position(reply)), (&json!("2"), bench.lsn));
 }

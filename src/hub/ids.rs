@@ -1,5 +1,4 @@
-//! Which transactions the log has let go of: a snapshot of the database that does not see one of them can't be
-//! continued from the log.
+//! Sets of transaction ids that are asked which of them a snapshot of the database does not see.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,20 +11,26 @@ const CHUNK_WORDS: usize = (CHUNK_IDS / u64::BITS) as usize;
 /// only, which matters to nobody but a snapshot under which a transaction is in progress that began before that.
 const CHUNKS_MAX: usize = 512;
 
-/// Ids of evicted transactions, without those that an earlier snapshot saw: every later one sees them, too.
+/// A set of ids, bounded: of the oldest it may come to know no more than between which bounds they are.
 #[derive(Debug, Default)]
-pub(super) struct Evicted {
+pub(super) struct Ids {
     /// By the upper half of the id.
     chunks: HashMap<u16, Box<[u64; CHUNK_WORDS]>>,
     /// The oldest first.
     order: VecDeque<u16>,
-    /// Chunks that were given up: every id of them may have been evicted.
+    /// Chunks that were given up: every id of them may be in the set.
     forgotten: Option<u16>,
 }
 
-impl Evicted {
+impl Ids {
     pub(super) fn add(&mut self, xid: u32) {
         let (number, word, bit) = place(xid);
+        if let Some(word) = self.chunk(number).get_mut(word) {
+            *word |= bit;
+        }
+    }
+
+    fn chunk(&mut self, number: u16) -> &mut [u64; CHUNK_WORDS] {
         if !self.chunks.contains_key(&number) {
             self.order.push_back(number);
             if self.order.len() > CHUNKS_MAX
@@ -35,18 +40,29 @@ impl Evicted {
                 self.forgotten = Some(oldest);
             }
         }
-        let chunk = self.chunks.entry(number).or_insert_with(|| Box::new([0; CHUNK_WORDS]));
-        if let Some(word) = chunk.get_mut(word) {
-            *word |= bit;
-        }
+        self.chunks.entry(number).or_insert_with(|| Box::new([0; CHUNK_WORDS]))
     }
 
-    /// Whether every evicted transaction is seen.
+    /// Whether every one is seen.
     pub(super) fn all_seen(&self, visibility: &Visibility) -> bool {
         let seen = |(number, chunk): (&u16, &Box<_>)| {
             sees_all_up_to(visibility, *number) || unseen(visibility, *number, chunk).next().is_none()
         };
         self.forgotten.is_none_or(|forgotten| sees_all_up_to(visibility, forgotten)) && self.chunks.iter().all(seen)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.forgotten.is_none()
+    }
+
+    /// Takes in those of another set.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.forgotten = self.forgotten.max(other.forgotten);
+        for number in &other.order {
+            let Some(words) = other.chunks.get(number) else { continue };
+            let own = self.chunk(*number);
+            own.iter_mut().zip(words.iter()).for_each(|(own, word)| *own |= word);
+        }
     }
 
     /// Lets go of what is seen. For when no older snapshot will be asked about: later ones see it, too.
@@ -92,7 +108,7 @@ mod tests {
 
     #[test]
     fn finds_the_one_that_is_not_seen() {
-        let mut evicted = Evicted::default();
+        let mut evicted = Ids::default();
         assert!(evicted.all_seen(&Visibility::new(EPOCH, [])));
         for xid in [u32::MAX, 0, 1, 70_000] {
             evicted.add(xid);
@@ -110,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_is_too_much_to_remember_is_taken_for_evicted() {
-        let mut evicted = Evicted::default();
+        let mut evicted = Ids::default();
         let chunks = u32::try_from(CHUNKS_MAX).unwrap() + 10;
         for chunk in 0..chunks {
             evicted.add(chunk * CHUNK_IDS + 5);
