@@ -49,6 +49,8 @@ create index if not exists mutations_at on walcast.mutations (at);
 --
 --   revoke execute on function pg_logical_emit_message(boolean, text, text) from public;
 --   revoke execute on function pg_logical_emit_message(boolean, text, bytea) from public;
+--
+-- From Postgres 17 on each of them has one more parameter: (boolean, text, text, boolean) and so on.
 
 -- A message as walcast reads it: version, kind (0: JSON, 1: binary), topic, event, payload.
 create or replace function walcast.encode_message(kind int, topic text, event text, payload bytea) returns bytea

@@ -3,8 +3,8 @@
 //!
 //! `make bench`, or `cargo bench --bench gateway -- [--quick] [PART OF A NAME]`. The server under measure has one
 //! core, everything else another. CPU time for a unit of work, and ratios within a run, are what to compare: on a
-//! machine that others use, times are theirs, too. It needs some 5,300 open files (`ulimit -n`). Each figure is explained
-//! in `docs/performance.md`.
+//! machine that others use, times are theirs, too. It needs some 5,300 open files (`ulimit -n`). Figures are
+//! explained in `docs/performance.md`.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,

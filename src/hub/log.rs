@@ -1,5 +1,7 @@
 //! The replay log: recent transactions in commit order, indexed by topic, bounded in time and memory.
 
+mod retention;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,9 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::change::{Lsn, TransactionHeader, Visibility};
+use crate::change::{Lsn, Visibility};
 use crate::routing::{RouteId, Topic};
 
+use super::audience::Concern;
 use super::cursor::Lineage;
 use super::encodings::{Encodings, entries_max};
 use super::entry::{Batch, Entry, Kept, Malformed};
@@ -25,9 +28,6 @@ use super::statistics::LogStatistics;
 use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
 use super::unseen::Unseen;
 use super::{Cursor, Fingerprint, Position, Publication, Splice};
-
-/// So much WAL the slot may hold back for what is not seen yet, where `replay.wal` is less: one file of it.
-const UNSEEN_WAL: u64 = 16 << 20;
 
 /// How much the log keeps; what is older can no longer be resumed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(super) struct Log {
     /// Everything up to here has been seen.
     pub(super) head: Position,
     /// Everything after this, up to the head, is in the log.
-    tail: Position,
+    pub(super) tail: Position,
     /// Where the last transaction that is complete ends, or nothing is pending.
     pub(super) reached: Lsn,
     past: Past,
@@ -182,106 +182,6 @@ impl Log {
         usize::try_from(number.checked_sub(self.first)?).ok()
     }
 
-    /// Lets go of what is too old or too much.
-    pub(super) fn evict(&mut self, now: Duration) {
-        let memory = entries_max(&self.limits);
-        while let Some(front) = self.entries.front() {
-            let is_seen = self.unseen.from().is_none_or(|from| front.header.commit_lsn < from);
-            let expired = is_seen && now.saturating_sub(front.arrived) > self.limits.window;
-            let held_back = self.reached.bytes_since(front.header.commit_lsn);
-            let wal_spent = self.limits.wal > 0 && held_back > self.limits.wal;
-            if !expired && !wal_spent && self.transactions_size() <= memory {
-                break;
-            }
-            self.evict_front();
-        }
-        self.past.note(now, self.head.lsn, &self.limits);
-        self.drop_encodings();
-    }
-
-    /// Somebody has a cursor of the head, or one that is resumed from.
-    pub(super) fn give(&mut self, now: Duration, resumed: Option<Position>) {
-        if let Some(position) = resumed {
-            self.past.keep(now, position.lsn, &self.limits);
-        }
-        self.past.give(now, self.head.lsn);
-    }
-
-    /// Lets go of what only holds the slot back, where nobody or somebody listens.
-    pub(super) fn thin(&mut self, now: Duration, subscribed: bool) {
-        self.past.thin(now, self.kept(), &self.limits, subscribed);
-    }
-
-    /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
-    /// after a crash the log is rebuilt as it was, and begins no later than where it is promised to.
-    pub(super) fn acknowledgeable(&self) -> Lsn {
-        let promised = match self.past.oldest() {
-            _ if self.limits.wal == 0 => self.reached,
-            // Cursors from before the tail are refused anyway.
-            Some(oldest) => oldest.max(self.tail.lsn).min(self.kept()),
-            None => self.kept(),
-        };
-        let unseen = self.unseen.from().filter(|from| *from < promised);
-        let is_affordable = |from: &Lsn| self.reached.bytes_since(*from) <= self.limits.wal.max(UNSEEN_WAL);
-        match unseen {
-            Some(from) if is_affordable(&from) && self.unseen.has_doubt() => from.in_doubt(),
-            Some(from) if is_affordable(&from) => from,
-            None if !self.unseen.has_doubt() => promised,
-            _ => promised.in_doubt(),
-        }
-    }
-
-    /// A transaction has come in, of which the log is going to have something or not.
-    pub(super) fn came(&mut self, header: &TransactionHeader) {
-        self.unseen.add(header);
-    }
-
-    /// Every snapshot that is taken from now on sees all of this. `alone`: none is under way that was taken before.
-    pub(super) fn note_seen(&mut self, visibility: &Visibility, alone: bool) {
-        self.unseen.see(visibility);
-        if alone {
-            self.evicted.forget_seen(visibility);
-        }
-    }
-
-    /// Other routes take over: what they would have taken of what has come was not kept for them.
-    pub(super) fn reroute(&mut self) {
-        self.unseen.add_to(&mut self.evicted);
-    }
-
-    /// From here on there are transactions in the log, or still to come.
-    fn kept(&self) -> Lsn {
-        self.entries.front().map_or(self.reached, |front| front.header.commit_lsn.min(self.reached))
-    }
-
-    fn evict_front(&mut self) {
-        let Some(entry) = self.entries.pop_front() else { return };
-        self.size = self.size.saturating_sub(entry.size);
-        self.tail = entry.span.end;
-        self.evicted.add(entry.header.xid);
-        for batch in &entry.batches {
-            if let Some(kept) = &batch.publication {
-                self.encodings.forget(kept.age);
-            }
-            if let Some(state) = self.topics.get_mut(batch.topic.as_str()) {
-                let was_fed = !state.batches.is_empty();
-                while state.batches.front().is_some_and(|reference| reference.entry <= self.first) {
-                    state.batches.pop_front();
-                }
-                self.fed -= usize::from(was_fed && state.batches.is_empty());
-            }
-            self.topics.remove_if_idle(batch.topic.as_str());
-        }
-        while self.truncates.front().is_some_and(|truncate| truncate.entry <= self.first) {
-            self.truncates.pop_front();
-        }
-        while self.holes.front().is_some_and(|hole| hole.at <= self.tail) {
-            self.holes.pop_front();
-        }
-        self.turns.forget_before(self.tail);
-        self.first += 1;
-    }
-
     /// Whether a reader of a topic that these routes feed can go on at `position` without a hole.
     pub(super) fn can_resume(&self, position: Position, topic: &str, routes: &[RouteId]) -> bool {
         let within = self.tail <= position && position <= self.head;
@@ -301,7 +201,9 @@ impl Log {
     /// see. None where the log has let go of such a transaction.
     pub(super) fn unseen_from(&self, visibility: &Visibility) -> Option<Position> {
         let unseen = self.entries.iter().find(|entry| !visibility.sees(entry.header.xid));
-        let from = unseen.map_or(self.head, |entry| entry.span.start);
+        // Nothing commits between the one before it and this one.
+        let before = |entry: &Entry| entry.span.start.max(Position::before(entry.header.commit_lsn));
+        let from = unseen.map_or(self.head, before);
         let is_known = self.evicted.all_seen(visibility) && !self.unseen.is_doubtful(visibility);
         is_known.then_some(from)
     }
@@ -354,7 +256,7 @@ impl Log {
     ) -> Result<(), Trouble> {
         let Some((entry, batch)) = self.batch(at) else { return Ok(()) };
         reading.looks += 1 + batch.deliveries.len();
-        if reading.splice.is_some_and(|splice| splice.visibility.sees(entry.header.xid)) {
+        if reading.splice.is_some_and(|splice| splice.has(&entry.header)) {
             return Ok(());
         }
         if let Some(said) = self.said(at, shape, reading.splice) {
@@ -436,16 +338,19 @@ impl Log {
         Some((entry, entry.batches.get(at.batch)?))
     }
 
-    /// What a shape is shown of a batch: of all of it, or of the deliveries at these places.
+    /// What a shape is shown of a batch: of all of it, or of the deliveries that may concern it.
     pub(super) fn see(
         &self,
         at: BatchRef,
         shape: &mut Shape,
-        deliveries: Option<&[usize]>,
+        concerns: Option<&[Concern]>,
     ) -> Result<Vec<Seen>, Trouble> {
         let Some((entry, batch)) = self.batch(at) else { return Ok(Vec::new()) };
-        match deliveries {
-            Some(places) => shape.see(entry, places.iter().filter_map(|place| batch.deliveries.get(*place))),
+        match concerns {
+            Some(concerns) => {
+                let places = concerns.iter().filter_map(|(_, place)| *place);
+                shape.see(entry, places.filter_map(|place| batch.deliveries.get(place)))
+            }
             None => shape.see(entry, batch.deliveries.iter()),
         }
     }

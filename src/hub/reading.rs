@@ -74,7 +74,11 @@ impl Hub {
     fn finish(&mut self, id: SnapshotId, last: &SnapshotPart, visibility: Visibility, until: Lsn) -> Vec<Answer> {
         let snapshots = &mut self.readers.snapshots;
         let Some(log) = self.log.as_mut().filter(|_| snapshots.is_wanted(id)) else { return Vec::new() };
-        let Some(from) = log.unseen_from(&visibility) else { return snapshots.fail(id, &ReadOutcome::Lost) };
+        let from = match visibility.is_all() {
+            true => log.unseen_after(until),
+            false => log.unseen_from(&visibility),
+        };
+        let Some(from) = from else { return snapshots.fail(id, &ReadOutcome::Lost) };
         let alone = snapshots.is_alone(id);
         log.note_seen(&visibility, alone);
         log.give(self.now, Some(from));

@@ -42,7 +42,7 @@ impl Turns {
         !self.0.iter().rev().take_while(|turn| turn.at > position).any(|turn| turn.topics.may_give(topic))
     }
 
-    /// Whether a cursor at this position may be one that was given out for other rows, though its fingerprint is right.
+    /// Whether a cursor without a fingerprint at this position may be one that was given out for other rows.
     pub(super) fn may_cut(&self, position: Position, topic: &str) -> bool {
         let here = self.0.iter().rev().take_while(|turn| turn.at >= position).filter(|turn| turn.at == position);
         here.filter(|turn| turn.ambiguous).any(|turn| turn.topics.may_give(topic))
@@ -112,7 +112,9 @@ impl Hub {
         state.routes = routes.unwrap_or_else(|| std::mem::take(&mut state.routes));
         let (before, now) = (former.find(topic.as_str()), self.channels.find(topic.as_str()));
         let presence = [before, now].map(|channel| channel.is_some_and(|channel| channel.presence));
-        if state.routes.is_empty() && now.is_none() {
+        let mut routes = self.tables.routes.iter();
+        // Where a table does not fit its route any more, the topic is only out of order.
+        if state.routes.is_empty() && now.is_none() && !routes.any(|(_, it)| it.topic.may_give(topic.as_str())) {
             return Fate::Closed;
         }
         if is_changed || presence[0] != presence[1] {

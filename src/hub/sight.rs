@@ -64,14 +64,15 @@ impl Sight {
             if !parts.is_empty() {
                 rules.push(parts.join(" and "));
             }
-            let spec = routes.route(*route);
-            rules.extend(spec.filter(|route| !route.shows_all()).map(form));
-            rules.extend(spec.filter(|_| self.routes.len() > 1).map(|route| route.table.to_string()));
+            rules.extend(routes.route(*route).filter(|route| !route.shows_all()).map(form));
         }
+        let is_plain = self.view.filter.is_none() && rules.is_empty() && self.routes.len() < 2;
+        let tables = self.routes.iter().filter_map(|(route, _)| routes.route(*route));
+        rules.extend(tables.map(|route| route.table.to_string()));
         rules.sort_unstable();
         rules.dedup();
         let filter = self.view.filter.as_ref().map(Filter::canonical);
-        (filter.is_some() || !rules.is_empty()).then(|| Fingerprint::of(&(rules, filter)))
+        (!is_plain).then(|| Fingerprint::of(&(rules, filter)))
     }
 }
 

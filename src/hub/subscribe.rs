@@ -49,15 +49,15 @@ impl Hub {
             Some(state) => state.routes = routes,
             None => meet(log, &self.tables, &topic, routes),
         }
-        // The truncates that a new topic is given take room, too.
-        log.evict(self.now);
         let cursor = match &resume {
             Some(cursor) => Some(cursor.to_string()),
             None => (!snapshot).then(|| log.cursor(log.head, None, fingerprint).to_string()),
         };
         let position = resume.as_ref().map_or(log.head, |cursor| cursor.position);
-        let shape = self.shape_of(&topic, sight, fingerprint, position);
+        let shape = self.shape_of(&topic, sight, fingerprint, position).ok_or(Refusal::NotReady)?;
         if let Some(log) = &mut self.log {
+            // The truncates that a new topic is given take room, too. A topic without a shape would be forgotten.
+            log.evict(self.now);
             log.give(self.now, resume.as_ref().map(|cursor| cursor.position));
         }
         let resumed = resume.is_some();
@@ -107,27 +107,26 @@ impl Hub {
         Err(Refusal::NotReady)
     }
 
-    /// The topic's shape with this sight, made if it has none.
+    /// The topic's shape with this sight, made if it has none; none where the topic is not known to the log, or there
+    /// is no number left for one.
     fn shape_of(
         &mut self,
         topic: &Topic,
         sight: Sight,
         fingerprint: Option<Fingerprint>,
         position: Position,
-    ) -> ShapeId {
-        let next = ShapeId(self.next_shape);
-        let state = self.log.as_mut().and_then(|log| log.topics.get_mut(topic.as_str()));
-        let Some(state) = state else { return next };
+    ) -> Option<ShapeId> {
+        let state = self.log.as_mut()?.topics.get_mut(topic.as_str())?;
         if let Some(known) = state.audience.find(&sight) {
-            return known;
+            return Some(known);
         }
+        let next = self.shapes.vacant()?;
         let sight = Arc::new(sight);
         let mut shape = Shape::new(next, topic.clone(), Arc::clone(&sight), fingerprint, (self.now, position));
         state.audience.add(next, sight, |table| shape.keys(table).ok());
-        self.next_shape += 1;
-        self.shapes.insert(next, shape);
+        self.shapes.insert(shape);
         self.look_again(next);
-        next
+        Some(next)
     }
 }
 
@@ -179,7 +178,7 @@ fn resumable(
     let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
     // Else it is of other rows than these, or of another history.
     let is_ours = cursor.fingerprint == fingerprint && log.lineage.holds(&cursor);
-    let is_cut = log.turns.may_cut(cursor.position, topic);
+    let is_cut = fingerprint.is_none() && log.turns.may_cut(cursor.position, topic);
     let is_reached = !log.is_beyond(cursor.position) && !is_cut;
     let valid = is_ours && is_reached && log.can_resume(cursor.position, topic, routes);
     valid.then_some(cursor).ok_or(Refusal::ResyncRequired)

@@ -1,4 +1,4 @@
-//! What the database's catalogue says: types, published tables, the slot, the publication, the settings that matter.
+//! What the database's catalogue says: types, published tables, the publication, the settings that matter.
 //!
 //! Queries only, each the same for Postgres 14 to 18; what follows from the answers is decided elsewhere.
 
@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Row};
 
 use super::wire::WireError;
 use crate::change::catalogue::{CatalogueRow, DEFINITIONS_SQL, TypeDefinition};
-use crate::change::{Column, Lsn, Oid, Relation, RelationId, ReplicaIdentity, TypeCatalogue};
+use crate::change::{Column, Oid, Relation, RelationId, ReplicaIdentity, TypeCatalogue};
 
 /// Looks types up, for [`TypeCatalogue::define`]. A type that no longer exists is missing from the answer.
 ///
@@ -153,51 +153,13 @@ pub async fn publication_exists(client: &Client, publication: &str) -> Result<bo
     Ok(client.query_one(sql, &[&publication]).await?.try_get(0)?)
 }
 
-/// A row of `pg_replication_slots`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlotStatus {
-    /// `None` for a physical slot.
-    pub plugin: Option<String>,
-    pub database: Option<String>,
-    /// `reserved`, `extended`, `unreserved` or `lost`; `None` while the slot holds no WAL.
-    pub wal_status: Option<String>,
-    /// Why it is lost, where Postgres says so (16 and later).
-    pub invalidation_reason: Option<String>,
-    /// Who streams from it.
-    pub active_pid: Option<i32>,
-    /// Nothing before this comes again.
-    pub confirmed_flush: Option<Lsn>,
-}
-
-/// The slot of that name, if there is one.
-///
-/// # Errors
-/// The query failed.
-pub async fn slot_status(client: &Client, slot: &str) -> Result<Option<SlotStatus>, WireError> {
-    // Columns that only later versions have are taken out of the row as JSON, where a missing one is null.
-    const SQL: &str = "\
-select s.plugin::pg_catalog.text, s.database::pg_catalog.text, s.wal_status, s.active_pid,
-       s.confirmed_flush_lsn::pg_catalog.text,
-       coalesce(to_jsonb(s) ->> 'invalidation_reason',
-                case when (to_jsonb(s) ->> 'conflicting')::pg_catalog.bool then 'conflict with recovery' end)
-  from pg_catalog.pg_replication_slots s
- where s.slot_name = $1";
-    let Some(row) = client.query_opt(SQL, &[&slot]).await? else { return Ok(None) };
-    let confirmed_flush: Option<String> = row.try_get(4)?;
-    let parse = |text: String| text.parse().map_err(|error| unexpected(format!("slot position {error}")));
-    Ok(Some(SlotStatus {
-        plugin: row.try_get(0)?,
-        database: row.try_get(1)?,
-        wal_status: row.try_get(2)?,
-        active_pid: row.try_get(3)?,
-        confirmed_flush: confirmed_flush.map(parse).transpose()?,
-        invalidation_reason: row.try_get(5)?,
-    }))
-}
-
 /// Settings of the server that replication depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
+    /// As `server_version_num`, such as 150018.
+    pub version: i32,
+    /// The server is a standby.
+    pub in_recovery: bool,
     /// `logical`, or decoding is impossible.
     pub wal_level: String,
     /// After this many milliseconds without a word from us the server ends the connection; 0: never.
@@ -209,12 +171,15 @@ pub struct ServerSettings {
 pub async fn server_settings(client: &Client) -> Result<ServerSettings, WireError> {
     const SQL: &str = "\
 select current_setting('wal_level'),
-       (select setting::pg_catalog.int8 from pg_catalog.pg_settings where name = 'wal_sender_timeout')";
+       (select setting::pg_catalog.int8 from pg_catalog.pg_settings where name = 'wal_sender_timeout'),
+       current_setting('server_version_num')::pg_catalog.int4, pg_catalog.pg_is_in_recovery()";
     let row = client.query_one(SQL, &[]).await?;
     let timeout: i64 = row.try_get(1)?;
     Ok(ServerSettings {
         wal_level: row.try_get(0)?,
         wal_sender_timeout_millis: u64::try_from(timeout).unwrap_or_default(),
+        version: row.try_get(2)?,
+        in_recovery: row.try_get(3)?,
     })
 }
 

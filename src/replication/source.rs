@@ -17,6 +17,7 @@ mod changes;
 mod continuity;
 mod failure;
 mod gauge;
+mod holder;
 mod intake;
 mod lag;
 mod lookout;
@@ -37,7 +38,7 @@ pub use backoff::{Backoff, FIRST_BOUND, FLOOR, LAST_BOUND};
 pub use changes::Observation;
 pub use continuity::{Discontinuity, Position, resume};
 pub use failure::Failure;
-pub use gauge::{ServerSample, SlotSample, WalStatus};
+pub use gauge::ServerSample;
 pub use intake::{Connected, Delivered, Intake, IntakeError};
 pub use lookout::LOOK_INTERVAL;
 pub use outbox::{OUTBOX_BYTES, OUTBOX_EVENTS};
@@ -65,6 +66,10 @@ pub struct SourceSettings {
     pub part_limits: PartLimits,
     /// An upper bound; never more than a third of `wal_sender_timeout`, so that one update may be late.
     pub status_interval: Duration,
+    /// `replay.wal`, in bytes: what of the WAL that the slot holds is accounted for.
+    pub wal_budget: u64,
+    /// Standbys are to copy the slot (Postgres 17 and later).
+    pub failover: bool,
 }
 
 impl SourceSettings {
@@ -77,6 +82,8 @@ impl SourceSettings {
             publication: publication.into(),
             part_limits: PartLimits::default(),
             status_interval: STATUS_INTERVAL,
+            wal_budget: u64::MAX,
+            failover: false,
         }
     }
 }
@@ -161,12 +168,13 @@ impl Source {
     ) -> Self {
         let intake = Intake::new(settings.part_limits);
         let Reports { state, statistics: published } = reports;
+        let statistics = Statistics { wal_budget: settings.wal_budget, ..Statistics::default() };
         Self {
             settings,
             events,
             acknowledged,
             state,
-            statistics: Statistics::default(),
+            statistics,
             published,
             lag: Lag::new(),
             intake,

@@ -11,7 +11,7 @@ use super::template::{Piece, Template};
 pub struct RouteChanges {
     /// The topics of routes that are gone.
     pub removed: Vec<Template>,
-    /// Those of routes, gone or new, that give all their table's rows, and all of each: nothing in a cursor tells of them.
+    /// Those of them that had all their table's rows, and all of each.
     pub plain: Vec<Template>,
     /// The topics of routes that have come.
     pub added: Vec<Template>,
@@ -29,12 +29,17 @@ impl RouteTable {
         let ids = kept.iter().map(|kept| kept.and_then(|place| former.ids.get(place)).copied());
         let ids: Box<[RouteId]> = ids.map(|known| known.unwrap_or_else(|| numbers.next())).collect();
         let gone = others(&former.routes, &kept.iter().flatten().copied().collect());
-        let is_plain = |route: &&RouteSpec| route.filter.is_none() && route.shows_all();
-        let new = || self.routes.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(route, _)| route);
+        let is_plain = |route: &&&RouteSpec| route.filter.is_none() && route.shows_all();
         let changes = RouteChanges {
-            plain: gone.iter().copied().chain(new()).filter(is_plain).map(|route| route.topic.clone()).collect(),
+            plain: gone.iter().filter(is_plain).map(|route| route.topic.clone()).collect(),
             removed: gone.iter().map(|route| route.topic.clone()).collect(),
-            added: new().map(|route| route.topic.clone()).collect(),
+            added: self
+                .routes
+                .iter()
+                .zip(&kept)
+                .filter(|(_, kept)| kept.is_none())
+                .map(|(it, _)| it.topic.clone())
+                .collect(),
             admission: Vec::new(),
         };
         let admits_others = |((route, kept), _): &((&RouteSpec, &Option<usize>), &RouteId)| {

@@ -15,10 +15,17 @@ pub(super) enum SnapshotError {
     Rule(crate::routing::ExpressionError),
     #[error("the subscriber's filter does not fit the table as it is now: {0}")]
     Filter(crate::routing::FilterError),
+    #[error("{0}")]
+    Unfit(crate::routing::PlanProblem),
     #[error("{action}: {}", harmless(.source))]
     Query { action: &'static str, source: tokio_postgres::Error },
     #[error("the published tables were altered again and again while they were being locked")]
     Altered,
+    #[error(
+        "the standby was replaying, or not receiving, for {} s without a pause: what it sees can't be told meanwhile. Is \
+         it behind?", limit.as_secs()
+    )]
+    Replaying { limit: std::time::Duration },
     #[error("the server's view of transactions is {0}")]
     Visibility(#[from] crate::change::ParseVisibilityError),
     #[error("the server's WAL position is no position: {0}")]

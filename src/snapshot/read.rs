@@ -13,12 +13,13 @@ use crate::change::json::{ChangeEncoder, EncodeOptions};
 use crate::change::{Lsn, Row, Visibility};
 use crate::hub::{SnapshotEvent, SnapshotRequest};
 use crate::replication::wire::connect_sql;
-use crate::routing::{Filter, Plan, Predicate, RouteSpec, Scope, Selection};
+use crate::routing::{Filter, Plan, PlanProblem, Predicate, RouteSpec, Scope, Selection};
 
 use super::error::SnapshotError;
 use super::parts::Parts;
 use super::published::{Published, published};
 use super::query::{self, Taken};
+use super::standby;
 use super::task::Settings;
 
 /// How often the tables may be altered between being looked up and being locked.
@@ -40,6 +41,7 @@ pub(super) async fn read(
     wanted: Arc<Semaphore>,
 ) -> Result<Summary, SnapshotError> {
     let client = connect_sql(&settings.connection).await.map_err(SnapshotError::Connect)?;
+    client.batch_execute(query::PATIENCE).await.map_err(SnapshotError::query("limit how long locks are waited for"))?;
     let Moment { tables, visibility, until } = begin(&client, settings, request).await?;
     let parts = Parts::new(request.id, settings.part, first_event(request, &tables), events, wanted);
     let mut reading = Reading { settings, request, client: &client, parts, rows: 0 };
@@ -63,19 +65,28 @@ struct Moment {
 async fn begin(client: &Client, settings: &Settings, request: &SnapshotRequest) -> Result<Moment, SnapshotError> {
     let look = async || {
         let all = published(client, &settings.publication).await.map_err(SnapshotError::Catalogue)?;
+        all.iter().try_for_each(|table| fits(table, request))?;
         let has_rows = |table: &Published| {
             let plan = request.routes.plan(&table.relation);
             !plan.selections(&request.routes, &request.topic).is_empty()
         };
         Ok::<_, SnapshotError>(all.into_iter().filter(has_rows).collect::<Vec<_>>())
     };
+    let in_recovery = client.query_one(query::IN_RECOVERY, &[]).await.and_then(|row| row.try_get(0));
+    let in_recovery: bool = in_recovery.map_err(SnapshotError::query("ask whether this is a standby"))?;
     let mut before = look().await?;
     for _ in 0..LOOKS_MAX {
-        client.batch_execute(query::BEGIN).await.map_err(SnapshotError::query("begin a transaction"))?;
-        if let Some(lock) = query::lock(before.iter().map(|table| &*table.relation)) {
-            client.batch_execute(&lock).await.map_err(SnapshotError::query("lock the topic's tables"))?;
-        }
-        let (visibility, until) = moment(client).await?;
+        let lock = query::lock(before.iter().map(|table| &*table.relation));
+        let (visibility, until) = if in_recovery {
+            let begin = [query::BEGIN].into_iter().chain(lock.as_deref()).collect::<Vec<_>>().join(";\n");
+            (Visibility::all(), standby::begin(client, &begin).await?)
+        } else {
+            client.batch_execute(query::BEGIN).await.map_err(SnapshotError::query("begin a transaction"))?;
+            if let Some(lock) = &lock {
+                client.batch_execute(lock).await.map_err(SnapshotError::query("lock the topic's tables"))?;
+            }
+            moment(client).await?
+        };
         let tables = look().await?;
         if tables == before {
             return Ok(Moment { tables, visibility, until });
@@ -84,6 +95,21 @@ async fn begin(client: &Client, settings: &Settings, request: &SnapshotRequest) 
         before = tables;
     }
     Err(SnapshotError::Altered)
+}
+
+/// A route that can't take the table as it is now says nothing of its rows: none would be a wrong answer, but where
+/// topics are made of a column that the table does not have.
+fn fits(table: &Published, request: &SnapshotRequest) -> Result<(), SnapshotError> {
+    let plan = request.routes.plan(&table.relation);
+    let concerns = |problem: &&PlanProblem| {
+        let route = request.routes.route(problem.route());
+        let has_rows = !matches!(problem, PlanProblem::NoTopicColumn { .. });
+        has_rows && route.is_some_and(|route| route.topic.may_give(request.topic.as_str()))
+    };
+    match plan.problems().iter().find(concerns) {
+        None => Ok(()),
+        Some(problem) => Err(SnapshotError::Unfit(problem.clone())),
+    }
 }
 
 async fn moment(client: &Client) -> Result<(Visibility, Lsn), SnapshotError> {

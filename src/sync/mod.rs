@@ -22,6 +22,7 @@ mod outcome;
 mod plan;
 mod prune;
 mod request;
+mod rule;
 mod session;
 mod statement;
 mod table;

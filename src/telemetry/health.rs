@@ -9,7 +9,7 @@ use axum::routing::get;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::replication::source::SourceState;
+use crate::replication::source::{SourceState, Statistics};
 use crate::shutdown::Shutdown;
 
 /// What readiness is made of.
@@ -18,6 +18,7 @@ pub struct Health {
     /// The replay log has passed the flush position that the server had at connect.
     pub caught_up: watch::Receiver<bool>,
     pub source: watch::Receiver<SourceState>,
+    pub statistics: watch::Receiver<Statistics>,
     pub shutdown: Shutdown,
 }
 
@@ -27,12 +28,15 @@ pub struct Readiness {
     pub ready: bool,
     /// What is in the way; none where nothing is.
     pub reasons: Vec<Reason>,
+    /// What will be in the way if nobody does anything: a slot that Postgres may give up, and its like.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Reason>,
 }
 
-/// Something that is in the way.
+/// Something that is in the way, or will be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// A stable name: `stopping`, `connecting`, `catching_up`, `waiting`, `stopped`.
+    /// A stable name: `stopping`, `connecting`, `catching_up`, `waiting`, `stopped`; of warnings, a concern's.
     pub reason: &'static str,
     /// For people.
     pub message: String,
@@ -50,7 +54,9 @@ impl Health {
         if !*self.caught_up.borrow() {
             reasons.push(behind(&self.source.borrow()));
         }
-        Readiness { ready: reasons.is_empty(), reasons }
+        let concerns = self.statistics.borrow().concerns().into_iter();
+        let warnings = concerns.map(|it| Reason { reason: it.name(), message: format!("{it}: {}", it.advice()) });
+        Readiness { ready: reasons.is_empty(), reasons, warnings: warnings.collect() }
     }
 }
 
@@ -98,7 +104,8 @@ mod tests {
         let (trigger, shutdown) = shutdown::channel();
         let (caught_up_sender, caught_up) = watch::channel(false);
         let (state, source) = watch::channel(SourceState::Connecting);
-        let health = Health { caught_up, source, shutdown };
+        let (_statistics, statistics) = watch::channel(Statistics::default());
+        let health = Health { caught_up, source, statistics, shutdown };
         let reasons = || health.readiness().reasons.iter().map(|it| it.reason).collect::<Vec<_>>();
         assert_eq!(reasons(), ["connecting"]);
         state.send_replace(SourceState::Waiting { reason: "refused".to_owned(), retry_in: Duration::from_millis(300) });

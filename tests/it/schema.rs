@@ -179,12 +179,10 @@ async fn columns_come_and_go_and_their_values_are_what_they_are_said_to_be() {
     database.execute("insert into notes values (1, 'a')").await;
     assert_eq!(next_update(&mut notes).await["record"], json!({"id": 1, "body": "a"}));
     // Rows have it, or don't, from their next change on.
-    database.execute("alter table notes add column rank int").await;
-    noticed(&database, "a new column").await;
+    alter_and_notice(&database, "alter table notes add column rank int").await;
     database.execute("update notes set rank = 7").await;
     assert_eq!(next_update(&mut notes).await["record"], json!({"id": 1, "body": "a", "rank": 7}));
-    database.execute("alter table notes drop column body").await;
-    noticed(&database, "a column that is gone").await;
+    alter_and_notice(&database, "alter table notes drop column body").await;
     database.execute("update notes set rank = 8").await;
     assert_eq!(next_update(&mut notes).await["record"], json!({"id": 1, "rank": 8}));
     for alteration in [
@@ -194,11 +192,11 @@ async fn columns_come_and_go_and_their_values_are_what_they_are_said_to_be() {
         "alter table notes add column price numeric(8, 2)",
         "alter table notes alter column price type numeric(8, 4)",
     ] {
-        database.execute(alteration).await;
         if alteration.ends_with("(8, 2)") {
-            noticed(&database, "another new column").await;
+            alter_and_notice(&database, alteration).await;
             continue;
         }
+        database.execute(alteration).await;
         expect_reset(&mut notes).await;
         notes = join_eventually(&gateway, "notes").await;
     }
@@ -207,12 +205,16 @@ async fn columns_come_and_go_and_their_values_are_what_they_are_said_to_be() {
     assert_eq!(next_update(&mut notes).await["record"], record);
 }
 
-/// Until the gateway has looked at the catalogue and told itself of a change that resets nobody.
-async fn noticed(database: &Database, what: &str) {
-    let marks = "select pg_current_wal_insert_lsn()::text";
-    let before: String = database.value(marks).await;
-    let sql = format!("select pg_current_wal_insert_lsn() > '{before}'");
-    eventually(what, async || {
+/// Alters what resets nobody, and waits until the gateway has looked at it: then it writes a mark, and the session that
+/// looks shows that until its next look.
+async fn alter_and_notice(database: &Database, alteration: &str) {
+    let before: String = database.value("select clock_timestamp()::text").await;
+    database.execute(alteration).await;
+    let sql = format!(
+        "select exists(select from pg_stat_activity where application_name = 'walcast'
+                        and query like '%walcast.mark%' and query_start > '{before}')"
+    );
+    eventually(alteration, async || {
         tokio::time::sleep(POLL).await;
         database.value::<bool>(&sql).await.then_some(())
     })
@@ -232,15 +234,14 @@ async fn partitions_come_and_go() {
     let mut log = Client::joined(&gateway, "log").await;
 
     // Empty: nothing that anybody would have to know.
-    database.execute("create table log_3 partition of log for values from ('2026-03-01') to ('2026-04-01')").await;
-    noticed(&database, "an empty partition").await;
+    let empty = "create table log_3 partition of log for values from ('2026-03-01') to ('2026-04-01')";
+    alter_and_notice(&database, empty).await;
     database.execute("insert into log values ('2026-03-01', 1)").await;
     assert_eq!(next_update(&mut log).await["record"], json!({"day": "2026-03-01", "id": 1}));
 
     // All at once: the truncate comes, and says everything.
-    database.execute("truncate log").await;
+    alter_and_notice(&database, "truncate log").await;
     assert_eq!(next_update(&mut log).await, json!({"op": "truncate", "schema": "public", "table": "log"}));
-    noticed(&database, "a truncate").await;
     database.execute("insert into log values ('2026-03-01', 2)").await;
     assert_eq!(next_update(&mut log).await["record"], json!({"day": "2026-03-01", "id": 2}));
 

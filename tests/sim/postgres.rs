@@ -85,6 +85,8 @@ pub(crate) struct Postgres {
     transactions: Transactions,
     /// Its tables have not always fitted their routes.
     pub(crate) was_weak: bool,
+    /// No change has come since they were altered.
+    owes_description: bool,
     /// What the transaction that is committing has done.
     current: Effects,
     /// How many are reading each table.
@@ -114,6 +116,7 @@ impl Postgres {
             tables,
             transactions: Transactions::new(random),
             was_weak: false,
+            owes_description: false,
             current: Effects::default(),
             committed: 0,
             items: BTreeMap::from([(1, Vec::new())]),
@@ -176,6 +179,7 @@ impl Postgres {
         let items = self.items.entry(self.system.timeline).or_default();
         for change in &transaction.changes {
             let shared = Rc::new(change.clone());
+            self.owes_description &= change.tables().iter().all(|table| table.name != "orders");
             for table in 0..change.tables().len() {
                 let (at, xid) = ((transaction.commit_lsn, ordinal), low(transaction.xid));
                 items.push(Item { at, change: Rc::clone(&shared), table, xid, transaction: transaction.number });
@@ -301,19 +305,15 @@ impl Postgres {
         let orders = self.tables.iter().position(|table| table.name == "orders").unwrap();
         if self.tables[orders].identity != identity && self.can_be_locked(orders) {
             self.tables[orders].identity = identity;
-            self.was_weak = true;
+            (self.was_weak, self.owes_description) = (true, true);
             self.lsn += RECORD;
         }
         self.tables[orders].identity == identity
     }
 
-    /// The gateway has been told of each table as it is.
-    pub(crate) fn is_described(&self) -> bool {
-        self.tables.iter().all(|table| {
-            let of_table = |item: &&Item| item.table().oid == table.oid;
-            let latest = self.items(self.system.timeline).iter().rev().find(of_table);
-            latest.is_none_or(|item| item.table().identity == table.identity)
-        })
+    /// A change has told of the tables as they are.
+    pub(crate) const fn is_described(&self) -> bool {
+        !self.owes_description
     }
 
     /// What a snapshot sees that is taken now.

@@ -82,8 +82,10 @@ impl Transactions {
         self.in_progress.swap_remove(random.usize(..self.in_progress.len()))
     }
 
-    pub(crate) const fn newest_id(&mut self) -> u64 {
+    /// That of a transaction which is rolled back at once.
+    pub(crate) fn newest_id(&mut self) -> u64 {
         self.next += 1;
+        self.xmax = self.xmax.max(self.next);
         self.next - 1
     }
 

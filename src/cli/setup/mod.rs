@@ -17,8 +17,11 @@ use crate::config::code::Code;
 use crate::config::diagnostic::sort;
 use crate::config::published::{Candidate, Published, TableName, candidates, published_tables};
 use crate::config::{Config, Finding};
-use crate::replication::wire::connect_sql;
-use plan::{Plan, Step};
+use crate::replication::wire::{ReplicationClient, connect_sql};
+use plan::{Extent, Plan, Step, StepKind, can_be_narrowed};
+
+/// As `server_version_num`.
+const ROW_FILTERS_SINCE: i32 = 150_000;
 
 /// Create what the database needs: publication, slot and schema
 ///
@@ -40,6 +43,17 @@ pub(super) struct Arguments {
     /// Print the SQL instead of running it, for psql or a migration; the database is only read
     #[arg(long)]
     print: bool,
+    /// Publish only what routes need: rows by the part of `where` that is the same for everyone, and the columns in use
+    ///
+    /// What nobody may see then never leaves the database, and costs no bandwidth. For each routed table the
+    /// publication gets a row filter (the `where` of its routes, joined by `or`, as far as it has no claims and names
+    /// only columns of the replica identity, which is all that Postgres allows) and, where old rows are known by a
+    /// key, the list of the columns that routes name. Needs Postgres 15.
+    ///
+    /// Run it again after each change of routes: until then a route that shows more is refused by `check --database`
+    /// and `run`. Subscribers of a table whose filter has changed begin afresh.
+    #[arg(long, conflicts_with = "database_url")]
+    row_filters: bool,
 }
 
 pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
@@ -47,7 +61,8 @@ pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
         let loaded = load(path)?;
         output::findings(&loaded.findings, &loaded.source);
         let Some(config) = loaded.config else { return Ok(ExitCode::from(FAILURE)) };
-        return runtime()?.block_on(set_up(&config, Tables::Routed, arguments.print));
+        let extent = if arguments.row_filters { Extent::Narrow } else { Extent::Whole };
+        return runtime()?.block_on(set_up(&config, Tables::Routed(extent), arguments.print));
     };
     runtime()?.block_on(set_up_without_file(&published, arguments.print))
 }
@@ -56,7 +71,7 @@ pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tables {
     /// Every table that a route takes.
-    Routed,
+    Routed(Extent),
     /// What it has.
     Kept,
 }
@@ -64,8 +79,15 @@ enum Tables {
 async fn set_up(config: &Config, tables: Tables, print: bool) -> Outcome {
     let client = connect_sql(&config.postgres.connection).await?;
     let facts = gather(&client, config).await?;
+    if tables == Tables::Routed(Extent::Narrow) {
+        if facts.version < ROW_FILTERS_SINCE {
+            let why = "row filters came with Postgres 15; leave `--row-filters` out";
+            return Err(format!("cannot narrow the publication: {why}").into());
+        }
+        say_what_stays_whole(&facts, config);
+    }
     let plan = match tables {
-        Tables::Routed => Plan::new(&facts, config),
+        Tables::Routed(extent) => Plan::new(&facts, config, extent),
         Tables::Kept => Plan::beside_publication(&facts, config),
     };
     let obstacles = obstacles(&facts, config, &plan);
@@ -89,6 +111,16 @@ async fn set_up(config: &Config, tables: Tables, print: bool) -> Outcome {
     output::report(&findings, &config.source, config.routes.len(), Format::Text)
 }
 
+/// What was asked for and can't be done.
+fn say_what_stays_whole(facts: &ServerFacts, config: &Config) {
+    for table in facts.routed_by_any(config).filter(|table| !can_be_narrowed(table, facts)) {
+        output::say(&format!(
+            "as it is: {} is published with its schema or with all tables, hence whole; name it in the publication",
+            table.qualified()
+        ));
+    }
+}
+
 async fn set_up_without_file(published: &Published, print: bool) -> Outcome {
     let without_tables = published.load(&[]);
     let Some(config) = without_tables.config else {
@@ -100,7 +132,7 @@ async fn set_up_without_file(published: &Published, print: bool) -> Outcome {
     let client = connect_sql(&config.postgres.connection).await?;
     let existing = published_tables(&client, &published.publication).await?.unwrap_or_default();
     let (tables, kept) = if existing.is_empty() {
-        (choose(candidates(&client).await?), Tables::Routed)
+        (choose(candidates(&client).await?), Tables::Routed(Extent::Whole))
     } else {
         output::say(&format!("the publication `{}` stays as it is: {}", published.publication, named(&existing)));
         (existing, Tables::Kept)
@@ -141,8 +173,14 @@ fn choose(candidates: Vec<Candidate>) -> Vec<TableName> {
 }
 
 async fn carry_out(step: &Step, client: &Client, config: &Config) -> Result<(), Box<dyn Error>> {
-    if step.creates_slot {
-        return slot::create(client, step, config).await.map_err(Into::into);
+    match step.kind {
+        StepKind::SlotCreation => return slot::create(client, step, config).await.map_err(Into::into),
+        StepKind::Replication => {
+            let mut replication = ReplicationClient::connect(&config.postgres.connection).await?;
+            let done = replication.simple_query(&step.sql).await;
+            return done.map(drop).map_err(|error| format!("cannot {}: {error}", step.title).into());
+        }
+        StepKind::Transaction => {}
     }
     let failed = |error: tokio_postgres::Error| format!("cannot {}: {}", step.title, slot::server_message(&error));
     client.batch_execute(&step.sql).await.map_err(failed)?;
@@ -152,7 +190,7 @@ async fn carry_out(step: &Step, client: &Client, config: &Config) -> Result<(), 
 /// What setup can't mend, and what it would break.
 fn obstacles(facts: &ServerFacts, config: &Config, plan: &Plan) -> Vec<Finding> {
     let mut findings = judge(facts, config);
-    findings.retain(|finding| finding.is_error() && stops_setup(finding.code));
+    findings.retain(|finding| finding.is_error() && stops_setup(finding.code, facts.ha.in_recovery));
     if plan.publishes_old_rows {
         findings.extend(refused_updates(facts, config));
     }
@@ -161,18 +199,23 @@ fn obstacles(facts: &ServerFacts, config: &Config, plan: &Plan) -> Vec<Finding> 
 }
 
 /// Everything else is either made by setup or told by the check that follows it.
-const fn stops_setup(code: Code) -> bool {
-    matches!(
-        code,
-        Code::ServerVersion
-            | Code::WalLevel
-            | Code::RoleReplication
-            | Code::SlotsFull
-            | Code::SlotPlugin
-            | Code::SlotDatabase
-            | Code::SlotLost
-            | Code::TableMissing
-            | Code::TableKind
-            | Code::PartitionRouted
-    )
+const fn stops_setup(code: Code, in_recovery: bool) -> bool {
+    // On a standby nothing but the slot can be made.
+    in_recovery && matches!(code, Code::PublicationMissing | Code::TableNotPublished)
+        || matches!(
+            code,
+            Code::ServerVersion
+                | Code::WalLevel
+                | Code::RoleReplication
+                | Code::SlotsFull
+                | Code::SlotPlugin
+                | Code::SlotDatabase
+                | Code::SlotLost
+                | Code::SlotTwoPhase
+                | Code::SlotFailover
+                | Code::StandbyVersion
+                | Code::TableMissing
+                | Code::TableKind
+                | Code::PartitionRouted
+        )
 }

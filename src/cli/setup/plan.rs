@@ -2,12 +2,13 @@
 
 use crate::change::quote_identifier;
 use crate::config::Config;
-use crate::config::catalogue::{PublicationFacts, SCHEMA_COMMENT, ServerFacts, Table};
+use crate::config::catalogue::{Narrowed, PublicationFacts, SCHEMA_COMMENT, ServerFacts, Table};
+use crate::replication::wire::alter_failover;
 use crate::routing::{Op, Ops};
 
 const SETUP_SQL: &str = include_str!("../../../sql/setup.sql");
-/// How long a lock is waited for: an open transaction of an app usually ends within seconds.
-pub(super) const LOCK_TIMEOUT_SECONDS: u32 = 60;
+/// How long the slot's creation waits: an open transaction of an app usually ends within seconds.
+pub(super) const PATIENCE_SECONDS: u32 = 60;
 
 /// Steps in the order in which they are to be run, each in a transaction of its own. None when all is there.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,21 +24,41 @@ pub(super) struct Step {
     pub(super) title: String,
     /// One statement or several, each with its semicolon.
     pub(super) sql: String,
-    /// Takes as long as the transactions that are running.
-    pub(super) creates_slot: bool,
+    pub(super) kind: StepKind,
+}
+
+/// How a step is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StepKind {
+    /// As one transaction.
+    Transaction,
+    /// By itself; takes as long as the transactions that are running.
+    SlotCreation,
+    /// A replication command.
+    Replication,
+}
+
+/// Whether the publication is to give only what the routes need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// New tables whole; those that are there as they are.
+    Whole,
+    Narrow,
 }
 
 impl Plan {
-    pub(super) fn new(facts: &ServerFacts, config: &Config) -> Self {
-        let publication = publication(facts, config);
+    pub(super) fn new(facts: &ServerFacts, config: &Config, extent: Extent) -> Self {
+        // On a standby both are the primary's.
+        let is_primary = !facts.ha.in_recovery;
+        let publication = is_primary.then(|| publication(facts, config)).flatten();
+        let narrow = (is_primary && extent == Extent::Narrow).then(|| narrow(facts, config)).flatten();
+        let schema = is_primary.then(|| schema(facts)).flatten();
         let publishes_old_rows = publication.is_some() && {
             let ops = wanted_ops(facts.publication.as_ref(), config);
             ops.contains(Op::Update) || ops.contains(Op::Delete)
         };
-        Self {
-            steps: [schema(facts), publication, slot(facts, config)].into_iter().flatten().collect(),
-            publishes_old_rows,
-        }
+        let steps = [schema, publication, narrow, slot(facts, config)];
+        Self { steps: steps.into_iter().flatten().collect(), publishes_old_rows }
     }
 
     /// Everything but the publication, which others have chosen the tables of.
@@ -51,9 +72,13 @@ impl Plan {
             return "-- Nothing to do: publication, slot and schema are as they should be.\n".to_owned();
         }
         let mut sql = String::new();
-        for Step { title, sql: statements, creates_slot } in &self.steps {
-            // A slot can't be created in a transaction that has written.
-            let (begin, end) = if *creates_slot { ("", "") } else { ("begin;\n", "commit;\n") };
+        for Step { title, sql: statements, kind } in &self.steps {
+            let (begin, end) = match kind {
+                StepKind::Transaction => ("begin;\n", "commit;\n"),
+                // A slot can't be created in a transaction that has written.
+                StepKind::SlotCreation => ("", ""),
+                StepKind::Replication => ("-- (on a connection of its own: psql 'replication=database …')\n", ";\n"),
+            };
             sql.push_str(&format!("-- To {title}:\n{begin}{statements}{end}\n"));
         }
         sql
@@ -65,13 +90,13 @@ fn schema(facts: &ServerFacts) -> Option<Step> {
     (!current).then(|| Step {
         title: "create the schema walcast (sql/setup.sql)".to_owned(),
         sql: SETUP_SQL.to_owned(),
-        creates_slot: false,
+        kind: StepKind::Transaction,
     })
 }
 
 fn publication(facts: &ServerFacts, config: &Config) -> Option<Step> {
     let name = quote_identifier(config.postgres.publication.as_str());
-    let step = |title: String, sql: String| Some(Step { title, sql, creates_slot: false });
+    let step = |title: String, sql: String| Some(Step { title, sql, kind: StepKind::Transaction });
     let missing: Vec<&Table> = facts.routed_by_any(config).filter(|table| !is_in(table, facts)).collect();
     let list = missing.iter().map(|table| table.quoted()).collect::<Vec<_>>().join(", ");
     let ops = wanted_ops(facts.publication.as_ref(), config);
@@ -91,6 +116,39 @@ fn publication(facts: &ServerFacts, config: &Config) -> Option<Step> {
         return None;
     }
     step(format!("extend the publication {name} by {}", counted(missing.len())), sql)
+}
+
+/// Row filters and column lists, as [`Narrowed`] has them.
+fn narrow(facts: &ServerFacts, config: &Config) -> Option<Step> {
+    let name = quote_identifier(config.postgres.publication.as_str());
+    let (mut sql, mut tables) = (String::new(), 0);
+    for table in facts.routed_by_any(config).filter(|table| can_be_narrowed(table, facts)) {
+        let narrowed = Narrowed::of(table, facts, config);
+        let is_whole = narrowed.columns.is_none() && narrowed.filter.is_none();
+        // One that is not there yet has just been added, whole.
+        if narrowed.is_as_published(table) || (is_whole && table.published.is_none()) {
+            continue;
+        }
+        let list = |columns: &Vec<String>| columns.iter().map(|it| quote_identifier(it)).collect::<Vec<_>>().join(", ");
+        let columns = narrowed.columns.as_ref().map_or_else(String::new, |columns| format!(" ({})", list(columns)));
+        let filter = narrowed.filter.map_or_else(String::new, |filter| format!(" where ({filter})"));
+        let table = table.quoted();
+        sql.push_str(&format!(
+            "alter publication {name} drop table {table};\nalter publication {name} add table {table}{columns}{filter};\n"
+        ));
+        tables += 1;
+    }
+    (tables > 0).then(|| Step {
+        title: format!("narrow the publication {name} to what routes need of {}", counted(tables)),
+        sql: format!("set local standard_conforming_strings = on;\n{sql}"),
+        kind: StepKind::Transaction,
+    })
+}
+
+/// One that is published with all others, or through its schema, comes whole.
+pub(super) fn can_be_narrowed(table: &Table, facts: &ServerFacts) -> bool {
+    let all = facts.publication.as_ref().is_some_and(|publication| publication.all_tables);
+    !all && (table.member || table.published.is_none())
 }
 
 fn is_in(table: &Table, facts: &ServerFacts) -> bool {
@@ -116,20 +174,30 @@ fn options(ops: Ops) -> String {
 }
 
 fn slot(facts: &ServerFacts, config: &Config) -> Option<Step> {
-    if facts.slot.is_some() {
-        return None;
-    }
     // A slot's name is checked to be of letters, digits and underscores.
     let name = &config.postgres.slot;
+    let copied = config.postgres.failover && !facts.ha.in_recovery;
+    if let Some(slot) = &facts.slot {
+        // One in use can't be altered: who streams from it does so at its next start.
+        let is_to_be_copied = copied && !slot.sample.failover && slot.active_pid.is_none();
+        return is_to_be_copied.then(|| Step {
+            title: format!("let standbys copy the replication slot {name}"),
+            sql: alter_failover(name.as_str()),
+            kind: StepKind::Replication,
+        });
+    }
+    let failover = if copied { ", failover => true" } else { "" };
     Some(Step {
         title: format!("create the replication slot {name}"),
         sql: format!(
-            "-- It waits for every transaction that is running now, and gives up after {LOCK_TIMEOUT_SECONDS} s.\n\
-             set lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';\n\
-             select pg_create_logical_replication_slot('{name}', 'pgoutput');\n\
-             reset lock_timeout;\n"
+            "-- It waits for every transaction that is running now, and gives up after {PATIENCE_SECONDS} s.\n\
+             set lock_timeout = '{PATIENCE_SECONDS}s';\n\
+             set statement_timeout = '{PATIENCE_SECONDS}s';\n\
+             select pg_create_logical_replication_slot('{name}', 'pgoutput'{failover});\n\
+             reset lock_timeout;\n\
+             reset statement_timeout;\n"
         ),
-        creates_slot: true,
+        kind: StepKind::SlotCreation,
     })
 }
 

@@ -8,19 +8,20 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::super::output;
-use super::plan::{LOCK_TIMEOUT_SECONDS, Step};
+use super::plan::{PATIENCE_SECONDS, Step};
 use crate::config::Config;
+use crate::replication::slot;
 use crate::replication::wire::{WireError, connect_sql};
 
-/// Shorter waits are not worth a message.
-const SILENT_WAIT: Duration = Duration::from_secs(3);
+/// Shorter waits are not worth a message; after that, who is in the way is looked at this often.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SlotError {
     #[error("cannot {title}: {message}")]
     Refused { title: String, message: String },
     #[error(
-        "cannot {title}: transactions that were running did not end within {LOCK_TIMEOUT_SECONDS} s; nothing was \
+        "cannot {title}: transactions that were running did not end within {PATIENCE_SECONDS} s; nothing was \
          created. End them, and run `walcast setup` again{blockers}"
     )]
     Blocked { title: String, blockers: String },
@@ -33,20 +34,28 @@ pub(super) async fn create(client: &Client, step: &Step, config: &Config) -> Res
     // A look at who blocks needs a connection that is not blocked.
     let observer = connect_sql(&config.postgres.connection).await?;
     let mut creation = pin!(client.batch_execute(&step.sql));
-    let finished = tokio::select! {
-        finished = &mut creation => finished,
-        () = sleep(SILENT_WAIT) => {
-            let blockers = blockers(&observer).await;
-            output::say(&format!(
-                "waiting for transactions that are running to end, for {LOCK_TIMEOUT_SECONDS} s at most{blockers}"
-            ));
-            creation.await
+    let mut told = None;
+    let finished = loop {
+        tokio::select! {
+            finished = &mut creation => break finished,
+            () = sleep(LOOK_INTERVAL) => {
+                let blockers = slot::blockers(&observer).await;
+                let who = blockers.as_ref().map(|it| it.blockers.iter().map(slot::Blocker::name).collect::<Vec<_>>());
+                let who = who.unwrap_or_default();
+                if told.as_ref() != Some(&who) {
+                    output::say(&format!(
+                        "waiting for transactions that are running to end, for {PATIENCE_SECONDS} s at most{}",
+                        described(blockers)
+                    ));
+                }
+                told = Some(who);
+            }
         }
     };
     let Err(error) = finished else { return Ok(()) };
     let title = step.title.clone();
-    if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
-        return Err(SlotError::Blocked { title, blockers: blockers(&observer).await });
+    if [Some(&SqlState::LOCK_NOT_AVAILABLE), Some(&SqlState::QUERY_CANCELED)].contains(&error.code()) {
+        return Err(SlotError::Blocked { title, blockers: described(slot::blockers(&observer).await) });
     }
     Err(SlotError::Refused { title, message: server_message(&error) })
 }
@@ -62,19 +71,9 @@ pub(super) fn server_message(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// One line for each transaction that has written and is still open, in any database; the query that it runs is not
-/// shown, since it may hold values.
-async fn blockers(observer: &Client) -> String {
-    let sql = "\
-        select format('pid %s (%s in database %s, %s), open for %s s: select pg_terminate_backend(%s) ends it',
-                      pid, usename, datname, state, extract(epoch from now() - xact_start)::int, pid)
-        from pg_stat_activity where backend_xid is not null and pid <> pg_backend_pid()
-        union all
-        select format('prepared transaction %L (%s in database %s): rollback prepared %L ends it',
-                      gid, owner, database, gid)
-        from pg_prepared_xacts";
-    match observer.query(sql, &[]).await {
-        Ok(rows) => rows.iter().map(|row| format!("\n  {}", row.get::<_, &str>(0))).collect(),
-        Err(error) => format!("\n  who they are can't be told: {}", server_message(&error)),
+fn described(blockers: Result<slot::Blockers, WireError>) -> String {
+    match blockers {
+        Ok(blockers) => blockers.to_string(),
+        Err(error) => format!("\n  who they are can't be told: {error}"),
     }
 }

@@ -1,13 +1,19 @@
 //! Where the gateway is: from what the user says, or from the configuration.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
+use super::super::reachable;
 use crate::config::{Address, Server};
 
 /// Phoenix' path for WebSockets.
 const PATH: &str = "/socket/websocket";
 /// The serializer that the session speaks.
 const VERSION: &str = "vsn=2.0.0";
+
+/// The endpoint that a gateway has that listens here.
+pub(super) fn of_listener(listen: SocketAddr) -> String {
+    format!("ws://{}{PATH}?{VERSION}", reachable(listen))
+}
 
 /// The endpoint that a gateway with this `[server]` has on its own machine. What operators connect to serves clients,
 /// too, and is not encrypted: a certificate's name is seldom that of its own machine. None where there are only Unix
@@ -17,12 +23,7 @@ pub(super) fn of_server(server: &Server) -> Option<String> {
     let (listen, admin) = (first(&server.listen), first(&server.admin));
     let plain = listen.filter(|_| server.tls.is_none()).or(admin).map(|address| ("ws", address));
     let (scheme, address) = plain.or(listen.map(|address| ("wss", address)))?;
-    let ip = match address.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    Some(format!("{scheme}://{}{PATH}?{VERSION}", SocketAddr::new(ip, address.port())))
+    Some(format!("{scheme}://{}{PATH}?{VERSION}", reachable(address)))
 }
 
 /// The user's url, with the path where it has none (or Phoenix' `/socket`), and the serializer's version.
@@ -65,6 +66,7 @@ mod tests {
             socket_mode: SocketMode(0o600),
             compression: false,
             origins: Origins::default(),
+            hosts: None,
         }
     }
 

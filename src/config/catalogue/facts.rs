@@ -3,9 +3,11 @@
 use super::writes::WriteFacts;
 use crate::change::quote_identifier;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::change::Type;
 use crate::config::Config;
+use crate::replication::slot::Slot;
 use crate::routing::TablePattern;
 
 /// The comment on schema `walcast` after `sql/setup.sql`; another one means that another revision was run.
@@ -26,7 +28,12 @@ pub struct ServerFacts {
     pub database: String,
     pub role: RoleFacts,
     /// The slot that the configuration names.
-    pub slot: Option<SlotFacts>,
+    pub slot: Option<Slot>,
+    /// Bytes of WAL that the server keeps for it.
+    pub slot_held: Option<u64>,
+    pub ha: HaFacts,
+    /// The other servers of the connection string, where standbys are to copy the slot.
+    pub others: Vec<OtherServer>,
     /// The publication that the configuration names.
     pub publication: Option<PublicationFacts>,
     /// The comment on schema `walcast`; the outer `None` means that there is no such schema.
@@ -43,24 +50,31 @@ pub struct RoleFacts {
     pub replication: bool,
 }
 
-/// A row of `pg_replication_slots`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlotFacts {
-    /// `None` for a physical slot.
-    pub plugin: Option<String>,
-    pub database: Option<String>,
-    pub active_pid: Option<i32>,
-    pub wal_status: WalStatus,
+/// What a server says of itself that matters where there is more than one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HaFacts {
+    /// It is a standby.
+    pub in_recovery: bool,
+    pub hot_standby_feedback: bool,
+    /// Empty where the standby has no physical slot on the primary.
+    pub primary_slot_name: String,
+    /// Whether `primary_conninfo` names a database; `None` where our role may not see that.
+    pub conninfo_has_database: Option<bool>,
+    /// Postgres 17 and later.
+    pub sync_replication_slots: bool,
+    /// Postgres 17 and later: the standbys without which nothing is sent.
+    pub synchronized_standby_slots: String,
+    /// Postgres 18 and later: for how long nobody may stream from a slot; `None` where that does not matter.
+    pub idle_slot_timeout: Option<Duration>,
 }
 
-/// What the server says of the WAL that a slot needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WalStatus {
-    /// `reserved`, `extended`, or nothing reserved yet.
-    Kept,
-    /// Beyond `max_slot_wal_keep_size`; the next checkpoint may remove it.
-    Unreserved,
-    Lost,
+/// Another server of the connection string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherServer {
+    /// As in the connection string.
+    pub host: String,
+    /// What it says; or why nothing can be asked.
+    pub facts: Result<HaFacts, String>,
 }
 
 /// A row of `pg_publication`.
@@ -171,6 +185,8 @@ pub struct Column {
     /// `generated always as (…)`.
     pub generated: bool,
     pub ty: Arc<Type>,
+    /// Of an enum, or a domain over one.
+    pub labels: Vec<String>,
     /// Its collation takes some texts for equal whose bytes differ.
     pub nondeterministic: bool,
 }
@@ -218,6 +234,8 @@ impl IdentityColumns {
 pub struct Published {
     /// Column lists and generated columns make it less than all.
     pub columns: Vec<String>,
+    /// Its row filter, as the server prints it.
+    pub filter: Option<String>,
 }
 
 impl ServerFacts {

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use tokio_postgres::{Client, Row};
 
 use super::facts::{
-    Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, ServerFacts, SlotFacts,
-    Table, UniqueIndex, WalStatus,
+    Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, ServerFacts, Table,
+    UniqueIndex,
 };
-use super::writes;
+use super::{ha, writes};
 use crate::change::catalogue::{CatalogueRow, DEFINITIONS_SQL, TypeDefinition};
 use crate::change::{Oid, Type, TypeCatalogue, TypeKind};
 use crate::config::Config;
+use crate::replication::slot;
+use crate::replication::wire::WireError;
 
 /// A question that the server did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +23,7 @@ use crate::config::Config;
 pub struct GatherError {
     pub what: &'static str,
     #[source]
-    pub source: tokio_postgres::Error,
+    pub source: WireError,
 }
 
 impl GatherError {
@@ -29,7 +31,7 @@ impl GatherError {
     #[must_use]
     pub fn is_interruption(&self) -> bool {
         // Class 57P: `admin_shutdown`, `crash_shutdown`, `cannot_connect_now` and their like.
-        self.source.is_closed() || self.source.code().is_none_or(|code| code.code().starts_with("57P"))
+        self.source.server().is_none_or(|error| error.code.code().starts_with("57P"))
     }
 }
 
@@ -40,6 +42,10 @@ impl GatherError {
 pub async fn gather(client: &Client, config: &Config) -> Result<ServerFacts, GatherError> {
     let settings = one(client, "the settings", SETTINGS, &[]).await?;
     let keep: i64 = settings.get("keep_megabytes");
+    let name = config.postgres.slot.as_str();
+    let slot = slot::look(client, name).await.map_err(unread("the replication slot"))?;
+    let held: Option<i64> = one(client, "what the slot holds", SLOT_HELD, &[&name]).await?.get(0);
+    let slot_held = held.and_then(|bytes| u64::try_from(bytes).ok());
     Ok(ServerFacts {
         version: settings.get("version"),
         wal_level: settings.get("wal_level"),
@@ -55,12 +61,25 @@ pub async fn gather(client: &Client, config: &Config) -> Result<ServerFacts, Gat
             replication: settings.get("replication"),
         },
         schema_comment: settings.get::<_, bool>("has_schema").then(|| settings.get("schema_comment")),
-        slot: slot(client, config).await?,
+        slot,
+        slot_held,
+        ha: ha::gather(client).await.map_err(unread("the settings of standbys"))?,
+        others: ha::others(config).await,
         publication: publication(client, config).await?,
         tables: tables(client, config, settings.get("version")).await?,
         writes: writes::gather(client, config).await?,
     })
 }
+
+fn unread(what: &'static str) -> impl FnOnce(WireError) -> GatherError {
+    move |source| GatherError { what, source }
+}
+
+/// On a standby, of what it has received.
+const SLOT_HELD: &str = "\
+    select (select (case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+                         else pg_current_wal_lsn() end - restart_lsn)::bigint
+              from pg_replication_slots where slot_name = $1)";
 
 pub(super) type Parameters<'p> = &'p [&'p (dyn tokio_postgres::types::ToSql + Sync)];
 
@@ -70,11 +89,11 @@ pub(super) async fn all(
     sql: &str,
     with: Parameters<'_>,
 ) -> Result<Vec<Row>, GatherError> {
-    client.query(sql, with).await.map_err(|source| GatherError { what, source })
+    client.query(sql, with).await.map_err(|source| GatherError { what, source: source.into() })
 }
 
 async fn one(client: &Client, what: &'static str, sql: &str, with: Parameters<'_>) -> Result<Row, GatherError> {
-    client.query_one(sql, with).await.map_err(|source| GatherError { what, source })
+    client.query_one(sql, with).await.map_err(|source| GatherError { what, source: source.into() })
 }
 
 /// `rolreplication` is false for a superuser that was made without it, who may replicate nonetheless. On managed
@@ -97,23 +116,6 @@ const SETTINGS: &str = "\
            exists (select from pg_namespace where nspname = 'walcast') as has_schema,
            (select obj_description(oid, 'pg_namespace') from pg_namespace where nspname = 'walcast') as schema_comment
     from pg_roles where rolname = current_user";
-
-async fn slot(client: &Client, config: &Config) -> Result<Option<SlotFacts>, GatherError> {
-    let sql = "select plugin::text, database::text, active_pid, wal_status, \
-               slot_type = 'logical' and restart_lsn is null as gone from pg_replication_slots where slot_name = $1";
-    let rows = all(client, "the replication slot", sql, &[&config.postgres.slot.as_str()]).await?;
-    Ok(rows.first().map(|row| SlotFacts {
-        plugin: row.get("plugin"),
-        database: row.get("database"),
-        active_pid: row.get("active_pid"),
-        wal_status: match row.get::<_, Option<&str>>("wal_status") {
-            Some("lost") => WalStatus::Lost,
-            Some("unreserved") => WalStatus::Unreserved,
-            _ if row.get("gone") => WalStatus::Lost,
-            _ => WalStatus::Kept,
-        },
-    }))
-}
 
 async fn publication(client: &Client, config: &Config) -> Result<Option<PublicationFacts>, GatherError> {
     let sql = "select puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot \
@@ -138,6 +140,7 @@ async fn tables(client: &Client, config: &Config, version: i32) -> Result<Vec<Ta
     let sql = if version >= 150_000 { PUBLISHED } else { PUBLISHED_14 };
     let mut published = grouped(all(client, "the published tables", sql, &[&name]).await?, |row| Published {
         columns: row.get("columns"),
+        filter: row.get("filter"),
     });
     let is_routed = |table: &Table| config.routes.iter().any(|route| table.matches(&route.spec.table));
     let routed: Vec<Oid> = tables.iter().filter(|(_, table)| is_routed(table)).map(|(oid, _)| *oid).collect();
@@ -145,6 +148,12 @@ async fn tables(client: &Client, config: &Config, version: i32) -> Result<Vec<Ta
     let columns = all(client, "the columns", COLUMNS, &[&routed]).await?;
     let types = types(client, columns.iter().map(|row| row.get("type_oid"))).await?;
     let mut columns = grouped(columns, |row| column(row, &types));
+    let enums: Vec<Oid> = columns.values().flatten().filter_map(enum_oid).collect();
+    let labels = grouped(all(client, "the enums", LABELS, &[&enums]).await?, |row| row.get::<_, Vec<String>>("labels"));
+    for column in columns.values_mut().flatten() {
+        let known = enum_oid(column).and_then(|oid| labels.get(&oid)?.first());
+        column.labels = known.cloned().unwrap_or_default();
+    }
     let mut indexes = grouped(all(client, "the unique indexes", INDEXES, &[&routed]).await?, |row| UniqueIndex {
         name: row.get("name"),
         columns: row.get("columns"),
@@ -240,8 +249,17 @@ fn column(row: &Row, types: &TypeCatalogue) -> Column {
         generated: row.get("generated"),
         nondeterministic: row.get("nondeterministic"),
         ty: types.get(oid).unwrap_or_else(gone),
+        labels: Vec::new(),
         type_name: name,
     }
+}
+
+const LABELS: &str = "\
+    select enumtypid as oid, array_agg(enumlabel::text order by enumsortorder) as labels
+    from pg_enum where enumtypid = any($1) group by enumtypid";
+
+fn enum_oid(column: &Column) -> Option<Oid> {
+    (column.ty.kind == TypeKind::Enum).then_some(column.ty.base_oid)
 }
 
 /// The types with all that they are made of, round by round.
@@ -310,7 +328,8 @@ fn identity(row: &Row) -> Identity {
 const PUBLISHED: &str = "\
     select c.oid, array(select a.attname::text from pg_attribute a
                         where a.attrelid = c.oid and a.attname = any(p.attnames) and a.attnum > 0
-                          and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000)) as columns
+                          and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000)) as columns,
+           p.rowfilter as filter
     from pg_publication_tables p
     join pg_namespace n on n.nspname = p.schemaname
     join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
@@ -319,7 +338,8 @@ const PUBLISHED: &str = "\
 const PUBLISHED_14: &str = "\
     select c.oid, array(select a.attname::text from pg_attribute a
                         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '')
-                  as columns
+                  as columns,
+           null::text as filter
     from pg_publication_tables p
     join pg_namespace n on n.nspname = p.schemaname
     join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename

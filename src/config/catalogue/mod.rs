@@ -6,19 +6,23 @@
 
 mod facts;
 mod gather;
+mod ha;
+mod narrow;
 mod publication;
 mod rules;
 mod server;
+mod slot;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod writes;
 
 pub use facts::{
-    Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, SCHEMA_COMMENT,
-    ServerFacts, SlotFacts, Table, UniqueIndex, WalStatus,
+    Column, HaFacts, Identity, IdentityColumns, OtherServer, PublicationFacts, Published, RelationKind, RoleFacts,
+    SCHEMA_COMMENT, ServerFacts, Table, UniqueIndex,
 };
 pub use gather::{GatherError, gather};
+pub(crate) use narrow::Narrowed;
 pub(crate) use tables::refused_updates;
 pub use writes::{WritableColumn, WritableTable, WriteFacts, Writer};
 
@@ -29,6 +33,8 @@ use super::diagnostic::{Finding, sort};
 #[must_use]
 pub fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
     let mut findings = server::judge(facts, config);
+    findings.extend(slot::judge(facts, config));
+    findings.extend(ha::judge(facts, config));
     findings.extend(publication::judge(facts, config));
     for route in &config.routes {
         findings.extend(tables::judge(facts, config, route));

@@ -9,7 +9,7 @@ use crate::config::{Config, Route};
 use crate::routing::Op;
 
 pub(super) fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
-    let Some(publication) = &facts.publication else { return vec![publication_missing(config)] };
+    let Some(publication) = &facts.publication else { return vec![publication_missing(facts, config)] };
     let of_route = |route| {
         let via_root = via_root(facts, publication, config, route);
         ops(publication, config, route).into_iter().chain(via_root)

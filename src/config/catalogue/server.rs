@@ -1,6 +1,6 @@
-//! Settings, role and slot.
+//! Settings, role and schema.
 
-use super::facts::{RoleFacts, SCHEMA_COMMENT, ServerFacts, SlotFacts, WalStatus};
+use super::facts::{RoleFacts, SCHEMA_COMMENT, ServerFacts};
 use crate::change::quote_identifier;
 use crate::config::code::Code;
 use crate::config::diagnostic::{Finding, Span};
@@ -21,14 +21,10 @@ pub(super) fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
     findings.extend(wal_keep(facts, config));
     findings.extend(room(facts));
     findings.extend(schema(facts));
-    match &facts.slot {
-        Some(existing) => findings.extend(slot(existing, &facts.database, config)),
-        None => findings.push(slot_missing(config)),
-    }
     findings
 }
 
-trait MaybeLabel {
+pub(super) trait MaybeLabel {
     fn maybe_label(self, span: Option<Span>, text: &str) -> Self;
 }
 
@@ -132,65 +128,13 @@ fn schema(facts: &ServerFacts) -> Option<Finding> {
     })
 }
 
-fn slot_missing(config: &Config) -> Finding {
-    Finding::error(Code::SlotMissing, format!("the replication slot `{}` does not exist", config.postgres.slot))
-        .maybe_label(config.postgres.spans.slot.clone(), "no such slot")
-        .help("run `walcast setup`, which creates it")
-}
-
-fn slot(slot: &SlotFacts, database: &str, config: &Config) -> Vec<Finding> {
-    let (name, span) = (config.postgres.slot.as_str(), config.postgres.spans.slot.clone());
-    let another = "choose another name for `slot`, and run `walcast setup`";
-    let recreate = format!("run `select pg_drop_replication_slot('{name}')`, then `walcast setup`");
-    let mut findings = Vec::new();
-    if slot.plugin.as_deref() != Some("pgoutput") {
-        let kind = slot.plugin.as_ref().map_or_else(|| "physical".to_owned(), |plugin| format!("`{plugin}`"));
-        findings.push(
-            Finding::error(Code::SlotPlugin, format!("the slot `{name}` is a {kind} slot, not a `pgoutput` slot"))
-                .maybe_label(span, "belongs to something else")
-                .help(another),
-        );
-        return findings;
-    }
-    if let Some(other) = slot.database.as_deref().filter(|other| *other != database) {
-        findings.push(
-            Finding::error(Code::SlotDatabase, format!("the slot `{name}` belongs to the database `{other}`"))
-                .maybe_label(span, format!("`url` leads to the database `{database}`").as_str())
-                .help(another),
-        );
-        return findings;
-    }
-    match slot.wal_status {
-        WalStatus::Lost => findings.push(
-            Finding::error(Code::SlotLost, format!("the server has removed WAL that the slot `{name}` needs"))
-                .maybe_label(span.clone(), "lost for good")
-                .note("changes since then can't be sent; clients will be told to start over")
-                .help(recreate),
-        ),
-        WalStatus::Unreserved => findings.push(
-            Finding::warning(
-                Code::SlotLost,
-                format!("the server may remove WAL that the slot `{name}` needs at any time"),
-            )
-            .maybe_label(span.clone(), "beyond `max_slot_wal_keep_size`")
-            .help("start walcast soon, or raise `max_slot_wal_keep_size`"),
-        ),
-        WalStatus::Kept => {}
-    }
-    if let Some(pid) = slot.active_pid {
-        findings.push(
-            Finding::warning(Code::SlotActive, format!("process {pid} is streaming from the slot `{name}`"))
-                .maybe_label(span, "in use")
-                .note("if that is this gateway, all is well; a second one waits until the slot is free")
-                .help(format!("run `select * from pg_stat_replication where pid = {pid}` to see whose it is")),
-        );
-    }
-    findings
-}
-
-pub(super) fn publication_missing(config: &Config) -> Finding {
+pub(super) fn publication_missing(facts: &ServerFacts, config: &Config) -> Finding {
     let name = &config.postgres.publication;
+    let help = match facts.ha.in_recovery {
+        true => "run `walcast setup` with a `url` that leads to the primary: this server is a standby",
+        false => "run `walcast setup`, which creates it",
+    };
     Finding::error(Code::PublicationMissing, format!("the publication `{name}` does not exist"))
         .maybe_label(config.postgres.spans.publication.clone(), "no such publication")
-        .help("run `walcast setup`, which creates it")
+        .help(help)
 }

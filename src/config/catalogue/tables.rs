@@ -1,7 +1,7 @@
 //! Each route against the tables that it takes.
 
 use super::facts::{Identity, RelationKind, ServerFacts, Table, UniqueIndex};
-use super::rules;
+use super::{narrow, rules};
 use crate::change::quote_identifier;
 use crate::config::code::Code;
 use crate::config::diagnostic::{Finding, Span, closest, quoted_list};
@@ -22,6 +22,7 @@ pub(super) fn judge(facts: &ServerFacts, config: &Config, route: &Route) -> Vec<
     for table in tables {
         findings.extend(columns(table, config, route));
         findings.extend(rules::judge(table, config, route));
+        findings.extend(narrow::judge(table, config, route));
         findings.extend(weak_identity(table, route));
         findings.extend(ignored_casts(table, route));
         findings.extend(generated_column(table, route));

@@ -1,6 +1,7 @@
 //! What the log keeps, what it lets go of, and what may be acknowledged.
 
 use super::*;
+use std::collections::BTreeSet;
 
 #[test]
 fn what_is_evicted_can_not_be_resumed_from() {
@@ -137,8 +138,11 @@ fn topics_that_are_met_late_take_no_more_than_the_logs_memory() {
     }
     assert_eq!(bench.join("orders:0", Some(&before.cursor)), Err(Refusal::ResyncRequired));
     // Those who have joined are live all the same.
-    bench.commit(&[vec![insert(7)]]);
-    assert_eq!(bench.published().len(), 1);
+    bench.commit(&[(0..100).map(insert).collect()]);
+    let published = bench.published();
+    let topics: BTreeSet<_> = published.iter().map(|it| it.topic.to_string()).collect();
+    let shapes: BTreeSet<_> = published.iter().map(|it| it.shape).collect();
+    assert_eq!((topics.len(), shapes.len()), (100, 100), "each hears of its own");
 }
 
 /// A commit that nobody sees yet, beside others that everybody does.
@@ -230,4 +234,17 @@ fn what_memory_had_no_room_for_is_no_hole_in_a_snapshot() {
     assert!(snapshot(&mut bench, &[120]).is_none());
     assert_eq!(bench.hub.acknowledgeable(), Lsn::new(120), "the next process has more room, perhaps");
     assert!(snapshot(&mut bench, &[]).is_some());
+}
+
+/// Without one of its own a topic's subscribers would be sent what another's are.
+#[test]
+fn a_topic_that_the_log_has_no_room_for_has_a_shape_of_its_own() {
+    for memory in 1_000..2_500 {
+        let log = LogLimits { window: Duration::from_secs(60), memory, wal: 1 << 30 };
+        let limits = HubLimits { log, value: 1 << 20, read: 100 };
+        let mut bench = Bench::with_limits(vec![route("orders:{customer}", "new_updates")], limits).connected();
+        bench.commit(&[vec![Operation::Truncate]]);
+        let joined = [1, 2, 3].map(|customer| bench.join(&format!("orders:{customer}"), None).unwrap().shape);
+        assert!(joined[0] != joined[1] && joined[1] != joined[2] && joined[0] != joined[2], "{memory}: {joined:?}");
+    }
 }

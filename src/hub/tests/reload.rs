@@ -230,3 +230,41 @@ fn a_transaction_in_parts_goes_on_under_the_new_routes() {
     assert_eq!(updates(&published, again.shape), ["insert 2,ann,x,x"]);
     assert_eq!(bench.join("docs", Some(&docs.cursor)), Err(Refusal::ResyncRequired));
 }
+
+/// Nothing has come since they left; what the new table holds they would never be told.
+#[test]
+fn who_left_before_a_topic_got_another_table_begins_afresh() {
+    let before = vec![on_docs("docs", None)];
+    let after = vec![on_docs("docs", None), route("docs", "new_updates")];
+    let with_both = |routes| {
+        let mut bench = bench(routes);
+        let relations = vec![Arc::clone(&bench.relation), orders()];
+        let at = Lsn::new(bench.lsn);
+        let (start, flush) = (at, at);
+        let ancestry = Vec::new();
+        bench.feed(FeedEvent::Connected { system: SYSTEM, ancestry, start, flush, relations, doubt: None });
+        bench
+    };
+    let mut bench = with_both(before.clone());
+    let left = bench.join("docs", None).unwrap().cursor;
+    bench.reload(after.clone());
+    assert_eq!(bench.join("docs", Some(&left)), Err(Refusal::ResyncRequired));
+    let both = bench.join("docs", None).unwrap().cursor;
+    assert!(bench.join("docs", Some(&both)).is_ok());
+    // The same over a restart, which forgets that there was a reload.
+    for (routes, cursor, others) in [(after, &both, &left), (before, &left, &both)] {
+        let mut next = with_both(routes);
+        assert!(next.join("docs", Some(cursor)).is_ok());
+        assert_eq!(next.join("docs", Some(others)), Err(Refusal::ResyncRequired));
+    }
+}
+
+#[test]
+fn a_topic_whose_table_does_not_fit_for_now_is_not_closed() {
+    let mut bench = bench(vec![on_docs("docs:{owner}", None)]);
+    bench.join("docs:ann", None).unwrap();
+    bench.relation = docs(&["id"]);
+    bench.connect(SYSTEM);
+    assert_eq!(bench.reload(vec![on_docs("docs:{owner}", Some("id <> '1'"))]), ["reset 0"]);
+    assert_eq!(bench.join("docs:ann", None), Err(Refusal::UnmatchedTopic));
+}

@@ -408,7 +408,10 @@ proptest! {
     /// With a log that forgets, clients may have to begin anew, but never have a hole.
     #[test]
     fn what_the_log_has_let_go_of_is_told(
-        steps in prop::collection::vec(prop_oneof![12 => steps(), 1 => Just(Step::Evict), 1 => Just(Step::Age)], 0..120),
+        steps in prop::collection::vec(
+            prop_oneof![12 => steps(), 1 => Just(Step::Evict), 1 => Just(Step::Age)],
+            0..120,
+        ),
     ) {
         check(&steps);
     }

@@ -7,14 +7,18 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
 use super::changes::Observation;
-use super::gauge::{self, ServerSample, WalStatus};
+use super::gauge::{self, ServerSample};
 use super::sight;
 use crate::change::Visibility;
 use crate::replication::publication::{Look, altered_since, holes, look, mark};
+use crate::replication::slot::{Concern, concerns};
 use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
 
 /// From one look to the next: how long a change of the publication goes unnoticed.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// The same on a standby, whose promotion is noticed by a look, too: cursors that are given out before that are refused
+/// later.
+const STANDBY_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// A look at ten thousand tables takes a while; as a share of the time it stays below two in a hundred.
 const REST_FACTOR: u32 = 50;
 /// A look may have to wait for a schema change that is under way: then it comes back later.
@@ -34,6 +38,10 @@ pub(super) struct Subject {
     pub(super) connection: ConnectionConfig,
     pub(super) publication: String,
     pub(super) slot: String,
+    /// `replay.wal`, in bytes.
+    pub(super) wal_budget: u64,
+    /// The server is a standby.
+    pub(super) in_recovery: bool,
 }
 
 /// The first look of a connection. Without one before, which an earlier process may have had, everything is suspect
@@ -54,7 +62,7 @@ pub(super) async fn first(client: &Client, subject: &Subject, before: Option<&Lo
 /// Looks again and again, from `last` on, and sends what is new of the publication, and all of the server, until nobody
 /// listens.
 pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sender<Sighting>) {
-    let (mut connection, mut wal_status) = (None, WalStatus::Reserved);
+    let (mut connection, mut said) = (None, Vec::new());
     let mut rest = LOOK_INTERVAL;
     loop {
         tokio::select! {
@@ -62,7 +70,7 @@ pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sende
             () = sightings.closed() => return,
         }
         let began = Instant::now();
-        match again(&mut connection, &subject, &last, &sightings, &mut wal_status).await {
+        match again(&mut connection, &subject, &last, &sightings, &mut said).await {
             Ok(Some(observation)) => {
                 last = observation.look.clone();
                 if sightings.send(Sighting::Publication(observation)).await.is_err() {
@@ -73,7 +81,8 @@ pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sende
             // The next one finds what this one did not.
             Err(error) => tracing::warn!(%error, "the publication could not be looked at, trying again"),
         }
-        rest = LOOK_INTERVAL.max(began.elapsed().saturating_mul(REST_FACTOR));
+        let interval = if subject.in_recovery { STANDBY_LOOK_INTERVAL } else { LOOK_INTERVAL };
+        rest = interval.max(began.elapsed().saturating_mul(REST_FACTOR));
     }
 }
 
@@ -82,7 +91,7 @@ async fn again(
     subject: &Subject,
     last: &Look,
     sightings: &mpsc::Sender<Sighting>,
-    wal_status: &mut WalStatus,
+    said: &mut Vec<Concern>,
 ) -> Result<Option<Observation>, WireError> {
     let client = match connection.take().filter(|client| !client.is_closed()) {
         Some(client) => client,
@@ -96,7 +105,8 @@ async fn again(
     match gauge::sample(client, &subject.slot).await {
         Ok(sample) => {
             if let Some(slot) = sample.slot {
-                say_if_changed(&subject.slot, wal_status, slot.wal_status);
+                let found = concerns(&slot, sample.slot_held_bytes(), subject.wal_budget);
+                say_what_changed(&subject.slot, said, found);
             }
             // Without anyone who listens, the caller ends.
             drop(sightings.send(Sighting::Server(sample)).await);
@@ -114,33 +124,14 @@ async fn again(
     Ok(Some(Observation { suspicions: holes(last, &now), look: now, until: Some(until) }))
 }
 
-/// Says it when Postgres begins or ceases to hold, or no longer holds, more for the slot than it would anyway.
-fn say_if_changed(slot: &str, known: &mut WalStatus, wal_status: WalStatus) {
-    let before = std::mem::replace(known, wal_status);
-    if before == wal_status {
-        return;
+/// Says each concern when it comes and when it goes.
+fn say_what_changed(slot: &str, said: &mut Vec<Concern>, found: Vec<Concern>) {
+    let is_among = |concerns: &[Concern], name| concerns.iter().any(|it| it.name() == name);
+    for concern in found.iter().filter(|it| !is_among(said, it.name())) {
+        tracing::warn!(slot, concern = concern.name(), "{concern}: {}", concern.advice());
     }
-    if let Some(meaning) = meaning(wal_status) {
-        tracing::warn!(slot, %wal_status, "{meaning}");
-    } else if meaning(before).is_some() {
-        tracing::info!(slot, %wal_status, "Postgres holds no more WAL for the slot than it would anyway");
+    for gone in said.iter().filter(|it| !is_among(&found, it.name())) {
+        tracing::info!(slot, concern = gone.name(), "this concern about the slot is over");
     }
-}
-
-/// What an operator has to know of it.
-const fn meaning(wal_status: WalStatus) -> Option<&'static str> {
-    match wal_status {
-        WalStatus::Extended => Some(
-            "Postgres holds more WAL than max_wal_size, for this slot or another reader: the gateway is behind, or \
-             replay.wal is larger than max_wal_size",
-        ),
-        WalStatus::Unreserved => Some(
-            "Postgres is about to remove WAL that the slot needs: if it is lost everyone has to resync. Raise \
-             max_slot_wal_keep_size, or lower replay.wal or replay.window",
-        ),
-        WalStatus::Lost => {
-            Some("Postgres has removed WAL that the slot needs: drop it, run `walcast setup`, and everyone resyncs")
-        }
-        WalStatus::Reserved | WalStatus::Unknown => None,
-    }
+    *said = found;
 }

@@ -15,7 +15,7 @@ use super::continuity;
 use super::gauge;
 use super::intake::Connected;
 use super::lookout::{self, Sighting, Subject};
-use super::prerequisites;
+use super::prerequisites::{self, Ready};
 use super::sight;
 use super::{Failure, Source, SourceSettings, SourceState, deliver};
 use crate::change::catalogue::TypeDefinition;
@@ -25,7 +25,7 @@ use crate::replication::catalogue;
 use crate::replication::publication::{Look, Suspicion};
 use crate::replication::wire::{
     ConnectionConfig, ReplicationClient, ReplicationMessage, ReplicationStream, StartReplication, StatusUpdate,
-    SystemIdentity, WireError, connect_sql,
+    SystemIdentity, WireError, alter_failover, connect_sql,
 };
 
 /// How long a stop waits for the transaction that is just arriving; it comes again whole after a restart.
@@ -42,8 +42,11 @@ impl Source {
             streaming = self.open() => streaming?,
             () = shutdown.as_mut() => return Ok(()),
         };
-        streaming.run(shutdown).await?;
-        streaming.stop().await;
+        match streaming.run(shutdown).await {
+            Ok(()) => streaming.stop().await,
+            Err(Failure::Promoted) => return Err(streaming.promoted().await),
+            Err(failure) => return Err(failure),
+        }
         Ok(())
     }
 
@@ -51,15 +54,18 @@ impl Source {
         let connection = self.settings.connection.clone();
         let (slot, publication) = (self.settings.slot.clone(), self.settings.publication.clone());
         let sql = connect_sql(&connection).await?;
+        let sample = gauge::sample(&sql, &slot).await;
+        // Changes come all the same.
+        let sample = sample.inspect_err(|error| tracing::warn!(%error, slot, "the slot can't be watched over")).ok();
+        self.statistics.server = sample;
+        self.wait_for_slot(&sql).await?;
         let ready = prerequisites::check(&sql, connection.database(), &slot, &publication).await??;
         let mut replication = ReplicationClient::connect(&connection).await?;
         let server = replication.identify_system().await?;
         let ancestry = ancestry(&mut replication, server.timeline).await?;
         let start = self.resume(server, ready.confirmed_flush, &ancestry);
-        let subject = self.subject();
-        let sample = gauge::sample(&sql, &slot).await;
-        // Changes come all the same.
-        let sample = sample.inspect_err(|error| tracing::warn!(%error, slot, "the slot can't be watched over")).ok();
+        self.ask_for_copies(&mut replication, &ready).await?;
+        let subject = self.subject(ready.settings.in_recovery);
         let doubt = if start.is_in_doubt() { sight::newest_id(&sql).await? } else { None };
         if doubt.is_some() {
             tracing::warn!(
@@ -94,12 +100,36 @@ impl Source {
         self.streams(server.flush, sample);
         let lookout = Lookout::start(subject, observation.look.clone());
         self.look(observation);
-        Ok(Streaming { source: self, stream, lookout, flush: server.flush, answered: None })
+        let in_recovery = ready.settings.in_recovery;
+        Ok(Streaming { source: self, stream, lookout, in_recovery, flush: server.flush, answered: None })
     }
 
-    fn subject(&self) -> Subject {
-        let SourceSettings { connection, slot, publication, .. } = &self.settings;
-        Subject { connection: connection.clone(), slot: slot.clone(), publication: publication.clone() }
+    fn subject(&self, in_recovery: bool) -> Subject {
+        let SourceSettings { connection, slot, publication, wal_budget, .. } = &self.settings;
+        Subject {
+            connection: connection.clone(),
+            slot: slot.clone(),
+            publication: publication.clone(),
+            wal_budget: *wal_budget,
+            in_recovery,
+        }
+    }
+
+    /// Makes a slot that standbys do not copy one that they do, where that is wanted: it is idle now.
+    async fn ask_for_copies(&self, replication: &mut ReplicationClient, ready: &Ready) -> Result<(), WireError> {
+        let SourceSettings { slot, failover, .. } = &self.settings;
+        if !failover || ready.failover || ready.settings.in_recovery {
+            return Ok(());
+        }
+        match replication.simple_query(&alter_failover(slot)).await {
+            Ok(_) => tracing::info!(slot, "standbys copy the slot from now on (failover)"),
+            // Changes come all the same; what a failover would cost then is told by `check`, and here.
+            Err(error @ WireError::Server(_)) => {
+                tracing::warn!(slot, %error, "standbys don't copy the slot: after a failover everyone has to resync");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Says what was noticed, and hands it on when its time has come.
@@ -150,6 +180,8 @@ struct Streaming<'a> {
     source: &'a mut Source,
     stream: ReplicationStream,
     lookout: Lookout,
+    /// The server was a standby when the connection was made.
+    in_recovery: bool,
     /// The server's WAL flush position when the connection was made.
     flush: Lsn,
     /// The last keepalive that asked for a reply and got one.
@@ -188,7 +220,12 @@ impl Streaming<'_> {
                 Step::Acknowledged(acknowledgement) => self.source.intake.acknowledgeable(acknowledgement),
                 Step::Delivered(batch) => self.delivered(batch.ok_or(Failure::FeedClosed)?),
                 Step::Saw(Sighting::Publication(observation)) => self.source.look(observation),
-                Step::Saw(Sighting::Server(sample)) => self.source.sampled(sample),
+                Step::Saw(Sighting::Server(sample)) => {
+                    self.source.sampled(sample);
+                    if self.in_recovery && !sample.in_recovery {
+                        return Err(Failure::Promoted);
+                    }
+                }
                 Step::Saw(Sighting::Snapshot(visibility)) => self.source.intake.seen(visibility),
                 Step::Received(message) => self.receive(message?).await?,
             }
@@ -310,6 +347,25 @@ impl Streaming<'_> {
     async fn send_status(&mut self) -> Result<(), WireError> {
         let status = self.status();
         self.stream.send_status(status, pg_now()).await
+    }
+
+    /// The walsender of a standby goes on when that is promoted, without a word. So what it sent after the timelines
+    /// parted has come under the name of the old one, and another connection could not tell it from what the promotion
+    /// abandoned: this one can, since it is the same server's.
+    async fn promoted(self) -> Failure {
+        let identified = async {
+            let mut replication = self.stream.end().await?;
+            replication.identify_system().await
+        };
+        match timeout(FINISH_LIMIT, identified).await {
+            Ok(Ok(server)) => {
+                let system = FeedSystem { system_id: server.system_id, timeline: server.timeline };
+                self.source.intake.promoted(system);
+                Failure::Promoted
+            }
+            Ok(Err(error)) => error.into(),
+            Err(_late) => WireError::TimedOut { action: "end the stream".to_owned(), limit: FINISH_LIMIT }.into(),
+        }
     }
 
     /// The last acknowledgement and a polite end. What does not work any more comes again after the next start.

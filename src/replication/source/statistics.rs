@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::gauge::ServerSample;
 use crate::change::Lsn;
+use crate::replication::slot::{Concern, concerns};
 
 /// Counted since the process began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Statistics {
     pub position: Option<Lsn>,
     /// Since when that is behind the server; none where it isn't.
     pub behind_since: Option<Instant>,
+    /// `replay.wal`, in bytes.
+    pub wal_budget: u64,
 }
 
 impl Statistics {
@@ -35,5 +38,13 @@ impl Statistics {
     #[must_use]
     pub fn lag_seconds(&self, now: Instant) -> f64 {
         self.behind_since.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64())
+    }
+
+    /// What an operator should know of the slot; the heaviest first.
+    #[must_use]
+    pub fn concerns(&self) -> Vec<Concern> {
+        let held = self.server.and_then(|server| server.slot_held_bytes());
+        let slot = self.server.and_then(|server| server.slot);
+        slot.map_or_else(Vec::new, |slot| concerns(&slot, held, self.wal_budget))
     }
 }

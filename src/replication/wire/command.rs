@@ -31,6 +31,12 @@ impl StartReplication<'_> {
     }
 }
 
+/// Lets standbys copy a slot that nobody streams from (Postgres 17 and later).
+#[must_use]
+pub fn alter_failover(slot: &str) -> String {
+    format!("ALTER_REPLICATION_SLOT {} (FAILOVER true)", quoted_identifier(slot))
+}
+
 /// `'text'`, for the replication grammar, in which a backslash is a character like any other.
 #[must_use]
 pub fn quote_literal(text: &str) -> String {

@@ -79,6 +79,8 @@ pub struct TlsSettings {
 pub struct ConnectionConfig {
     pub(super) postgres: Config,
     pub(super) tls: TlsSettings,
+    /// One server of the list alone, whatever it is.
+    only: Option<usize>,
 }
 
 /// One server of the connection string's list.
@@ -112,7 +114,7 @@ impl ConnectionConfig {
         }
         check_hosts(&postgres)?;
         complete(&mut postgres)?;
-        Ok(Self { postgres, tls })
+        Ok(Self { postgres, tls, only: None })
     }
 
     /// The database that we connect to.
@@ -131,6 +133,13 @@ impl ConnectionConfig {
     #[must_use]
     pub const fn tls(&self) -> &TlsSettings {
         &self.tls
+    }
+
+    /// The same for each server alone, whether it takes writes or not.
+    #[must_use]
+    pub fn each_host(&self) -> Vec<Self> {
+        let numbers = 0..self.endpoints().len();
+        numbers.map(|number| Self { only: Some(number), ..self.clone() }).collect()
     }
 
     pub(super) fn connect_timeout(&self) -> Duration {
@@ -156,12 +165,15 @@ impl ConnectionConfig {
                 let port = ports.get(index).or_else(|| ports.first()).copied().unwrap_or(DEFAULT_PORT);
                 Some(Endpoint { host, address, port })
             })
+            .enumerate()
+            .filter(|(number, _)| self.only.is_none_or(|only| only == *number))
+            .map(|(_, endpoint)| endpoint)
             .collect()
     }
 
     /// Whether a server that takes no writes will not do, and the other way round.
     pub(super) fn session_attributes(&self) -> TargetSessionAttrs {
-        self.postgres.get_target_session_attrs()
+        self.only.map_or_else(|| self.postgres.get_target_session_attrs(), |_| TargetSessionAttrs::Any)
     }
 }
 

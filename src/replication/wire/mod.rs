@@ -19,7 +19,7 @@ mod stream;
 mod tls;
 
 pub use client::{ReplicationClient, SystemIdentity, TextRow};
-pub use command::{StartReplication, quote_literal};
+pub use command::{StartReplication, alter_failover, quote_literal};
 pub use config::{
     APPLICATION_NAME, CONNECT_TIMEOUT, ConnectionConfig, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES,
     RootCertificates, SslMode, TCP_USER_TIMEOUT, TlsSettings,

@@ -13,7 +13,8 @@ use super::described as it;
 use super::described::Metric;
 use crate::hub;
 use crate::phoenix::CloseReason;
-use crate::replication::source::{self, SourceState, WalStatus};
+use crate::replication::slot::{Concern, Invalidation, SlotSample, WalStatus};
+use crate::replication::source::{self, SourceState};
 use crate::transport::{BUCKETS, Counts, Resync, ShardStatistics, Transport};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -29,6 +30,7 @@ impl Collector for Gauges {
         let shards = self.shards();
         encode_connections(&mut samples, &shards)?;
         samples.counter(it::TURNED_AWAY, self.count.refused())?;
+        samples.counters(it::DENIED, by_name(self.denials.by_reason()))?;
         encode_delivery(&mut samples, &shards)?;
         samples.gauge(it::SNAPSHOTS_RUNNING, self.snapshots.running() as u64)?;
         samples.gauge(it::SNAPSHOTS_WAITING, self.snapshots.waiting() as u64)?;
@@ -51,10 +53,7 @@ impl Gauges {
         samples.optional(it::LAG_BYTES, source.lag_bytes())?;
         samples.gauge(it::LAG_SECONDS, source.lag_seconds(Instant::now()))?;
         samples.optional(it::SLOT_HELD, source.server.and_then(|server| server.slot_held_bytes()))?;
-        let slot = source.server.and_then(|server| server.slot);
-        samples.optional(it::SLOT_SAFE, slot.and_then(|slot| slot.safe_wal_bytes))?;
-        let is = |status| u64::from(slot.is_some_and(|slot| slot.wal_status == status));
-        samples.gauges(it::SLOT_STATUS, WalStatus::ALL.map(|status| ([status.as_str()], is(status))))
+        encode_slot(samples, &source)
     }
 
     fn encode_tls(&self, samples: &mut Samples<'_>) -> fmt::Result {
@@ -78,6 +77,9 @@ impl Gauges {
         samples.counters(it::ROUTE_CHANGES, changes)?;
         let holes = routes().map(|((number, topic), counts)| (labels(number, topic), counts.holes));
         samples.counters(it::ROUTE_HOLES, holes)?;
+        let places = numbers.iter().zip(lines.iter().map(|line| &line.topic)).zip(&hub.broken);
+        let broken = places.map(|((number, topic), broken)| (labels(number, topic), u64::from(*broken)));
+        samples.gauges(it::ROUTE_BROKEN, broken)?;
         samples.counter(it::MALFORMED, hub.counters.malformed)?;
         samples.gauge(it::LOG_ENTRIES, hub.log.entries as u64)?;
         samples.gauge(it::LOG_BYTES, hub.log.bytes as u64)?;
@@ -88,6 +90,23 @@ impl Gauges {
         let said = [("client", hub.counters.said_by_clients), ("sql", hub.counters.said_by_sql)];
         samples.counters(it::BROADCASTS, by_name(said))
     }
+}
+
+fn encode_slot(samples: &mut Samples<'_>, source: &source::Statistics) -> fmt::Result {
+    let slot = source.server.and_then(|server| server.slot);
+    let is = |holds: &dyn Fn(&SlotSample) -> bool| u64::from(slot.as_ref().is_some_and(holds));
+    samples.optional(it::SLOT_SAFE, slot.and_then(|slot| slot.safe_wal_bytes))?;
+    let status = WalStatus::ALL.map(|status| ([status.as_str()], is(&|slot| slot.wal_status == status)));
+    samples.gauges(it::SLOT_STATUS, status)?;
+    let reasons = Invalidation::ALL.map(|reason| ([reason.as_str()], is(&|slot| slot.invalidation == Some(reason))));
+    samples.gauges(it::SLOT_INVALIDATION, reasons)?;
+    let (failover, synced) = (is(&|slot| slot.failover), is(&|slot| slot.synced));
+    let flags = [(["failover"], failover), (["synced"], synced), (["two_phase"], is(&|slot| slot.two_phase))];
+    samples.gauges(it::SLOT_FLAGS, flags)?;
+    samples.optional(it::SLOT_INACTIVE, slot.and_then(|slot| slot.inactive_for).map(|time| time.as_secs_f64()))?;
+    let found: Vec<&str> = source.concerns().into_iter().map(Concern::name).collect();
+    samples.gauges(it::SLOT_CONCERNS, Concern::NAMES.map(|name| ([name], u64::from(found.contains(&name)))))?;
+    samples.gauge(it::IN_RECOVERY, u64::from(source.server.is_some_and(|server| server.in_recovery)))
 }
 
 fn encode_connections(samples: &mut Samples<'_>, shards: &ShardStatistics) -> fmt::Result {
@@ -119,7 +138,8 @@ fn encode_delivery(samples: &mut Samples<'_>, shards: &ShardStatistics) -> fmt::
     let bounds = BUCKETS.into_iter().chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = bounds.zip(times.buckets).collect();
     samples.histogram(it::COMMIT_TO_SEND, times.sum, times.count(), &buckets)?;
-    samples.counters(it::WRITES, by_reason(&counters.writes))
+    samples.counters(it::WRITES, by_reason(&counters.writes))?;
+    samples.counters(it::POSTS, by_reason(&counters.posts))
 }
 
 fn by_name(counts: impl IntoIterator<Item = (&'static str, u64)>) -> impl Iterator<Item = ([&'static str; 1], u64)> {

@@ -58,11 +58,17 @@ metrics! {
     SLOT_HELD = metric("walcast_slot_held", MetricType::Gauge, BYTES, &[], "WAL that the database keeps for the slot; not there where the slot has none");
     SLOT_SAFE = metric("walcast_slot_safe", MetricType::Gauge, BYTES, &[], "WAL that can be written before the slot may be lost; not there without max_slot_wal_keep_size");
     SLOT_STATUS = gauge("walcast_slot_status", &["status"], "1 for the slot's wal_status as the database tells it: reserved, extended, unreserved, lost, unknown");
+    SLOT_INVALIDATION = gauge("walcast_slot_invalidation", &["reason"], "1 for why the slot is lost: wal_removed, rows_removed, wal_level_insufficient, idle_timeout, conflict, other");
+    SLOT_FLAGS = gauge("walcast_slot_flags", &["flag"], "1 for what is true of the slot: failover, synced, two_phase");
+    SLOT_INACTIVE = metric("walcast_slot_inactive", MetricType::Gauge, SECONDS, &[], "For how long nobody has streamed from the slot, by the database's clock; not there while somebody does, and before Postgres 17");
+    SLOT_CONCERNS = gauge("walcast_slot_concerns", &["concern"], "1 for what somebody should do something about: slot_lost, slot_unreserved, slot_near_limit, slot_over_budget, slot_extended");
+    IN_RECOVERY = gauge("walcast_database_in_recovery", &[], "1 while the database is a standby");
 
     TRANSACTIONS = counter("walcast_transactions", &[], "Transactions taken from the database");
     CHANGES = counter("walcast_changes", &[], "Changes of published tables taken from the database");
     ROUTE_CHANGES = counter("walcast_route_changes", &["route", "topic"], "Changes that a route has brought to topics, one for each topic; labels are its number and its topic as in the config");
     ROUTE_HOLES = counter("walcast_route_holes", &["route", "topic"], "Changes that a route could not route: its topics had to resync");
+    ROUTE_BROKEN = gauge("walcast_route_broken", &["route", "topic"], "1 where a route brings nothing: its table is not published, or no longer fits it");
     MALFORMED = counter("walcast_values_malformed", &[], "Values left out because they are none of their column's type");
     LOG_ENTRIES = gauge("walcast_log_entries", &[], "Transactions, or parts of large ones, in the replay log");
     LOG_BYTES = metric("walcast_log_size", MetricType::Gauge, BYTES, &[], "Memory that the replay log takes, about");
@@ -75,6 +81,7 @@ metrics! {
     CONNECTIONS = gauge("walcast_connections", &["transport"], "Open client connections: websocket, longpoll, sse, http");
     OPENED = counter("walcast_connections_opened", &["transport"], "Client connections that were let in");
     TURNED_AWAY = counter("walcast_connections_turned_away", &[], "Connections refused because limits.connections was reached");
+    DENIED = counter("walcast_connections_denied", &["reason"], "Requests that were not let in: origin_not_allowed, missing_token, token_expired, invalid_token, keys_unavailable");
     CLOSES = counter("walcast_closes", &["reason"], "Connections that walcast closed, by reason");
     SUBSCRIPTIONS = gauge("walcast_subscriptions", &[], "Joined topics, counted once for each connection");
     BEHIND = gauge("walcast_subscriptions_behind", &[], "Subscriptions that read from the log or a snapshot and are not live");
@@ -87,6 +94,7 @@ metrics! {
     MESSAGES = counter("walcast_messages", &[], "Messages of the feed put into outboxes, one for each subscriber");
     COMMIT_TO_SEND = metric("walcast_commit_to_send", MetricType::Histogram, SECONDS, &[], "From a commit, by the database's clock, until its message was written to live subscribers; one for each message and shard");
     WRITES = counter("walcast_writes", &["outcome"], "sync_requests answered, by outcome: done, or the reason that the client was told");
+    POSTS = counter("walcast_posts", &["outcome"], "Events that apps posted, by outcome: done, or the reason that the app was told");
 
     SNAPSHOTS_RUNNING = gauge("walcast_snapshots_running", &[], "Snapshots whose rows are being read");
     SNAPSHOTS_WAITING = gauge("walcast_snapshots_waiting", &[], "Snapshots that wait for a connection to the database");

@@ -148,6 +148,11 @@ impl Shell {
         self.state.connections()
     }
 
+    /// The server stops, and whoever comes now goes elsewhere.
+    pub(in crate::transport) const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     /// A place among the process' connections for one without a socket.
     pub(super) fn admit_guest(&self) -> Option<Permit> {
         if self.draining { None } else { self.count.permit_within(self.limits.connections) }

@@ -1,5 +1,6 @@
 //! A shard's state with the real hub behind it, and clients that are nothing but bytes.
 
+mod deflate;
 mod requests;
 mod rounds;
 mod token;
@@ -19,7 +20,7 @@ use crate::change::{
 use crate::hub::{Hub, HubLimits, LogLimits, ShardId};
 use crate::phoenix::Serializer;
 use crate::routing::{Int8Format, Ops, RouteSpec, RouteTable, TablePattern, Template};
-use crate::transport::{ChannelLimits, Limits};
+use crate::transport::{ChannelLimits, Limits, Wire};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -150,8 +151,8 @@ impl Bench {
         bench
     }
 
-    fn open(&mut self, serializer: Serializer) -> usize {
-        self.state.open(serializer, crate::auth::Identity::default(), self.now)
+    fn open(&mut self, wire: impl Into<Wire>) -> usize {
+        self.state.open(wire, crate::auth::Identity::default(), self.now)
     }
 
     fn say(&mut self, slot: usize, message: &Value) {

@@ -102,8 +102,11 @@ async fn what_clients_could_not_take_is_refused_and_execute_is_not_public() {
     client
         .batch_execute(
             "create role app; grant usage on schema walcast to app;
-             revoke execute on function pg_logical_emit_message(boolean, text, text) from public;
-             revoke execute on function pg_logical_emit_message(boolean, text, bytea) from public;
+             do $$ declare emit regprocedure; begin
+               for emit in select oid from pg_proc where proname = 'pg_logical_emit_message' loop
+                 execute format('revoke execute on function %s from public', emit);
+               end loop;
+             end $$;
              set role app",
         )
         .await

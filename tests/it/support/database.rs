@@ -2,7 +2,7 @@
 
 use tokio_postgres::types::FromSqlOwned;
 use tokio_postgres::{Client, NoTls};
-use walcast::demo::cluster::{Binaries, Cluster, StopMode};
+use walcast::demo::cluster::{Binaries, Cluster, ClusterError, StopMode};
 
 /// A cluster of its own, and one connection to it that [`Database::execute`] and the other short forms use.
 #[derive(Debug)]
@@ -19,10 +19,33 @@ impl Database {
 
     /// The same with further lines for `postgresql.conf`.
     pub(crate) async fn start_with(settings: &'static [(&'static str, &'static str)]) -> Self {
-        let start = move || Cluster::start(Binaries::find()?, settings);
+        Self::start_on(Binaries::find, settings).await
+    }
+
+    /// The same with the server that `binaries` finds.
+    pub(crate) async fn start_on(
+        binaries: impl FnOnce() -> Result<Binaries, ClusterError> + Send + 'static,
+        settings: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        let start = move || Cluster::start(binaries()?, settings);
         let cluster = tokio::task::spawn_blocking(start).await.unwrap().expect("a throwaway Postgres");
         let client = connect(&cluster.url()).await;
         Self { client, cluster }
+    }
+
+    /// A standby of this server, which streams through a physical slot `standby`; connections to this one are gone
+    /// afterwards, and made anew.
+    pub(crate) async fn standby(&mut self, settings: &[(&str, &str)]) -> Self {
+        self.execute("select pg_create_physical_replication_slot('standby')").await;
+        let cluster = self.cluster.standby("standby", settings).expect("a standby");
+        self.client = connect(&self.cluster.url()).await;
+        let client = connect(&cluster.url()).await;
+        Self { client, cluster }
+    }
+
+    /// Makes a standby a primary.
+    pub(crate) fn promote(&self) {
+        self.cluster.promote().expect("promote the standby");
     }
 
     /// A URL over TCP for the superuser.

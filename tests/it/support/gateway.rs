@@ -31,7 +31,13 @@ impl Gateway {
     /// `walcast setup`, then `walcast run`, then waits until it is ready. `routes` is TOML after
     /// `[postgres]`, `[server]` and `[auth] mode = "none"`: `[[route]]`s, `[limits]` and so on.
     pub(crate) async fn start(database_url: &str, routes: &str) -> Self {
+        Self::start_edited(database_url, routes, |config| config).await
+    }
+
+    /// The same with another config file.
+    pub(crate) async fn start_edited(database_url: &str, routes: &str, edit: impl FnOnce(String) -> String) -> Self {
         let mut gateway = Self::configure(database_url, routes);
+        gateway.edit_config(edit);
         let setup = gateway.walcast("setup").await;
         assert!(setup.status.success(), "walcast setup: {}\n{}{}", setup.status, setup.stdout, setup.stderr);
         gateway.spawn();
@@ -56,14 +62,27 @@ impl Gateway {
         fs::write(self.config_file(), text).expect("write the config file");
     }
 
+    pub(crate) fn edit_config(&self, edit: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(self.config_file()).expect("read the config file");
+        self.write_config(&edit(text));
+    }
+
     pub(crate) fn config_file(&self) -> PathBuf {
         self.folder.join("walcast.toml")
     }
 
-    /// Runs a subcommand with this config file to its end.
+    /// Adds a line to the config's section `[postgres]`.
+    pub(crate) fn configure_postgres(&self, line: &str) {
+        let text = fs::read_to_string(self.config_file()).expect("read the config file");
+        self.write_config(&text.replacen("[postgres]\n", &format!("[postgres]\n{line}\n"), 1));
+    }
+
+    /// Runs a subcommand, with its arguments, with this config file to its end.
     pub(crate) async fn walcast(&self, subcommand: &str) -> Finished {
         let file = self.config_file();
-        walcast(&[subcommand, "-c", file.to_str().expect("a path of ours")], &[]).await
+        let mut arguments: Vec<&str> = subcommand.split(' ').collect();
+        arguments.extend(["-c", file.to_str().expect("a path of ours")]);
+        walcast(&arguments, &[]).await
     }
 
     /// Starts `walcast run`, whether it was set up or not; its logs are added to those of earlier runs.
