@@ -143,6 +143,7 @@ impl Shell {
     pub(super) fn drain(&mut self, count: usize) -> usize {
         self.draining = true;
         self.state.drain(count, self.now());
+        while self.write_some() {}
         self.drain_sessions();
         self.state.connections()
     }
@@ -314,7 +315,7 @@ fn pg_now_micros() -> i64 {
 struct End;
 
 fn write(link: &mut Link, outbox: &Outbox) -> io::Result<usize> {
-    // The most common case needs no array.
+    // The most common case needs no array of many.
     if let Some(frame) = outbox.only() {
         return link.try_write(&[IoSlice::new(frame)]);
     }

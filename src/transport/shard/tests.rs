@@ -2,6 +2,7 @@
 
 mod deflate;
 mod requests;
+mod rounds;
 mod token;
 mod writes;
 
