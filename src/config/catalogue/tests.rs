@@ -177,26 +177,13 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
             text.push_str("where = \"stauts = 'open'\"\n");
         }
         Code::ColumnNotPublished => table.published = Some(Published { columns: vec!["id".to_owned()], filter: None }),
-        Code::RowFilter => {
-            text.push_str("where = \"status <> 'draft'\"\n");
-            let columns = ["id", "customer_id", "status", "total"].map(str::to_owned).into();
-            table.published = Some(Published { columns, filter: Some("(status = 'open'::text)".to_owned()) });
-        }
+        Code::RowFilter | Code::GeneratedColumn | Code::CastIgnored => break_columns(code, table, text),
         Code::ExpressionType | Code::Collation | Code::IdentityTooWeak => break_rules(code, table, text),
         Code::UpdatesRefused => {
             *text = text.replace("{customer_id}", "all");
             table.identities[0].columns = IdentityColumns::Some(Vec::new());
         }
         Code::SchemaOutdated => facts.schema_comment = Some(Some("walcast, revision 1".to_owned())),
-        Code::GeneratedColumn => {
-            *text = text.replace("columns = [\"id\", \"total\"]\n", "");
-            table.columns[3].generated = true;
-            let columns = ["id", "customer_id", "status"].map(str::to_owned).into();
-            table.published = Some(Published { columns, filter: None });
-        }
-        Code::CastIgnored => {
-            (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());
-        }
         Code::MutationsMissing
         | Code::WriteNoKey
         | Code::WriteGenerated
@@ -204,6 +191,25 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         | Code::WriteRoleMissing
         | Code::WritePrivilege => break_writes(code, &mut facts.writes, text),
         other => panic!("{other} is not about the server"),
+    }
+}
+
+fn break_columns(code: Code, table: &mut Table, text: &mut String) {
+    match code {
+        Code::RowFilter => {
+            text.push_str("where = \"status <> 'draft'\"\n");
+            let columns = ["id", "customer_id", "status", "total"].map(str::to_owned).into();
+            table.published = Some(Published { columns, filter: Some("(status = 'open'::text)".to_owned()) });
+        }
+        Code::GeneratedColumn => {
+            *text = text.replace("columns = [\"id\", \"total\"]\n", "");
+            table.columns[3].generated = true;
+            let columns = ["id", "customer_id", "status"].map(str::to_owned).into();
+            table.published = Some(Published { columns, filter: None });
+        }
+        _ => {
+            (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());
+        }
     }
 }
 
