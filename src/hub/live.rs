@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::audience::{Audience, Concern};
-use super::judge::Trouble;
-use super::log::Keep;
+use super::judge::{Seen, Trouble};
+use super::log::{Keep, Log};
 use super::shape::Shape;
 use super::topics::BatchRef;
 use super::{Hub, Publication, Refusal, ShapeId, ToShard};
@@ -186,6 +186,20 @@ impl Hub {
         let log = self.log.as_ref();
         let state = log.and_then(|log| log.topics.get(log.batch(at)?.1.topic.as_str()));
         state.map(|(_, state)| of(&state.audience)).unwrap_or_default()
+    }
+}
+
+impl Log {
+    /// What a shape is shown of a batch: of all of it, or of the deliveries that may concern it.
+    fn see(&self, at: BatchRef, shape: &mut Shape, concerns: Option<&[Concern]>) -> Result<Vec<Seen>, Trouble> {
+        let Some((entry, batch)) = self.batch(at) else { return Ok(Vec::new()) };
+        match concerns {
+            Some(concerns) => {
+                let places = concerns.iter().filter_map(|(_, place)| *place);
+                shape.see(entry, places.filter_map(|place| batch.deliveries.get(place)))
+            }
+            None => shape.see(entry, batch.deliveries.iter()),
+        }
     }
 }
 

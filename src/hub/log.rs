@@ -12,7 +12,6 @@ use bytes::Bytes;
 use crate::change::{Lsn, Visibility};
 use crate::routing::{RouteId, Topic};
 
-use super::audience::Concern;
 use super::cursor::Lineage;
 use super::encodings::{Encodings, entries_max};
 use super::entry::{Batch, Entry, Kept, Malformed};
@@ -336,23 +335,6 @@ impl Log {
     pub(super) fn batch(&self, at: BatchRef) -> Option<(&Entry, &Batch)> {
         let entry = self.entry(at.entry)?;
         Some((entry, entry.batches.get(at.batch)?))
-    }
-
-    /// What a shape is shown of a batch: of all of it, or of the deliveries that may concern it.
-    pub(super) fn see(
-        &self,
-        at: BatchRef,
-        shape: &mut Shape,
-        concerns: Option<&[Concern]>,
-    ) -> Result<Vec<Seen>, Trouble> {
-        let Some((entry, batch)) = self.batch(at) else { return Ok(Vec::new()) };
-        match concerns {
-            Some(concerns) => {
-                let places = concerns.iter().filter_map(|(_, place)| *place);
-                shape.see(entry, places.filter_map(|place| batch.deliveries.get(place)))
-            }
-            None => shape.see(entry, batch.deliveries.iter()),
-        }
     }
 
     /// A batch as it was encoded for a shape's readers before.

@@ -191,11 +191,7 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
             text.push_str("where = \"stauts = 'open'\"\n");
         }
         Code::ColumnNotPublished => table.published = Some(Published { columns: vec!["id".to_owned()], filter: None }),
-        Code::RowFilter => {
-            text.push_str("where = \"status <> 'draft'\"\n");
-            let columns = ["id", "customer_id", "status", "total"].map(str::to_owned).into();
-            table.published = Some(Published { columns, filter: Some("(status = 'open'::text)".to_owned()) });
-        }
+        Code::RowFilter | Code::GeneratedColumn | Code::CastIgnored => break_columns(code, table, text),
         Code::ExpressionType | Code::Collation | Code::IdentityTooWeak => break_rules(code, table, text),
         Code::UpdatesRefused => {
             *text = text.replace("{customer_id}", "all");
@@ -206,13 +202,6 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         }
         Code::SetupRights => take_rights(facts),
         Code::SchemaOutdated => facts.schema_comment = Some(Some("walcast, revision 1".to_owned())),
-        Code::GeneratedColumn => {
-            *text = text.replace("columns = [\"id\", \"total\"]\n", "");
-            break_tables(code, table);
-        }
-        Code::CastIgnored => {
-            (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());
-        }
         Code::MutationsMissing
         | Code::WriteNoKey
         | Code::WriteGenerated
@@ -242,12 +231,26 @@ fn break_tables(code: Code, table: &mut Table) {
         Code::InheritedRows => {
             table.heirs = vec![("public".to_owned(), "old.orders".to_owned()), ("archive".to_owned(), "o".to_owned())];
         }
+        _ => table.row_security = RowSecurity::Applies,
+    }
+}
+
+fn break_columns(code: Code, table: &mut Table, text: &mut String) {
+    match code {
+        Code::RowFilter => {
+            text.push_str("where = \"status <> 'draft'\"\n");
+            let columns = ["id", "customer_id", "status", "total"].map(str::to_owned).into();
+            table.published = Some(Published { columns, filter: Some("(status = 'open'::text)".to_owned()) });
+        }
         Code::GeneratedColumn => {
+            *text = text.replace("columns = [\"id\", \"total\"]\n", "");
             table.columns[3].generated = true;
             let columns = ["id", "customer_id", "status"].map(str::to_owned).into();
             table.published = Some(Published { columns, filter: None });
         }
-        _ => table.row_security = RowSecurity::Applies,
+        _ => {
+            (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());
+        }
     }
 }
 

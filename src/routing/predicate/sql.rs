@@ -167,7 +167,8 @@ impl Writer<'_> {
     }
 
     const fn c(&self) -> &'static str {
-        if !self.is_plain() { " collate pg_catalog.\"C\"" } else { " collate \"C\"" }
+        // With a schema it would not be read again here.
+        if matches!(self.literals, Literals::Bound(_)) { " collate pg_catalog.\"C\"" } else { " collate \"C\"" }
     }
 }
 

@@ -99,7 +99,7 @@ fn the_columns_of_a_table_are_those_that_routes_need() {
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert_eq!(shop.sql(names), ["id,owner"]);
     shop.sql("insert into orders values (1, 'a', 'b', 2, 'c'); update orders set id = 2; delete from orders");
-    let two = one.clone() + "\n[[route]]\ntable = \"public.orders\"\ntopic = \"totals\"\ncolumns = [\"total\"]\n";
+    let two = one + "\n[[route]]\ntable = \"public.orders\"\ntopic = \"totals\"\ncolumns = [\"total\"]\n";
     let lacking = shop.walcast(&two, &["check", "--database"]);
     assert!(lacking.stderr.contains("error[column-not-published]"), "{}", lacking.stderr);
     assert_eq!(shop.walcast(&two, &["setup", "--row-filters"]).code, Some(0));
