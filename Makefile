@@ -7,7 +7,7 @@
 help:
 	@echo "make demo    see rows change live: a throwaway Postgres, sample data, the gateway and a page"
 	@echo "make test    every test: units, real Postgres 15 to 18, the official clients, the page in a browser"
-	@echo "make bench   what decoding, encoding and fan-out cost on this machine"
+	@echo "make bench   what the gateway costs on this machine, beside a baseline and its peers (20 minutes; 3 with QUICK=1)"
 
 demo:
 	@scripts/ensure-postgres
@@ -26,4 +26,5 @@ test:
 
 bench:
 	@scripts/ensure-postgres
-	cargo bench
+	@scripts/ensure-peers
+	cargo bench --bench filters --bench gateway -- $(if $(QUICK),--quick)

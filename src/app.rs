@@ -2,11 +2,14 @@
 
 mod certificates;
 mod listeners;
+mod question;
 mod reload;
 mod reporting;
+mod service;
 
 use std::collections::HashMap;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,24 +25,24 @@ use crate::auth::{Gate, Refresher};
 use crate::change::Acknowledgement;
 use crate::config::{Address, Auth, Config};
 use crate::hub::task::HubTask;
-use crate::hub::{Channels, Configured, Hub, HubLimits, LogLimits, ShardId};
+use crate::hub::{self, Channels, Configured, Hub, HubLimits, LogLimits, ShardId};
 use crate::replication::source::{self, SourceError, SourceSettings};
 use crate::replication::transaction::PartLimits;
 use crate::routing::{TooManyRoutes, WritableRoute};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::snapshot::{self, task::PartSize};
 use crate::sync::{self, WriteLimits};
-use crate::telemetry::health;
+use crate::telemetry::health::{self, Health};
 use crate::telemetry::inspector::RouteLine;
-use crate::telemetry::metrics::Reloads;
+use crate::telemetry::metrics::{Gauges, Reloads};
 use crate::tls::FilesError;
 use crate::transport::{
-    ChannelLimits, Control, Count, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics, ShardThread,
+    ChannelLimits, Control, Count, Doors, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics, ShardThread,
 };
 
-use certificates::Certificates;
-use listeners::Listeners;
-use reporting::Reporting;
+use listeners::{Accepting, Listeners};
+use reporting::{Elsewhere, Reporting};
+use service::{Service, Watch};
 
 /// Batches of feed events between replication and the hub. Each is what one read of the socket brought: a few give
 /// both something to do, more would only hold memory while the hub is slow.
@@ -129,15 +132,23 @@ pub async fn run(config: &Config, origin: Origin) -> Result<(), AppError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
     let mut app = App::start(config, Router::new())?;
-    let mut reload = Reload::new(origin, config, Arc::clone(&app.reloads)).map_err(AppError::Signals)?;
+    let service = Service::default();
+    let mut watching = pin!(Watch::new(service.clone(), app.health.clone(), app.gauges.clone()).run());
+    let mut reload =
+        Reload::new(origin, config, Arc::clone(&app.reloads), service.clone()).map_err(AppError::Signals)?;
     loop {
         tokio::select! {
             error = app.failed() => return Err(error),
-            changed = reload.next() => app.reload(&changed)?,
+            changed = reload.next() => {
+                app.reload(&changed)?;
+                service.reloaded();
+            }
+            never = &mut watching => match never {},
             _ = terminate.recv() => break tracing::info!("SIGTERM: stopping"),
             _ = interrupt.recv() => break tracing::info!("Ctrl-C: stopping"),
         }
     }
+    service.stopping();
     tokio::select! {
         ended = timeout(GRACE, app.stop()) => ended.unwrap_or(Err(AppError::Grace)),
         _ = terminate.recv() => Err(AppError::Impatient),
@@ -150,18 +161,18 @@ pub struct App {
     /// Where clients and operators connect, with the ports that the system chose.
     pub public: Vec<Address>,
     pub admin: Vec<Address>,
-    caught_up: watch::Receiver<bool>,
     trigger: Trigger,
     /// To the hub and to those who write: what the configuration has now.
     configured: watch::Sender<Configured>,
     writable: watch::Sender<Arc<[WritableRoute]>>,
     /// To operators.
     shown: watch::Sender<Arc<[RouteLine]>>,
+    current: watch::Sender<Arc<Config>>,
     source: JoinHandle<Result<(), SourceError>>,
     hub: JoinHandle<()>,
     snapshots: JoinHandle<()>,
     sync: JoinHandle<()>,
-    accepting: Vec<JoinHandle<io::Result<()>>>,
+    accepting: Accepting,
     /// Keeps published keys for tokens current, where there are such.
     refreshing: Option<JoinHandle<()>>,
     /// Keeps the certificate current, where there is one.
@@ -169,6 +180,9 @@ pub struct App {
     shards: Vec<Shard>,
     /// Where it is counted how often the configuration was read again.
     pub reloads: Arc<Reloads>,
+    /// How everything is doing.
+    pub health: Health,
+    pub gauges: Gauges,
 }
 
 struct Shard {
@@ -179,13 +193,13 @@ struct Shard {
 /// The channels to the shards, by shard.
 #[derive(Default)]
 struct ToShards {
-    published: Vec<mpsc::Sender<Vec<crate::hub::ToShard>>>,
+    published: Vec<mpsc::Sender<Vec<hub::ToShard>>>,
     written: Vec<mpsc::Sender<sync::Answer>>,
 }
 
 /// The channels that all shards send by.
 struct FromShards {
-    commands: mpsc::Sender<crate::hub::Command>,
+    commands: mpsc::Sender<hub::Command>,
     writes: mpsc::Sender<sync::Queued>,
 }
 
@@ -204,13 +218,13 @@ impl App {
         let Listeners { listeners, public, admin, certificates } = Listeners::bind(&config.server)?;
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let certificate = certificates.as_ref().map(Certificates::gauge);
-        let (reporting, own) = Reporting::new(config, cores, caught_up.clone(), (shutdown.clone(), certificate));
+        let (gate, refresher) = gate(config)?;
+        let elsewhere = Elsewhere::new(caught_up, shutdown.clone(), certificates.as_ref(), &gate);
+        let (reporting, own) = Reporting::new(config, cores, &elsewhere);
+        let (health, gauges) = (reporting.health.clone(), reporting.gauges(&elsewhere));
         let Reporting { source: reports, hub: hub_statistics, inspections, shards: statistics, .. } = reporting;
         let (meter, count) = (reporting.snapshots, reporting.count);
-        let (gate, refresher) = gate(config)?;
-        let posts = Pace::new(config.limits.posts_per_second);
-        let routers = Routers { gate, public: health::liveness(), admin: own.merge(pages), posts };
+        let (routers, current) = routers(config, gate, own.merge(pages));
         let (write_sender, writes) = mpsc::channel(config.limits.write_queue as usize);
         let from_shards = FromShards { commands: command_sender, writes: write_sender };
         let (shards, ToShards { published: to_shards, written }) =
@@ -220,10 +234,7 @@ impl App {
 
         let (configured, configured_now) = watch::channel(configured(config)?);
         let routes = Arc::clone(&configured.borrow().routes);
-        let (snapshot_commands, snapshot_orders) = mpsc::channel(SNAPSHOT_QUEUE);
-        let (snapshot_sender, snapshot_events) = mpsc::channel(SNAPSHOT_QUEUE);
-        let reading = snapshot::task::run(snapshot_settings(config), snapshot_orders, snapshot_sender, meter);
-        let snapshots = tokio::spawn(reading);
+        let (snapshots, snapshot_commands, snapshot_events) = read_snapshots(config, meter);
         let task = HubTask {
             hub: Hub::new(routes, shards.len(), hub_limits(config)).with_channels(channels(config)),
             configured: configured_now,
@@ -243,16 +254,16 @@ impl App {
         let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
         let accepting = listeners::accept(listeners, &shards, &count, limits(config).connections);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
-        let certifying = certify(certificates)?;
+        let certifying = certificates.map(|certificates| tokio::spawn(certificates.watch()));
         listeners::say(&public, &admin, shards.len());
         Ok(Self {
             public,
             admin,
-            caught_up,
             trigger,
             configured,
             writable,
             shown: reporting.routes,
+            current,
             source,
             hub,
             snapshots,
@@ -262,6 +273,8 @@ impl App {
             certifying,
             shards,
             reloads: reporting.reloads,
+            health,
+            gauges,
         })
     }
 
@@ -275,6 +288,7 @@ impl App {
         self.writable.send_replace(config.writable_routes().into());
         self.configured.send_replace(configured);
         self.shown.send_replace(reporting::route_lines(config));
+        self.current.send_replace(Arc::new(config.clone()));
         self.reloads.applied();
         tracing::info!(routes, channels, "the configuration was reloaded");
         Ok(())
@@ -285,7 +299,7 @@ impl App {
     /// # Errors
     /// Some part has failed for good before.
     pub async fn ready(&mut self) -> Result<(), AppError> {
-        let mut caught_up = self.caught_up.clone();
+        let mut caught_up = self.health.caught_up.clone();
         tokio::select! {
             _ = caught_up.wait_for(|caught_up| *caught_up) => Ok(()),
             error = self.failed() => Err(error),
@@ -313,22 +327,23 @@ impl App {
         }
     }
 
-    /// The orderly end, in this order: not ready; accept no more; stop reading WAL at a transaction boundary and
-    /// acknowledge what is handled; close clients in batches with 1012; end the shards, and the hub with them; finish
-    /// the writes that are under way.
+    /// The orderly end, in this order: not ready; accept no more clients; stop reading WAL at a transaction's end and
+    /// acknowledge what is handled; close clients in batches with 1012; accept no more operators, who could see how it
+    /// goes until here; end the shards, and the hub with them; finish the writes that are under way.
     ///
     /// # Errors
     /// Replication did not end well; everything else has ended all the same.
     pub async fn stop(self) -> Result<(), AppError> {
         let began = Instant::now();
         self.trigger.request();
-        self.accepting.iter().for_each(JoinHandle::abort);
+        self.accepting.public.iter().for_each(JoinHandle::abort);
         let replication = match self.source.await {
             Ok(result) => result.map_err(AppError::Replication),
             Err(_) => Err(AppError::Ended("replication")),
         };
         tracing::info!("replication stopped, and what was handled is acknowledged");
         drain(&self.shards).await;
+        self.accepting.admin.iter().for_each(JoinHandle::abort);
         self.refreshing.iter().chain(&self.certifying).for_each(JoinHandle::abort);
         let threads: Vec<ShardThread> = self.shards.into_iter().map(|shard| shard.thread).collect();
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(ShardThread::join)).await;
@@ -345,12 +360,6 @@ async fn stop_requested(mut shutdown: Shutdown) {
     shutdown.requested().await;
 }
 
-/// Looks after the certificate, where there is one.
-fn certify(certificates: Option<Certificates>) -> Result<Option<JoinHandle<()>>, AppError> {
-    let watching = certificates.map(Certificates::watch).transpose().map_err(AppError::Signals)?;
-    Ok(watching.map(tokio::spawn))
-}
-
 /// Who is let in, and what keeps its keys current.
 fn gate(config: &Config) -> Result<(Gate, Option<Refresher>), AppError> {
     let tokens = match &config.auth {
@@ -358,6 +367,31 @@ fn gate(config: &Config) -> Result<(Gate, Option<Refresher>), AppError> {
         Auth::Jwt(tokens) => Some(tokens.clone()),
     };
     Ok(Gate::new(tokens, config.server.origins.clone())?)
+}
+
+/// What is served beside the WebSocket, and where the configuration goes that operators ask about.
+fn routers(config: &Config, gate: Gate, admin: Router) -> (Routers, watch::Sender<Arc<Config>>) {
+    let current = watch::Sender::new(Arc::new(config.clone()));
+    let admin = admin.merge(question::router(current.subscribe()));
+    let posts = Pace::new(config.limits.posts_per_second);
+    (Routers { gate, doors: doors(config), public: health::liveness(), admin, posts }, current)
+}
+
+/// Those who read snapshots' rows, how they are asked, and what they say.
+fn read_snapshots(
+    config: &Config,
+    meter: Arc<snapshot::Meter>,
+) -> (JoinHandle<()>, mpsc::Sender<hub::SnapshotCommand>, mpsc::Receiver<hub::SnapshotEvent>) {
+    let (commands, orders) = mpsc::channel(SNAPSHOT_QUEUE);
+    let (sender, events) = mpsc::channel(SNAPSHOT_QUEUE);
+    let reading = snapshot::task::run(snapshot_settings(config), orders, sender, meter);
+    (tokio::spawn(reading), commands, events)
+}
+
+/// By which names they may be addressed.
+fn doors(config: &Config) -> Doors {
+    let listed = config.server.hosts.clone().map(Arc::new);
+    Doors { admin: listed.clone().unwrap_or_default(), public: listed }
 }
 
 fn source_settings(config: &Config) -> SourceSettings {

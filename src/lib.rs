@@ -28,6 +28,7 @@ pub mod auth;
 pub mod tls;
 
 pub mod transport;
+pub mod why;
 
 pub mod config;
 

@@ -114,7 +114,7 @@ fn report(title: &str, changes: u64, reference: Drained, own: Drained) {
         table::line(name, &[reference, own, own / reference], decimals);
     };
     table::heading(title, &["pg_recvlogical", "walcast", "ratio"]);
-    line("changes/s", 0, &|it| changes / it.taken.elapsed_s);
+    line("thousand changes/s", 2, &|it| changes / it.taken.elapsed_s / 1e3);
     line("MB/s of WAL", 2, &|it| it.megabytes / it.taken.elapsed_s);
     line("CPU µs per change", 2, &|it| it.taken.cpu_s / changes * 1e6);
 }

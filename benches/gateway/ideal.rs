@@ -65,11 +65,9 @@ impl Server {
             if self.batch {
                 posted = by_topic(posted);
             }
-            let members = self.members.borrow();
             for (topic, bytes) in posted {
-                members.get(&topic).into_iter().flatten().for_each(|member| send(member, &bytes));
+                self.members.borrow().get(&topic).into_iter().flatten().for_each(|member| send(member, &bytes));
             }
-            drop(members);
             // What has come meanwhile is read first.
             yield_now().await;
         }

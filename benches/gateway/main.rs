@@ -1,10 +1,10 @@
 //! What the gateway costs and how fast it is, measured from outside: the release binary with a real Postgres, beside a
 //! baseline, `pg_recvlogical`, and whatever else is installed, in the same run.
 //!
-//! `make bench`, or `cargo bench --bench gateway -- [--quick] [PART OF A NAME]`. The server under measure has one core,
-//! everything else another. CPU time for a unit of work, and ratios within a run, are what to compare: on a machine that
-//! others use, times are theirs, too. It needs some 5,300 open files (`ulimit -n`). `docs/performance.md` says what each
-//! figure means.
+//! `make bench`, or `cargo bench --bench gateway -- [--quick] [PART OF A NAME]`. The server under measure has one
+//! core, everything else another. CPU time for a unit of work, and ratios within a run, are what to compare: on a
+//! machine that others use, times are theirs, too. It needs some 5,300 open files (`ulimit -n`). Figures are
+//! explained in `docs/performance.md`.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,

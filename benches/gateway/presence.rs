@@ -1,7 +1,7 @@
 //! Presence in a crowd: everyone comes at once, one more comes, some broadcast, and half of them vanish at once.
 //!
-//! Everyone must know of everyone: with n members each phase gives some n² entries to read, so that what matters is what
-//! the gateway takes for them.
+//! Everyone must know of everyone: with n members each phase gives some n² entries to read, so that what matters is
+//! what the gateway takes for them.
 
 use std::cell::RefCell;
 use std::rc::Rc;

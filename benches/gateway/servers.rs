@@ -88,7 +88,7 @@ pub(crate) struct Server {
 
 enum Parts {
     Gateway(Box<Bed>),
-    Program { _child: Child, _folder: ScratchFolder },
+    Program { _child: Box<Child>, _folder: ScratchFolder },
 }
 
 impl Server {
@@ -107,7 +107,7 @@ impl Server {
         let child = command.spawn().unwrap_or_else(|error| panic!("{words:?}: {error}"));
         eventually(kind.name(), || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() }).await;
         let process = child.id().expect("a running server");
-        Self { port, process, door, kind, parts: Parts::Program { _child: child, _folder: folder } }
+        Self { port, process, door, kind, parts: Parts::Program { _child: Box::new(child), _folder: folder } }
     }
 
     /// The pattern of the topics that so many are published to: `{i}` is a number.

@@ -1,5 +1,5 @@
 //! Any text as an expression and as a filter: parsed, compiled and asked of a row, or refused; no panic, and what is
-//! written again is the same expression.
+//! written again is the same expression. A row filter that is made of one covers it.
 //!
 //! `cargo +nightly fuzz run predicates`; expressions to start from are in the tests of `src/routing/predicate`.
 
@@ -7,7 +7,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use walcast::change::{Column, Relation, RelationId, ReplicaIdentity, TypeCatalogue};
-use walcast::routing::{Claims, Expression, Filter, Predicate, Scope};
+use walcast::routing::{
+    Claims, Coverage, Expression, Filter, Predicate, Scope, coverage, is_same_filter, row_filter,
+};
 
 /// One column of each type that expressions can be about, named after its OID.
 const TYPES: [u32; 22] = [
@@ -21,6 +23,12 @@ fuzz_target!(|text: &str| {
         let written = expression.to_string();
         assert_eq!(Expression::parse(&written).expect("what was written is read"), expression);
         let _found = expression.check(&scope);
+        if !expression.has_claims()
+            && let Some(filter) = row_filter([Some(&expression)], &scope, |_| true)
+        {
+            assert_eq!(coverage(&filter, Some(&expression), &scope), Coverage::Covered, "{filter}");
+            assert!(is_same_filter(&filter, &filter, &scope), "{filter}");
+        }
         if let Ok(predicate) = expression.close(&Claims::default()).compile(&scope) {
             ask(&predicate, text);
         }

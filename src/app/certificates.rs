@@ -3,11 +3,10 @@
 //! A new one that can't be used, or that has expired, is refused with a log line, and the one before stays. Connections
 //! that are there go on with what they were made with.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::AppError;
@@ -24,6 +23,7 @@ pub(super) struct Certificates {
     files: Files,
     control: TlsControl,
     gauge: Arc<CertificateGauge>,
+    hangup: Signal,
 }
 
 /// Both files as they were at a look.
@@ -42,11 +42,13 @@ enum Refused {
 
 impl Certificates {
     /// # Errors
-    /// The files are no certificate and its key.
+    /// The files are no certificate and its key, or the process can't listen for signals.
     pub(super) fn read(files: Files) -> Result<Self, AppError> {
         let certificate = Certificate::read(&files).map_err(AppError::Certificate)?;
         let control = TlsControl::new(&certificate)?;
-        Ok(Self { files, control, gauge: Arc::new(CertificateGauge::new(certificate.validity.not_after)) })
+        let gauge = Arc::new(CertificateGauge::new(certificate.validity.not_after));
+        let hangup = signal(SignalKind::hangup()).map_err(AppError::Signals)?;
+        Ok(Self { files, control, gauge, hangup })
     }
 
     pub(super) fn tls(&self) -> Tls {
@@ -59,30 +61,24 @@ impl Certificates {
     }
 
     /// Watches the files until it is dropped.
-    ///
-    /// # Errors
-    /// The process can't listen for signals.
-    pub(super) fn watch(self) -> io::Result<impl Future<Output = ()>> {
-        let mut hangup = signal(SignalKind::hangup())?;
+    pub(super) async fn watch(mut self) {
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(async move {
-            let mut judged = self.stamps().await;
-            let mut seen = judged;
-            loop {
-                let asked = tokio::select! {
-                    _ = hangup.recv() => true,
-                    _ = looks.tick() => false,
-                };
-                let stamps = self.stamps().await;
-                // Two files are not replaced at once: they have to be at rest from one look to the next.
-                let is_at_rest = std::mem::replace(&mut seen, stamps) == stamps;
-                if asked || (is_at_rest && stamps != judged) {
-                    judged = stamps;
-                    self.replace();
-                }
+        let mut judged = self.stamps().await;
+        let mut seen = judged;
+        loop {
+            let asked = tokio::select! {
+                _ = self.hangup.recv() => true,
+                _ = looks.tick() => false,
+            };
+            let stamps = self.stamps().await;
+            // Two files are not replaced at once: they have to be at rest from one look to the next.
+            let is_at_rest = std::mem::replace(&mut seen, stamps) == stamps;
+            if asked || (is_at_rest && stamps != judged) {
+                judged = stamps;
+                self.replace();
             }
-        })
+        }
     }
 
     async fn stamps(&self) -> Stamps {

@@ -40,18 +40,25 @@ impl Listeners {
     }
 }
 
+/// The tasks that take connections in.
+#[derive(Default)]
+pub(super) struct Accepting {
+    pub(super) public: Vec<JoinHandle<io::Result<()>>>,
+    pub(super) admin: Vec<JoinHandle<io::Result<()>>>,
+}
+
 /// Begins to accept, giving each shard its turn.
-pub(super) fn accept(
-    listeners: Vec<(Listener, Entrance)>,
-    shards: &[Shard],
-    count: &Count,
-    limit: usize,
-) -> Vec<JoinHandle<io::Result<()>>> {
-    let spawn = |(listener, entrance)| {
+pub(super) fn accept(listeners: Vec<(Listener, Entrance)>, shards: &[Shard], count: &Count, limit: usize) -> Accepting {
+    let mut accepting = Accepting::default();
+    for (listener, entrance) in listeners {
         let shards = shards.iter().map(|shard| shard.control.clone()).collect();
-        tokio::spawn(transport::accept(listener, entrance, shards, count.clone(), limit))
-    };
-    listeners.into_iter().map(spawn).collect()
+        let task = tokio::spawn(transport::accept(listener, entrance, shards, count.clone(), limit));
+        match entrance {
+            Entrance::Public => accepting.public.push(task),
+            Entrance::Admin => accepting.admin.push(task),
+        }
+    }
+    accepting
 }
 
 /// Tells operators where they are.

@@ -19,6 +19,8 @@ use crate::config::{self, Config, Finding, Loaded, Source};
 use crate::replication::wire::{ConnectionConfig, connect_sql};
 use crate::telemetry::metrics::Reloads;
 
+use super::service::Service;
+
 /// What the configuration was made from.
 #[derive(Debug, Clone)]
 pub enum Origin {
@@ -47,6 +49,8 @@ pub(super) struct Reload {
     refused: Option<Arc<Source>>,
     /// Counted for operators.
     counts: Arc<Reloads>,
+    /// Told of a reload that was asked for.
+    service: Service,
     hangup: Signal,
     looks: Interval,
     /// That the database does not answer has been said.
@@ -83,7 +87,7 @@ impl Reload {
     ///
     /// # Errors
     /// The process can't listen for signals.
-    pub(super) fn new(origin: Origin, config: &Config, counts: Arc<Reloads>) -> io::Result<Self> {
+    pub(super) fn new(origin: Origin, config: &Config, counts: Arc<Reloads>, service: Service) -> io::Result<Self> {
         let mut looks = interval(match &origin {
             Origin::File(_) => LOOK_INTERVAL,
             Origin::Published(_) => TABLES_INTERVAL,
@@ -91,19 +95,26 @@ impl Reload {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (connection, source) = (config.postgres.connection.clone(), Arc::clone(&config.source));
         let hangup = signal(SignalKind::hangup())?;
-        Ok(Self { origin, connection, source, stamp: None, refused: None, counts, hangup, looks, said: false })
+        Ok(Self { origin, connection, source, stamp: None, refused: None, counts, service, hangup, looks, said: false })
     }
 
-    /// Returns the next configuration that can be applied.
+    /// Returns the next configuration that can be applied; once it is, the service manager has to be told.
     pub(super) async fn next(&mut self) -> Config {
         loop {
             let asked = tokio::select! {
                 _ = self.hangup.recv() => true,
                 _ = self.looks.tick() => false,
             };
-            if let Verdict::Applicable(config) = self.look(asked).await {
-                self.source = Arc::clone(&config.source);
-                return *config;
+            if asked {
+                self.service.reloading();
+            }
+            match self.look(asked).await {
+                Verdict::Applicable(config) => {
+                    self.source = Arc::clone(&config.source);
+                    return *config;
+                }
+                Verdict::Unchanged | Verdict::Refused | Verdict::Unchecked if asked => self.service.reloaded(),
+                Verdict::Unchanged | Verdict::Refused | Verdict::Unchecked => {}
             }
         }
     }

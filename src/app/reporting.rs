@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::sync::{mpsc, watch};
 
+use super::certificates::Certificates;
+use crate::auth::{Denials, Gate};
 use crate::config::Config;
 use crate::hub;
 use crate::hub::task::Inspect;
@@ -30,6 +32,28 @@ pub(super) struct Reporting {
     pub(super) count: Count,
     pub(super) reloads: Arc<Reloads>,
     pub(super) routes: watch::Sender<Arc<[RouteLine]>>,
+    pub(super) health: Health,
+}
+
+/// What other parts say of themselves.
+pub(super) struct Elsewhere {
+    pub(super) caught_up: watch::Receiver<bool>,
+    pub(super) shutdown: Shutdown,
+    /// Of the certificate that clients are shown, where there is one.
+    pub(super) certificate: Option<Arc<CertificateGauge>>,
+    /// Who was not let in.
+    pub(super) denials: Denials,
+}
+
+impl Elsewhere {
+    pub(super) fn new(
+        caught_up: watch::Receiver<bool>,
+        shutdown: Shutdown,
+        certificates: Option<&Certificates>,
+        gate: &Gate,
+    ) -> Self {
+        Self { caught_up, shutdown, certificate: certificates.map(Certificates::gauge), denials: gate.denials() }
+    }
 }
 
 /// The routes as operators are shown them.
@@ -39,15 +63,14 @@ pub(super) fn route_lines(config: &Config) -> Arc<[RouteLine]> {
 
 impl Reporting {
     /// For so many shards, and what the admin listener serves of it.
-    pub(super) fn new(
-        config: &Config,
-        shards: usize,
-        caught_up: watch::Receiver<bool>,
-        (shutdown, certificate): (Shutdown, Option<Arc<CertificateGauge>>),
-    ) -> (Self, Router) {
+    pub(super) fn new(config: &Config, shards: usize, elsewhere: &Elsewhere) -> (Self, Router) {
         let (inspect, inspections) = mpsc::channel(INSPECTIONS);
+        let source = Reports::default();
+        let (caught_up, shutdown) = (elsewhere.caught_up.clone(), elsewhere.shutdown.clone());
+        let (state, statistics) = (source.state.subscribe(), source.statistics.subscribe());
+        let health = Health { caught_up, source: state, statistics, shutdown };
         let reporting = Self {
-            source: Reports::default(),
+            source,
             hub: watch::Sender::default(),
             inspections,
             shards: (0..shards).map(|_| watch::Sender::default()).collect(),
@@ -55,9 +78,9 @@ impl Reporting {
             count: Count::default(),
             reloads: Arc::default(),
             routes: watch::Sender::new(route_lines(config)),
+            health: health.clone(),
         };
-        let gauges = reporting.gauges(certificate);
-        let health = Health { caught_up, source: gauges.state.clone(), statistics: gauges.source.clone(), shutdown };
+        let gauges = reporting.gauges(elsewhere);
         let inspector = Inspector {
             gauges: gauges.clone(),
             health: health.clone(),
@@ -70,9 +93,10 @@ impl Reporting {
         (reporting, router.merge(metrics::router(gauges)).merge(inspector::router(inspector)))
     }
 
-    fn gauges(&self, certificate: Option<Arc<CertificateGauge>>) -> Gauges {
+    pub(super) fn gauges(&self, elsewhere: &Elsewhere) -> Gauges {
         Gauges {
-            certificate,
+            certificate: elsewhere.certificate.clone(),
+            denials: elsewhere.denials.clone(),
             routes: self.routes.subscribe(),
             state: self.source.state.subscribe(),
             source: self.source.statistics.subscribe(),

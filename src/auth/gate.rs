@@ -10,6 +10,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
@@ -45,6 +46,29 @@ struct Inner {
     /// `None` lets anyone in.
     tokens: Option<(Keyring, Rules)>,
     origins: Origins,
+    denials: Denials,
+}
+
+/// How many were not let in, by reason. Clones are the same counters.
+#[derive(Debug, Clone, Default)]
+pub struct Denials(Arc<[AtomicU64; REASONS.len()]>);
+
+/// Of [`Denied::reason`].
+const REASONS: [&str; 5] =
+    ["origin_not_allowed", "missing_token", "token_expired", "invalid_token", "keys_unavailable"];
+
+impl Denials {
+    fn count(&self, denied: Denied) {
+        let place = REASONS.iter().position(|reason| *reason == denied.reason());
+        if let Some(count) = place.and_then(|place| self.0.get(place)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Each reason and its number.
+    pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        REASONS.into_iter().zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
 }
 
 /// Why somebody does not come in. What it says may be shown to them.
@@ -67,10 +91,11 @@ impl Gate {
     /// There is no TLS to fetch keys over.
     pub fn new(tokens: Option<Tokens>, origins: Origins) -> Result<(Self, Option<Refresher>), rustls::Error> {
         let Some(Tokens { keys, rules }) = tokens else {
-            return Ok((Self(Arc::new(Inner { tokens: None, origins })), None));
+            return Ok((Self(Arc::new(Inner { tokens: None, origins, denials: Denials::default() })), None));
         };
         let (keyring, refresher) = Keyring::new(keys)?;
-        Ok((Self(Arc::new(Inner { tokens: Some((keyring, rules)), origins })), refresher))
+        let inner = Inner { tokens: Some((keyring, rules)), origins, denials: Denials::default() };
+        Ok((Self(Arc::new(inner)), refresher))
     }
 
     /// Who sends this request; somebody without claims where tokens are not asked for. `params` is the URL's query.
@@ -84,6 +109,7 @@ impl Gate {
         let result = self.judge(headers, params).await;
         if let Err(denied) = &result {
             tracing::debug!(%denied, "a request was refused");
+            self.0.denials.count(*denied);
         }
         result
     }
@@ -106,6 +132,12 @@ impl Gate {
     #[must_use]
     pub fn may_publish(&self, identity: &Identity, topic: &str) -> bool {
         self.0.tokens.is_none() || identity.may_publish(topic)
+    }
+
+    /// Who was not let in so far.
+    #[must_use]
+    pub fn denials(&self) -> Denials {
+        self.0.denials.clone()
     }
 
     /// Whether a page of this origin may talk to us; for answers to pages that are not requests of a client yet.
@@ -177,5 +209,19 @@ impl Denied {
     #[must_use]
     pub fn body(self) -> String {
         format!(r#"{{"reason":"{}"}}"#, self.reason())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_counted() {
+        let denials = Denials::default();
+        let expired = TokenError::Expired;
+        let all = [Denied::Origin, Denied::Missing, expired.into(), TokenError::UnknownKey.into(), Denied::NoKeys];
+        all.into_iter().for_each(|denied| denials.count(denied));
+        assert!(denials.by_reason().all(|(_, count)| count == 1), "{denials:?}");
     }
 }

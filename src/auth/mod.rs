@@ -15,6 +15,7 @@
 mod credential;
 mod fetch;
 mod gate;
+mod host;
 mod identity;
 mod jwks;
 pub mod jwt;
@@ -26,7 +27,8 @@ mod origin;
 pub(crate) mod testing;
 
 pub use credential::Credential;
-pub use gate::{Denied, Gate, Tokens, wall_clock};
+pub use gate::{Denials, Denied, Gate, Tokens, wall_clock};
+pub use host::{Host, HostError, Hosts};
 pub use identity::{Identity, WallTime};
 pub use jwks::{JwksError, KEYS_MAX};
 pub use jwt::{Rules, TokenError};

@@ -9,6 +9,7 @@ pub mod feed;
 mod identifier;
 pub mod json;
 mod lsn;
+mod numbers;
 mod relation;
 mod row;
 mod timestamp;
@@ -22,6 +23,7 @@ pub use feed::{
 };
 pub use identifier::{is_reserved, quote_identifier, quoted_identifier};
 pub use lsn::{Lsn, ParseLsnError};
+pub use numbers::{NumberHasher, NumberMap};
 pub use relation::{Column, Oid, Relation, RelationId, ReplicaIdentity};
 pub use row::{Datum, Row, RowError};
 pub use timestamp::PgTimestamp;

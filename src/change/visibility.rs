@@ -23,6 +23,19 @@ impl Visibility {
         Self { xmax, in_progress: in_progress.into() }
     }
 
+    /// Of a view that no ids tell, but a position does: whatever committed before it is seen, and nothing else. So are
+    /// standbys', where transactions become visible in the order of their commits.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { xmax: u64::MAX, in_progress: Box::default() }
+    }
+
+    /// It is [`Visibility::all`].
+    #[must_use]
+    pub const fn is_all(&self) -> bool {
+        self.xmax == u64::MAX
+    }
+
     /// The first id that the snapshot does not know at all.
     #[must_use]
     pub const fn xmax(&self) -> u64 {
@@ -45,7 +58,7 @@ impl Visibility {
     #[must_use]
     pub fn sees(&self, xid: u32) -> bool {
         let full = self.widen(xid);
-        full < self.xmax && self.in_progress.binary_search(&full).is_err()
+        self.is_all() || full < self.xmax && self.in_progress.binary_search(&full).is_err()
     }
 
     /// The 64-bit id with this lower half that is closest to `xmax`.

@@ -4,6 +4,7 @@
 mod check;
 mod database_url;
 mod demo;
+mod health;
 mod output;
 mod run;
 mod setup;
@@ -11,6 +12,7 @@ mod tail;
 mod why;
 
 use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -37,7 +39,8 @@ To begin in earnest:
   3. walcast check --database   says what is still wrong, and how to mend it.
   4. walcast run   serves clients.
 
-Exit codes: 0 all is well, 1 something is wrong (it is printed), 2 the command line is wrong.";
+Exit codes: 0 all is well (of `run`: it was asked to stop, and stopped in order), 1 something is wrong (it is printed),
+2 the command line is wrong.";
 
 /// Postgres' write-ahead log as live updates for Phoenix Channels clients.
 #[derive(Debug, Parser)]
@@ -57,6 +60,7 @@ enum Command {
     Setup(setup::Arguments),
     Tail(tail::Arguments),
     Why(why::Arguments),
+    Health(health::Arguments),
     Demo(crate::demo::Options),
 }
 
@@ -87,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::execute(config.as_deref(), &arguments),
         Command::Check(arguments) => check::execute(config.as_deref(), &arguments),
         Command::Setup(arguments) => setup::execute(config.as_deref(), &arguments),
+        Command::Health(arguments) => health::execute(config.as_deref(), &arguments),
         Command::Why(arguments) => why::execute(config.as_deref(), &arguments),
         Command::Tail(arguments) => tail::execute(config.as_deref(), arguments),
         Command::Demo(arguments) => demo::execute(arguments),
@@ -104,8 +109,7 @@ fn load(path: Option<&Path>) -> Result<Loaded, Box<dyn Error>> {
 
 /// The configuration's file.
 fn file(path: Option<&Path>) -> Result<&Path, Box<dyn Error>> {
-    let default = || DEFAULT_FILES.iter().map(Path::new).find(|path| path.exists());
-    path.or_else(default).ok_or_else(|| {
+    file_or_default(path).ok_or_else(|| {
         let [first, second] = DEFAULT_FILES;
         format!(
             "no configuration file: there is neither {first} nor {second} here; name one with --config, or try \
@@ -113,6 +117,21 @@ fn file(path: Option<&Path>) -> Result<&Path, Box<dyn Error>> {
         )
         .into()
     })
+}
+
+/// The file that the user named, or the first default that exists.
+fn file_or_default(path: Option<&Path>) -> Option<&Path> {
+    path.or_else(|| DEFAULT_FILES.iter().map(Path::new).find(|path| path.exists()))
+}
+
+/// Where something that listens at this address is reached on its own machine.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    SocketAddr::new(ip, listen.port())
 }
 
 /// A runtime for the few queries of `check` and `setup`.

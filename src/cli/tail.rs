@@ -23,7 +23,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-use super::{Outcome, load, output};
+use super::{Outcome, file_or_default, load, output};
+use crate::config::defaults;
 use crate::replication::source::Backoff;
 use session::{Beginning, Next, RefusedJoin, Session};
 
@@ -61,7 +62,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     snapshot: bool,
     /// The gateway, as in ws://127.0.0.1:4000 or wss://example.com/socket/websocket [default: the
-    /// configuration's server.listen, or server.admin where that is encrypted, on this machine]
+    /// configuration's server.listen, or server.admin where that is encrypted, on this machine; without a configuration
+    /// file ws://127.0.0.1:4000]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// The token to show, where the gateway asks for one
@@ -80,6 +82,8 @@ enum TailError {
     OnlyUnixSockets,
     #[error("connect to {url}: {source}; give the gateway's address as in --url ws://127.0.0.1:4000")]
     Url { url: String, source: Box<WsError> },
+    #[error("`{url}` is no gateway's address: write it as in --url ws://127.0.0.1:4000")]
+    Scheme { url: String },
     #[error("{url} answers HTTP {status}, which no retry will change: is this the gateway's address?")]
     NotAGateway { url: String, status: u16 },
     #[error("{url} lets nobody in like this (HTTP {status}): give a valid token with --token or as WALCAST_TOKEN")]
@@ -95,12 +99,14 @@ enum TailError {
 }
 
 pub(super) fn execute(config: Option<&Path>, arguments: Arguments) -> Outcome {
-    let url = match &arguments.url {
-        Some(url) => endpoint::of_url(url),
-        None => {
-            let config = load(config)?.config.ok_or(TailError::Config)?;
+    let url = match (&arguments.url, file_or_default(config)) {
+        (Some(url), _) if endpoint::is_of_websockets(url) => endpoint::of_url(url),
+        (Some(url), _) => return Err(TailError::Scheme { url: endpoint::shown(url).to_owned() }.into()),
+        (None, Some(file)) => {
+            let config = load(Some(file))?.config.ok_or(TailError::Config)?;
             endpoint::of_server(&config.server).ok_or(TailError::OnlyUnixSockets)?
         }
+        (None, None) => endpoint::of_listener(defaults::LISTEN),
     };
     let session = Session::new(arguments.topic, arguments.cursor, arguments.snapshot);
     let authorization = arguments.token.map(|token| authorization(&token)).transpose()?;

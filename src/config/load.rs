@@ -18,6 +18,10 @@ use super::{Config, auth, channels, routes, rules, sections, server, write};
 /// Why there is no text to judge.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    #[error("there is no configuration file {}: correct the name, or create it", .path.display())]
+    Missing { path: PathBuf },
+    #[error("the configuration file {} is not UTF-8 text: is it the right one?", .path.display())]
+    NotText { path: PathBuf },
     #[error("cannot read the configuration file {}", .path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("the configuration file {} is larger than {FILE_BYTES_MAX} bytes: is it the right one?", .path.display())]
@@ -43,10 +47,13 @@ pub struct Loaded {
 /// # Errors
 /// The file can't be read. Everything else is a finding.
 pub fn read(path: &Path, environment: &Environment<'_>) -> Result<Loaded, ReadError> {
-    let text = read_text(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    match text {
-        Some(text) => Ok(parse(Source::new(path.display().to_string(), text), environment)),
-        None => Err(ReadError::TooLarge { path: path.to_owned() }),
+    let path = || path.to_owned();
+    match read_text(&path()) {
+        Ok(Some(text)) => Ok(parse(Source::new(path().display().to_string(), text), environment)),
+        Ok(None) => Err(ReadError::TooLarge { path: path() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ReadError::Missing { path: path() }),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(ReadError::NotText { path: path() }),
+        Err(source) => Err(ReadError::Io { path: path(), source }),
     }
 }
 
@@ -117,6 +124,7 @@ fn read_document(reader: &mut Reader<'_>, document: &DeTable<'_>) -> (Option<Dra
 
 fn syntax_finding(error: &toml::de::Error, text: &str) -> Finding {
     let (summary, detail) = error.message().split_once(", ").unwrap_or((error.message(), "here"));
+    let detail = if summary == "duplicate key" { "it stands further up already" } else { detail };
     let not_toml = |what: &str| Finding::error(Code::Syntax, format!("the file is not valid TOML: {what}"));
     let Some(span) = error.span() else { return not_toml(summary).note(detail) };
     let culprit = text.get(span.clone()).unwrap_or_default();

@@ -20,6 +20,10 @@ pub mod diagnostic;
 mod document;
 mod expand;
 mod load;
+#[cfg(test)]
+mod manual;
+#[cfg(test)]
+mod mistyped;
 pub mod published;
 mod quantity;
 pub mod reload;
@@ -37,7 +41,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::{Origins, Tokens};
+use crate::auth::{Hosts, Origins, Tokens};
 use crate::replication::wire::ConnectionConfig;
 use crate::routing::{ChannelSpec, ChannelTable, RouteSpec, RouteTable, TooManyRoutes, WritableRoute, WritePolicy};
 use crate::tls;
@@ -158,6 +162,8 @@ pub struct Server {
     pub compression: bool,
     /// The pages from which browsers may connect.
     pub origins: Origins,
+    /// By which names; `None` where any will do for clients. Operators are always held to it.
+    pub hosts: Option<Hosts>,
 }
 
 /// A file's permissions.

@@ -77,7 +77,8 @@ impl Published {
              [server]\n\
              listen = \"{}\" # 0.0.0.0:{} lets others in\n\
              admin = \"{}\"\n\
-             origins = [\"//localhost\", \"//127.0.0.1\", \"//[::1]\"] # only pages of this machine may connect\n\n\
+             origins = [\"//localhost\", \"//127.0.0.1\", \"//[::1]\"] # only pages of this machine may connect\n\
+             hosts = [] # and only by its address or as localhost\n\n\
              [auth]\n\
              mode = \"none\" # nobody is asked who they are; \"jwt\" asks for tokens\n",
             quoted(&self.publication),
@@ -132,7 +133,8 @@ pub async fn published_tables(client: &Client, publication: &str) -> Result<Opti
     Ok(Some(rows.iter().map(|row| TableName { schema: row.get(0), name: row.get(1) }).collect()))
 }
 
-/// Every table of the database that Postgres could publish, partitions by their roots; neither extensions' tables nor
+/// Every table of the database that Postgres could publish, partitions by their roots (which answer for partitions that
+/// are to come, where there are none); neither extensions' tables nor
 /// walcast's.
 ///
 /// # Errors
@@ -152,9 +154,9 @@ const CANDIDATES: &str = "\
     select n.nspname::text, c.relname::text,
            not exists (
                select from pg_class leaf
-               where (leaf.oid = c.oid and c.relkind = 'r'
-                      or leaf.oid in (select t.relid from pg_partition_tree(c.oid) t where t.isleaf))
-                 and leaf.relkind = 'r' and leaf.relreplident <> 'f'
+               where (leaf.oid in (select t.relid from pg_partition_tree(c.oid) t where t.isleaf)
+                      or leaf.oid = c.oid and not exists (select from pg_partition_tree(c.oid) t where t.isleaf))
+                 and leaf.relkind in ('r', 'p') and leaf.relreplident <> 'f'
                  and not exists (select from pg_index i where i.indrelid = leaf.oid and i.indisvalid
                                  and case leaf.relreplident when 'd' then i.indisprimary and i.indimmediate
                                                             when 'i' then i.indisreplident else false end)),
@@ -187,8 +189,9 @@ mod tests {
             config.routes.iter().map(|it| (it.spec.table.as_str(), it.spec.topic.as_static())).collect();
         let odd = ("\"my.schema\".\"a\"\"b*\"", Some("my.schema.a\"b*"));
         assert_eq!(routes, [("public.orders", Some("public.orders")), odd]);
-        let mut addresses = config.server.listen.iter().chain(&config.server.admin);
-        assert!(addresses.all(|address| address.socket().is_some_and(|it| it.ip().is_loopback())));
+        let server = &config.server;
+        let mut addresses = server.listen.iter().chain(&server.admin);
+        assert!(addresses.all(|address| address.socket().is_some_and(|address| address.ip().is_loopback())));
         assert!(!loaded.source.text().contains("hunter2"));
         assert!(!tables[2].has_topic(), "{{id}} would be a column");
     }

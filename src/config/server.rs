@@ -10,6 +10,7 @@ use super::diagnostic::{Finding, Span};
 use super::document::{Reader, Section};
 use super::expand::Text;
 use super::{Server, SocketMode};
+use crate::auth::{Host, Hosts};
 use crate::tls::{Certificate, Files, FilesError, Problem, Which};
 
 pub(super) fn section(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
@@ -19,6 +20,7 @@ pub(super) fn section(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server
     let socket_mode = socket_mode(reader, &mut section);
     let compression = reader.flag(&mut section, "compression").is_some_and(|(flag, _)| flag);
     let origins = auth::origins(reader, &mut section);
+    let hosts = hosts(reader, &mut section);
     let tls = match reader.subsection(&mut section, "tls", "server.tls") {
         Some(section) => tls(reader, section, &listen),
         None => None,
@@ -26,7 +28,24 @@ pub(super) fn section(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server
     reader.finish(section);
     find_collisions(reader, &listen, &admin);
     let places = |addresses: Vec<Place>| addresses.into_iter().map(|place| place.address).collect();
-    Server { listen: places(listen), admin: places(admin), socket_mode, tls, compression, origins }
+    Server { listen: places(listen), admin: places(admin), socket_mode, tls, compression, origins, hosts }
+}
+
+/// An empty list stands for addresses and `localhost` alone.
+fn hosts(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Hosts> {
+    let list = reader.texts(section, "hosts")?;
+    let mut hosts = Vec::with_capacity(list.items.len());
+    for text in list.items {
+        match Host::parse(&text.value) {
+            Ok(host) => hosts.push(host),
+            Err(error) => reader.findings.push(
+                Finding::error(Code::BadHost, "a host of `server.hosts` is none that a browser sends")
+                    .label(text.span, error.to_string())
+                    .help("write `walcast.example.com`, or `*.example.com`; addresses and `localhost` need no entry"),
+            ),
+        }
+    }
+    Some(Hosts::new(hosts))
 }
 
 /// An address and where it stands, if it does.

@@ -140,9 +140,10 @@ fn what_can_not_be_read_is_an_error_and_no_finding() {
     let folder = std::env::temp_dir().join(format!("walcast-config-{:012x}", fastrand::u64(..) >> 16));
     fs::create_dir(&folder).unwrap();
     let path = folder.join("walcast.toml");
-    assert!(matches!(read(&path, &environment), Err(ReadError::Io { .. })));
+    assert!(matches!(read(&path, &environment), Err(ReadError::Missing { .. })));
+    assert!(matches!(read(&folder, &environment), Err(ReadError::Io { .. })));
     fs::write(&path, b"\xff").unwrap();
-    assert!(matches!(read(&path, &environment), Err(ReadError::Io { .. })));
+    assert!(matches!(read(&path, &environment), Err(ReadError::NotText { .. })));
     fs::File::create(&path).unwrap().set_len(defaults::FILE_BYTES_MAX + 1).unwrap();
     assert!(matches!(read(&path, &environment), Err(ReadError::TooLarge { .. })));
     fs::write(&path, MINIMAL).unwrap();

@@ -30,9 +30,6 @@ const STRATEGIES: [(&str, Strategy); 4] = [
 /// The route's section; `None` where there is none.
 pub(super) fn read(reader: &mut Reader<'_>, route: &mut Section<'_>) -> Option<Write> {
     let mut section = reader.subsection(route, "write", "route.write")?;
-    if let Some(span) = route.key_span("where") {
-        outside(reader, span, &section);
-    }
     let ops = reader.texts(&mut section, "ops");
     let columns = reader.texts(&mut section, "columns");
     let strategy = reader.choice(&mut section, "conflict", &STRATEGIES);
@@ -65,18 +62,6 @@ pub(super) fn read(reader: &mut Reader<'_>, route: &mut Section<'_>) -> Option<W
         role: role.as_ref().map(|text| text.span.clone()),
     };
     Some(Write { policy: WritePolicy { ops, columns, conflict, role: role.map(|text| text.value) }, spans })
-}
-
-/// A row that `where` keeps from everyone must not be written either.
-fn outside(reader: &mut Reader<'_>, span: Span, section: &Section<'_>) {
-    let finding =
-        Finding::error(Code::NotAvailable, "`route.write` beside `where` is not available yet in this version")
-            .label(span, "rows outside could be written")
-            .help("remove one of the two; row security can bound what clients write");
-    reader.findings.push(match section.span.clone() {
-        Some(section) => finding.label(section, "clients may write"),
-        None => finding,
-    });
 }
 
 fn unused(reader: &mut Reader<'_>, text: Option<&Text>, key: &str, strategy: &str, used: bool) {

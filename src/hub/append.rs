@@ -2,12 +2,12 @@
 
 mod said;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::change::{Change, Lsn, Relation, RelationId, TransactionPart};
+use crate::change::{Change, Lsn, NumberMap, Relation, RelationId, TransactionPart};
 use crate::routing::{RouteId, RouteTable, Scratch, Sources, Target, Topic};
 
 use super::Position;
@@ -24,13 +24,13 @@ pub(super) struct Tables {
     value_limit: usize,
     /// What each route has brought, by its place in the config.
     pub(super) counts: Box<[RouteCounts]>,
-    pub(super) tables: HashMap<RelationId, Arc<Table>>,
+    pub(super) tables: NumberMap<RelationId, Arc<Table>>,
 }
 
 impl Tables {
     pub(super) fn new(routes: Arc<RouteTable>, value_limit: usize) -> Self {
         let counts = vec![RouteCounts::default(); routes.len()].into();
-        Self { routes, value_limit, counts, tables: HashMap::new() }
+        Self { routes, value_limit, counts, tables: NumberMap::default() }
     }
 
     /// The relation's table, compiled if it is new or was re-sent.
@@ -194,9 +194,8 @@ impl Appending<'_> {
         let rules =
             sources.into_iter().flat_map(Sources::rules).filter_map(|rule| table.plan.rules().get(rule).copied());
         for route in rules.chain(sources.into_iter().filter_map(Sources::rest)) {
-            let is_unfed = self.log.topics.get(topic).is_some_and(|(_, state)| state.routes.is_empty());
-            let begins = self.log.topics.feed(topic, route);
-            if begins && (is_unfed || self.tables.routes.has_rules(route)) {
+            let Some(begun) = self.log.topics.feed(topic, route) else { continue };
+            if begun.first || self.tables.routes.has_rules(route) {
                 self.widened.extend(Topic::parse(topic));
             }
         }
@@ -223,11 +222,15 @@ impl Appending<'_> {
     /// Adds a change that comes first by a route to the topic's message of this entry; a topic that is new to the log
     /// is met first.
     fn deliver(&mut self, topic: &str, at: Position, route: RouteId, delivery: Delivery) {
+        let event = self.tables.event(route);
+        if self.joins_newest(topic, &event, delivery) {
+            self.tables.count(route, |counts| &mut counts.changes);
+            return;
+        }
         if self.log.topics.get(topic).is_none() {
             let Ok(topic) = Topic::parse(topic) else { return };
             self.meet(&topic);
         }
-        let event = self.tables.event(route);
         let Some((topic, _)) = self.log.topics.get(topic) else { return };
         let topic = topic.clone();
         let mut start = self.entry.span.start;
@@ -254,6 +257,22 @@ impl Appending<'_> {
         }
         self.tables.count(route, |counts| &mut counts.changes);
         self.open_batch(topic, event, start..self.entry.span.end, vec![delivery]);
+    }
+
+    /// Most rows of a transaction go where the one before them went: to the entry's newest message, which then is its
+    /// topic's newest, too.
+    fn joins_newest(&mut self, topic: &str, event: &Arc<str>, delivery: Delivery) -> bool {
+        let newest = self.entry.batches.last_mut();
+        let Some(batch) = newest.filter(|it| it.said.is_none() && it.event == *event && it.topic.as_str() == topic)
+        else {
+            return false;
+        };
+        // Two routes that bring it here are the other way's business.
+        let is_new = batch.deliveries.last().is_some_and(|latest| latest.change != delivery.change);
+        if is_new {
+            batch.deliveries.push(delivery);
+        }
+        is_new
     }
 
     fn open_batch(&mut self, topic: Topic, event: Arc<str>, span: Range<Position>, deliveries: Vec<Delivery>) {

@@ -4,14 +4,15 @@
 //! with those whom it concerns and not with all who subscribe. What a predicate says beside that is evaluated for the
 //! shapes that were found.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::change::{Datum, Operation, RelationId};
-use crate::routing::{Image, Keys, Sources, Values};
+use crate::change::{Operation, RelationId};
+use crate::routing::Keys;
 
 use super::ShapeId;
-use super::entry::{Batch, Delivery, Entry, Logged};
+use super::entry::{Batch, Entry};
+use super::index::Index;
 use super::sight::Sight;
 use super::table::Table;
 
@@ -32,8 +33,8 @@ pub(super) struct Audience {
 /// What a shape is found by in a table, if by anything.
 pub(super) type Found = Option<Vec<Keys>>;
 
-/// The deliveries of a batch that may concern a shape, by their places.
-pub(super) type Concerned = BTreeMap<ShapeId, Vec<usize>>;
+/// A shape, and the place of a delivery that may concern it among its batch's; none where it is owed the batch's end.
+pub(super) type Concern = (ShapeId, Option<usize>);
 
 impl Audience {
     pub(super) fn is_empty(&self) -> bool {
@@ -44,11 +45,13 @@ impl Audience {
         self.by_sight.get(sight).copied()
     }
 
-    /// Takes a shape in, whose id is greater than all others. `keys` gives what it is found by in a table; a table for
-    /// which it gives nothing is indexed anew when it next has a change.
+    /// Takes a shape in. `keys` gives what it is found by in a table; a table for which it gives nothing is indexed
+    /// anew when it next has a change.
     pub(super) fn add(&mut self, id: ShapeId, sight: Arc<Sight>, mut keys: impl FnMut(&Arc<Table>) -> Option<Found>) {
         if sight.shows_all_rows() {
-            self.everyone.push(id);
+            if let Err(place) = self.everyone.binary_search(&id) {
+                self.everyone.insert(place, id);
+            }
         } else {
             self.choosy.insert(id);
             self.tables.retain(|_, index| match keys(&index.table) {
@@ -116,17 +119,13 @@ impl Audience {
         self.tables.insert(table.relation.id, index);
     }
 
-    /// Which of the choosy shapes a batch may concern.
-    pub(super) fn concerned(&self, entry: &Entry, batch: &Batch) -> Concerned {
-        let mut found = Concerned::new();
+    /// Which of the choosy shapes a batch may concern, by which of its deliveries, and those that wait for it because
+    /// it is the last of its transaction: ascending, each once.
+    pub(super) fn concerned(&self, entry: &Entry, batch: &Batch) -> Vec<Concern> {
+        let mut found: Vec<Concern> = Vec::new();
         for (place, delivery) in batch.deliveries.iter().enumerate() {
             let Some(logged) = entry.changes.get(delivery.change) else { continue };
-            let mut add = |id: ShapeId| {
-                let places = found.entry(id).or_default();
-                if places.last() != Some(&place) {
-                    places.push(place);
-                }
-            };
+            let mut add = |id: ShapeId| found.push((id, Some(place)));
             match self.index(&logged.table) {
                 Some(index) if !matches!(logged.change.operation, Operation::Truncate) => {
                     index.concerned(logged, delivery, &mut add);
@@ -134,80 +133,15 @@ impl Audience {
                 _ => self.choosy.iter().copied().for_each(add),
             }
         }
+        if !batch.more {
+            found.extend(self.owed.iter().map(|id| (*id, None)));
+        }
+        found.sort_unstable();
+        found.dedup();
         found
     }
 
     fn index(&self, table: &Arc<Table>) -> Option<&Index> {
         self.tables.get(&table.relation.id).filter(|index| Arc::ptr_eq(&index.table, table))
-    }
-}
-
-/// Shapes by the values that they ask for in one table.
-#[derive(Debug)]
-struct Index {
-    table: Arc<Table>,
-    /// By the columns' places in the relation; the shapes of a value are ascending.
-    columns: BTreeMap<usize, HashMap<Box<[u8]>, Vec<ShapeId>>>,
-    /// Those that can only be asked, ascending.
-    unkeyed: BTreeSet<ShapeId>,
-    /// What each is found by, to be taken out again.
-    keys: HashMap<ShapeId, Vec<Keys>>,
-}
-
-impl Index {
-    fn new(table: Arc<Table>) -> Self {
-        Self { table, columns: BTreeMap::new(), unkeyed: BTreeSet::new(), keys: HashMap::new() }
-    }
-
-    fn add(&mut self, id: ShapeId, keys: Found) {
-        let Some(keys) = keys else {
-            self.unkeyed.insert(id);
-            return;
-        };
-        for Keys { column, values } in &keys {
-            let by_value = self.columns.entry(*column).or_default();
-            for value in values {
-                let shapes = by_value.entry(value.as_bytes().into()).or_default();
-                if let Err(place) = shapes.binary_search(&id) {
-                    shapes.insert(place, id);
-                }
-            }
-        }
-        self.keys.insert(id, keys);
-    }
-
-    fn remove(&mut self, id: ShapeId) {
-        self.unkeyed.remove(&id);
-        for Keys { column, values } in self.keys.remove(&id).unwrap_or_default() {
-            let Some(by_value) = self.columns.get_mut(&column) else { continue };
-            for value in values {
-                let Some(shapes) = by_value.get_mut(value.as_bytes()) else { continue };
-                if let Ok(place) = shapes.binary_search(&id) {
-                    shapes.remove(place);
-                }
-                if shapes.is_empty() {
-                    by_value.remove(value.as_bytes());
-                }
-            }
-        }
-    }
-
-    fn concerned(&self, logged: &Logged, delivery: &Delivery, add: &mut impl FnMut(ShapeId)) {
-        let relation = &self.table.relation;
-        let operation = &logged.change.operation;
-        let side = |sources: Sources, image| if sources.is_empty() { None } else { image };
-        let before = side(delivery.before, Image::before(relation, operation));
-        let after = side(delivery.after, Image::after(relation, operation));
-        for (column, by_value) in &self.columns {
-            for image in before.iter().chain(&after) {
-                match image.value(*column) {
-                    Some(Datum::Null) => {}
-                    Some(Datum::Text(text)) => by_value.get(text).into_iter().flatten().copied().for_each(&mut *add),
-                    // It may be any of them.
-                    Some(Datum::Unchanged) | None => by_value.values().flatten().copied().for_each(&mut *add),
-                }
-            }
-        }
-        self.unkeyed.iter().copied().for_each(add);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::change::Operation;
 use crate::change::json::Shown;
-use crate::routing::{Image, Keys, Op, Ops, Predicate, RouteId, Scope, Sources, Truth};
+use crate::change::{Datum, Operation, RelationId};
+use crate::routing::{Image, Keys, Op, Ops, Predicate, RouteId, Scope, Sources, Truth, Values};
 
 use super::Refusal;
 use super::entry::{Delivery, Logged};
@@ -64,12 +64,48 @@ impl Seen {
 #[derive(Debug)]
 pub(super) struct Judge {
     pub(super) table: Arc<Table>,
-    filter: Option<Predicate>,
-    /// By the numbers of the plan's rules; none for routes that don't feed the topic.
-    rules: Box<[Option<Predicate>]>,
+    /// The table's.
+    pub(super) relation: RelationId,
+    filter: Option<Box<Predicate>>,
+    rules: Rules,
     /// Some route shows its rows to everyone.
     open: bool,
     ops: Ops,
+}
+
+/// By the numbers of the plan's rules; none for routes that don't feed the topic.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the one lies where the shape does: no other place is waited for")]
+enum Rules {
+    One(Predicate),
+    Any(Box<[Option<Predicate>]>),
+}
+
+impl Rules {
+    fn get(&self, number: usize) -> Option<&Predicate> {
+        match self {
+            Self::One(rule) => Some(rule).filter(|_| number == 0),
+            Self::Any(rules) => rules.get(number)?.as_ref(),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Predicate> {
+        let (one, any) = match self {
+            Self::One(rule) => (Some(rule), None),
+            Self::Any(rules) => (None, Some(rules.iter().flatten())),
+        };
+        one.into_iter().chain(any.into_iter().flatten())
+    }
+}
+
+impl FromIterator<Option<Predicate>> for Rules {
+    fn from_iter<I: IntoIterator<Item = Option<Predicate>>>(rules: I) -> Self {
+        let mut rules: Vec<Option<Predicate>> = rules.into_iter().collect();
+        match &mut *rules {
+            [one] if one.is_some() => one.take().map_or_else(|| Self::Any(Box::default()), Self::One),
+            _ => Self::Any(rules.into()),
+        }
+    }
 }
 
 impl Judge {
@@ -90,7 +126,11 @@ impl Judge {
         let filter = filter.map(|filter| filter.compile(&Scope::of_relation(relation).only(is_let_out)));
         Ok(Self {
             table: Arc::clone(table),
-            filter: filter.transpose().map_err(|error| Refusal::InvalidFilter { message: error.to_string() })?,
+            relation: relation.id,
+            filter: filter
+                .transpose()
+                .map_err(|error| Refusal::InvalidFilter { message: error.to_string() })?
+                .map(Box::new),
             rules: table.plan.rules().iter().map(rule).collect::<Result<_, _>>()?,
             open: table.routes().any(|route| sight.rule(route) == Some(None)),
             ops: sight.view.ops,
@@ -109,9 +149,22 @@ impl Judge {
             return Ok(Seen::new(change, operation, None, self.table.plan.first_of(after), self.ops));
         }
         let relation = &self.table.relation;
-        let before = self.side(before, Image::before(relation, operation))?;
-        let after = self.side(after, Image::after(relation, operation))?;
-        Ok(Seen::new(change, operation, before, after, self.ops))
+        let images = [Image::before(relation, operation), Image::after(relation, operation)];
+        let seen_after = self.side(after, images[1])?;
+        let is_same = before == after && matches!(operation, Operation::Update { .. }) && self.reads_the_same(images);
+        let seen_before = if is_same { seen_after } else { self.side(before, images[0])? };
+        Ok(Seen::new(change, operation, seen_before, seen_after, self.ops))
+    }
+
+    /// Nothing that decides was changed: one look is enough for both sides.
+    fn reads_the_same(&self, images: [Option<Image<'_>>; 2]) -> bool {
+        let [Some(before), Some(after)] = images else { return false };
+        let predicates = self.rules.iter().chain(self.filter.as_deref());
+        let mut columns = predicates.flat_map(Predicate::columns).copied();
+        columns.all(|column| match before.value(column) {
+            Some(Datum::Unchanged) | None => false,
+            value => value == after.value(column),
+        })
     }
 
     /// The route by which a row is seen that the topic has by these.
@@ -127,8 +180,8 @@ impl Judge {
 
     /// Any row that is seen has one of these; none: it may have any values.
     pub(super) fn keys(&self) -> Option<Vec<Keys>> {
-        let by_rules: Option<Vec<Keys>> = self.rules.iter().flatten().map(Predicate::keys).collect();
-        let by_filter = || self.filter.as_ref().and_then(Predicate::keys).map(|keys| vec![keys]);
+        let by_rules: Option<Vec<Keys>> = self.rules.iter().map(Predicate::keys).collect();
+        let by_filter = || self.filter.as_deref().and_then(Predicate::keys).map(|keys| vec![keys]);
         by_rules.filter(|_| !self.open).or_else(by_filter)
     }
 
@@ -136,7 +189,7 @@ impl Judge {
     fn route(&self, sources: Sources, image: &Image<'_>) -> Result<Option<RouteId>, Trouble> {
         for number in sources.rules() {
             // A route that was not known to feed the topic when the shape was made: it knows no claims to ask it.
-            let Some(Some(rule)) = self.rules.get(number) else { return Err(Trouble::Unknown) };
+            let Some(rule) = self.rules.get(number) else { return Err(Trouble::Unknown) };
             match rule.evaluate(image) {
                 Ok(Truth::True) => return Ok(self.table.plan.rules().get(number).copied()),
                 Ok(Truth::NotTrue) => {}

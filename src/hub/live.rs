@@ -1,12 +1,12 @@
 //! What has just been appended goes to those who are subscribed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::audience::{Audience, Concerned};
-use super::judge::Trouble;
-use super::log::Keep;
+use super::audience::{Audience, Concern};
+use super::judge::{Seen, Trouble};
+use super::log::{Keep, Log};
 use super::shape::Shape;
 use super::topics::BatchRef;
 use super::{Hub, Publication, Refusal, ShapeId, ToShard};
@@ -48,8 +48,10 @@ impl Hub {
             for id in self.audience_of(at, |audience| audience.everyone().to_vec()) {
                 self.publish_to(at, id, None);
             }
-            for (id, deliveries) in self.concerned(at) {
-                self.publish_to(at, id, Some(&deliveries));
+            for concerns in self.concerned(at).chunk_by(|(one, _), (other, _)| one == other) {
+                if let Some((id, _)) = concerns.first() {
+                    self.publish_to(at, *id, Some(concerns));
+                }
             }
         }
         self.follow_broadcasts(number);
@@ -67,23 +69,16 @@ impl Hub {
         publish(&mut self.outgoing, shape, &publication);
     }
 
-    /// The choosy shapes that a batch may concern, and those that wait for it because it is the last of its
-    /// transaction.
-    fn concerned(&mut self, at: BatchRef) -> Concerned {
+    /// The choosy shapes that a batch may concern.
+    fn concerned(&mut self, at: BatchRef) -> Vec<Concern> {
         if self.audience_of(at, |audience| audience.choosy().len()) == 0 {
-            return BTreeMap::new();
+            return Vec::new();
         }
         self.index(at);
-        let Some(log) = &mut self.log else { return BTreeMap::new() };
-        let Some((entry, batch)) = log.batch(at) else { return BTreeMap::new() };
-        let Some((_, state)) = log.topics.get(batch.topic.as_str()) else { return BTreeMap::new() };
-        let mut concerned = state.audience.concerned(entry, batch);
-        if !batch.more {
-            for id in &state.audience.owed {
-                concerned.entry(*id).or_default();
-            }
-        }
-        concerned
+        let Some(log) = &self.log else { return Vec::new() };
+        let Some((entry, batch)) = log.batch(at) else { return Vec::new() };
+        let state = log.topics.get(batch.topic.as_str());
+        state.map(|(_, state)| state.audience.concerned(entry, batch)).unwrap_or_default()
     }
 
     /// Indexes the shapes by what they ask of a batch's tables. Those that no longer fit a table go no further.
@@ -112,9 +107,9 @@ impl Hub {
     }
 
     /// Sends a shape what it is shown of a batch: of all of it, or of some deliveries.
-    fn publish_to(&mut self, at: BatchRef, id: ShapeId, deliveries: Option<&[usize]>) {
+    fn publish_to(&mut self, at: BatchRef, id: ShapeId, concerns: Option<&[Concern]>) {
         let (Some(log), Some(shape)) = (&mut self.log, self.shapes.get_mut(&id)) else { return };
-        let seen = match log.see(at, shape, deliveries) {
+        let seen = match log.see(at, shape, concerns) {
             Ok(seen) => seen,
             Err(Trouble::Unknown) => return self.reset(id),
             Err(Trouble::Ended(refusal)) => return self.end(id, refusal),
@@ -191,6 +186,20 @@ impl Hub {
         let log = self.log.as_ref();
         let state = log.and_then(|log| log.topics.get(log.batch(at)?.1.topic.as_str()));
         state.map(|(_, state)| of(&state.audience)).unwrap_or_default()
+    }
+}
+
+impl Log {
+    /// What a shape is shown of a batch: of all of it, or of the deliveries that may concern it.
+    fn see(&self, at: BatchRef, shape: &mut Shape, concerns: Option<&[Concern]>) -> Result<Vec<Seen>, Trouble> {
+        let Some((entry, batch)) = self.batch(at) else { return Ok(Vec::new()) };
+        match concerns {
+            Some(concerns) => {
+                let places = concerns.iter().filter_map(|(_, place)| *place);
+                shape.see(entry, places.filter_map(|place| batch.deliveries.get(place)))
+            }
+            None => shape.see(entry, batch.deliveries.iter()),
+        }
     }
 }
 

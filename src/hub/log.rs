@@ -1,6 +1,6 @@
 //! The replay log: recent transactions in commit order, indexed by topic, bounded in time and memory.
 
-mod promise;
+mod retention;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::change::Lsn;
+use crate::change::{Lsn, TransactionHeader, Visibility};
 use crate::routing::{RouteId, Topic};
 
 use super::cursor::Lineage;
@@ -64,7 +64,7 @@ pub(super) struct Log {
     /// Everything up to here has been seen.
     pub(super) head: Position,
     /// Everything after this, up to the head, is in the log.
-    tail: Position,
+    pub(super) tail: Position,
     /// Where the last transaction that is complete ends, or nothing is pending.
     pub(super) reached: Lsn,
     past: Past,
@@ -181,64 +181,6 @@ impl Log {
         usize::try_from(number.checked_sub(self.first)?).ok()
     }
 
-    /// Lets go of what is too old or too much.
-    pub(super) fn evict(&mut self, now: Duration) {
-        let memory = entries_max(&self.limits);
-        while let Some(front) = self.entries.front() {
-            let is_seen = self.unseen.from().is_none_or(|from| front.header.commit_lsn < from);
-            let expired = is_seen && now.saturating_sub(front.arrived) > self.limits.window;
-            let held_back = self.reached.bytes_since(front.header.commit_lsn);
-            let wal_spent = self.limits.wal > 0 && held_back > self.limits.wal;
-            if !expired && !wal_spent && self.transactions_size() <= memory {
-                break;
-            }
-            self.evict_front();
-        }
-        self.past.note(now, self.head.lsn, &self.limits);
-        self.drop_encodings();
-    }
-
-    /// Somebody has a cursor of the head, or one that is resumed from.
-    pub(super) fn give(&mut self, now: Duration, resumed: Option<Position>) {
-        if let Some(position) = resumed {
-            self.past.keep(now, position.lsn, &self.limits);
-        }
-        self.past.give(now, self.head.lsn);
-    }
-
-    /// Lets go of what only holds the slot back, where nobody or somebody listens.
-    pub(super) fn thin(&mut self, now: Duration, subscribed: bool) {
-        self.past.thin(now, self.kept(), &self.limits, subscribed);
-    }
-
-    fn evict_front(&mut self) {
-        let Some(entry) = self.entries.pop_front() else { return };
-        self.size = self.size.saturating_sub(entry.size);
-        self.tail = entry.span.end;
-        self.evicted.add(entry.header.xid);
-        for batch in &entry.batches {
-            if let Some(kept) = &batch.publication {
-                self.encodings.forget(kept.age);
-            }
-            if let Some(state) = self.topics.get_mut(batch.topic.as_str()) {
-                let was_fed = !state.batches.is_empty();
-                while state.batches.front().is_some_and(|reference| reference.entry <= self.first) {
-                    state.batches.pop_front();
-                }
-                self.fed -= usize::from(was_fed && state.batches.is_empty());
-            }
-            self.topics.remove_if_idle(batch.topic.as_str());
-        }
-        while self.truncates.front().is_some_and(|truncate| truncate.entry <= self.first) {
-            self.truncates.pop_front();
-        }
-        while self.holes.front().is_some_and(|hole| hole.at <= self.tail) {
-            self.holes.pop_front();
-        }
-        self.turns.forget_before(self.tail);
-        self.first += 1;
-    }
-
     /// Whether a reader of a topic that these routes feed can go on at `position` without a hole.
     pub(super) fn can_resume(&self, position: Position, topic: &str, routes: &[RouteId]) -> bool {
         let within = self.tail <= position && position <= self.head;
@@ -256,12 +198,12 @@ impl Log {
 
     /// Where someone who has the rows that a snapshot saw goes on: just before the first transaction that it did not
     /// see. None where the log has let go of such a transaction.
-    pub(super) fn unseen_from(&self, splice: &Splice) -> Option<Position> {
-        let unseen = self.entries.iter().find(|entry| !splice.sees(&entry.header));
+    pub(super) fn unseen_from(&self, visibility: &Visibility, until: Lsn) -> Option<Position> {
+        let is_seen = |it: &TransactionHeader| it.commit_lsn < until && visibility.sees(it.xid);
+        let unseen = self.entries.iter().find(|entry| !is_seen(&entry.header));
         // Nothing commits between the one before it and this one.
         let before = |entry: &Entry| entry.span.start.max(Position::before(entry.header.commit_lsn));
         let from = unseen.map_or(self.head, before);
-        let Splice { visibility, .. } = splice;
         let is_known = self.evicted.all_seen(visibility) && !self.unseen.is_doubtful(visibility);
         is_known.then_some(from)
     }
@@ -314,7 +256,7 @@ impl Log {
     ) -> Result<(), Trouble> {
         let Some((entry, batch)) = self.batch(at) else { return Ok(()) };
         reading.looks += 1 + batch.deliveries.len();
-        if reading.splice.is_some_and(|splice| splice.sees(&entry.header)) {
+        if reading.splice.is_some_and(|splice| splice.has(&entry.header)) {
             return Ok(());
         }
         if let Some(said) = self.said(at, shape, reading.splice) {
@@ -394,20 +336,6 @@ impl Log {
     pub(super) fn batch(&self, at: BatchRef) -> Option<(&Entry, &Batch)> {
         let entry = self.entry(at.entry)?;
         Some((entry, entry.batches.get(at.batch)?))
-    }
-
-    /// What a shape is shown of a batch: of all of it, or of the deliveries at these places.
-    pub(super) fn see(
-        &self,
-        at: BatchRef,
-        shape: &mut Shape,
-        deliveries: Option<&[usize]>,
-    ) -> Result<Vec<Seen>, Trouble> {
-        let Some((entry, batch)) = self.batch(at) else { return Ok(Vec::new()) };
-        match deliveries {
-            Some(places) => shape.see(entry, places.iter().filter_map(|place| batch.deliveries.get(*place))),
-            None => shape.see(entry, batch.deliveries.iter()),
-        }
     }
 
     /// A batch as it was encoded for a shape's readers before.

@@ -74,11 +74,15 @@ impl Hub {
     fn finish(&mut self, id: SnapshotId, last: &SnapshotPart, visibility: Visibility, until: Lsn) -> Vec<Answer> {
         let snapshots = &mut self.readers.snapshots;
         let Some(log) = self.log.as_mut().filter(|_| snapshots.is_wanted(id)) else { return Vec::new() };
-        let splice = Arc::new(Splice { visibility, until, timeline: log.lineage.system.timeline });
-        let Some(from) = log.unseen_from(&splice) else { return snapshots.fail(id, &ReadOutcome::Lost) };
+        let from = match visibility.is_all() {
+            true => log.unseen_after(until),
+            false => log.unseen_from(&visibility, until),
+        };
+        let Some(from) = from else { return snapshots.fail(id, &ReadOutcome::Lost) };
         let alone = snapshots.is_alone(id);
-        log.note_seen(&splice.visibility, alone);
+        log.note_seen(&visibility, alone);
         log.give(self.now, Some(from));
+        let splice = Arc::new(Splice { visibility, until, timeline: log.lineage.system.timeline });
         let cursor = log.cursor(from, Some(&splice), None);
         snapshots.push(id, last, Some((&cursor, After::Splice(from, splice))))
     }

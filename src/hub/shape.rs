@@ -1,22 +1,22 @@
 //! Subscribers who are sent the same bytes.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as Known;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::change::RelationId;
 use crate::change::json::ChangeEncoder;
-use crate::routing::{Keys, RouteId, Topic};
+use crate::routing::{Keys, Ops, RouteId, Topic};
 
-use super::entry::{Batch, Delivery, Entry};
+use super::entry::{Batch, Delivery, Entry as Transaction};
 use super::judge::{Judge, Seen, Trouble};
 use super::message::ShardId;
 use super::sight::{Fingerprint, Sight};
 use super::table::Table;
 use super::{Position, Refusal};
 
-/// A shape's number, never used again; shards know their share of its subscribers by it.
+/// A shape's number, never used again, see [`super::shapes`]; shards know their share of its subscribers by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShapeId(pub u64);
 
@@ -28,15 +28,40 @@ pub(super) struct Shape {
     pub(super) sight: Arc<Sight>,
     /// Of their cursors.
     pub(super) fingerprint: Option<Fingerprint>,
-    subscribers: Vec<u32>,
-    /// For a view of its own columns: made when a table is first met, and again when it was re-sent.
-    encoders: HashMap<(RelationId, RouteId), (Arc<Table>, ChangeEncoder)>,
-    /// For a sight of some rows, in the same way.
-    judges: HashMap<RelationId, Judge>,
+    subscribers: Subscribers,
+    /// What of the sight is asked of every change.
+    ops: Ops,
+    shows_all_rows: bool,
+    shows_everything: bool,
+    own_columns: bool,
+    /// For a view of its own columns.
+    encoders: Option<Box<Encoders>>,
+    /// For a sight of some rows.
+    judges: Judges,
     /// When and up to where its subscribers were last told of a position.
     pub(super) told: (Duration, Position),
     /// Its subscribers have got a part of the transaction that is coming in, and wait for the last one.
     pub(super) owed: bool,
+}
+
+/// Made when a table is first met, and again when it was re-sent.
+type Encoders = HashMap<(RelationId, RouteId), (Arc<Table>, ChangeEncoder)>;
+
+/// Made when a table is first met, and again when it was re-sent. Most topics are one table's: its judge lies where the
+/// shape does, so that a change of a shape that nobody has thought of for long is not five waits for memory.
+#[derive(Debug, Default)]
+struct Judges {
+    first: Option<Judge>,
+    /// Of other tables.
+    others: BTreeMap<RelationId, Judge>,
+}
+
+/// How many there are, by shard. Most shapes are one subscriber's.
+#[derive(Debug, Default)]
+struct Subscribers {
+    first: Option<(ShardId, u32)>,
+    /// Of other shards.
+    others: Vec<(ShardId, u32)>,
 }
 
 impl Shape {
@@ -47,59 +72,63 @@ impl Shape {
         fingerprint: Option<Fingerprint>,
         told: (Duration, Position),
     ) -> Self {
-        let (subscribers, encoders, judges) = (Vec::new(), HashMap::new(), HashMap::new());
-        Self { id, topic, sight, fingerprint, subscribers, encoders, judges, told, owed: false }
+        Self {
+            id,
+            topic,
+            fingerprint,
+            subscribers: Subscribers::default(),
+            ops: sight.view.ops,
+            shows_all_rows: sight.shows_all_rows(),
+            shows_everything: sight.shows_everything(),
+            own_columns: sight.view.columns.is_some(),
+            sight,
+            encoders: None,
+            judges: Judges::default(),
+            told,
+            owed: false,
+        }
     }
 
     pub(super) fn add(&mut self, shard: ShardId) {
-        if self.subscribers.len() <= shard.0 {
-            self.subscribers.resize(shard.0 + 1, 0);
-        }
-        if let Some(count) = self.subscribers.get_mut(shard.0) {
-            *count += 1;
-        }
+        self.subscribers.add(shard);
     }
 
     pub(super) fn remove(&mut self, shard: ShardId) {
-        if let Some(count) = self.subscribers.get_mut(shard.0) {
-            *count = count.saturating_sub(1);
-        }
+        self.subscribers.remove(shard);
     }
 
     pub(super) fn subscribers(&self) -> u64 {
-        self.subscribers.iter().map(|count| u64::from(*count)).sum()
+        self.subscribers.iter().map(|(_, count)| u64::from(count)).sum()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.subscribers.iter().all(|count| *count == 0)
+        self.subscribers.first.is_none()
     }
 
     /// The shards that have subscribers of this shape.
     pub(super) fn shards(&self) -> impl Iterator<Item = ShardId> {
-        let counts = self.subscribers.iter().enumerate();
-        counts.filter(|(_, count)| **count > 0).map(|(shard, _)| ShardId(shard))
+        self.subscribers.iter().map(|(shard, _)| shard)
     }
 
     /// Whether a message of a transaction in parts is sent though nothing in it is shown: who sees all gets all parts,
     /// and who waits for the end of the parts that it got is told of it.
     pub(super) fn wants_empty(&self, batch: &Batch, owed: bool) -> bool {
-        batch.is_part() && (self.sight.shows_everything() || (owed && !batch.more))
+        batch.is_part() && (self.shows_everything || (owed && !batch.more))
     }
 
     /// What is shown of a batch: of all its deliveries, or of those that are given.
     pub(super) fn see<'d>(
         &mut self,
-        entry: &Entry,
+        entry: &Transaction,
         deliveries: impl Iterator<Item = &'d Delivery>,
     ) -> Result<Vec<Seen>, Trouble> {
-        let shows_all_rows = self.sight.shows_all_rows();
         let mut seen = Vec::new();
         for delivery in deliveries {
             let Some(logged) = entry.changes.get(delivery.change) else { continue };
-            seen.extend(if shows_all_rows {
-                Seen::by_everyone(logged, *delivery, self.sight.view.ops)?
+            seen.extend(if self.shows_all_rows {
+                Seen::by_everyone(logged, *delivery, self.ops)?
             } else {
-                self.judge(&logged.table).map_err(Trouble::Ended)?.see(logged, *delivery)?
+                self.judges.of(&logged.table, &self.sight).map_err(Trouble::Ended)?.see(logged, *delivery)?
             });
         }
         Ok(seen)
@@ -107,14 +136,7 @@ impl Shape {
 
     /// What the shape is found by in a table; see [`Judge::keys`].
     pub(super) fn keys(&mut self, table: &Arc<Table>) -> Result<Option<Vec<Keys>>, Refusal> {
-        self.judge(table).map(Judge::keys)
-    }
-
-    fn judge(&mut self, table: &Arc<Table>) -> Result<&Judge, Refusal> {
-        match self.judges.entry(table.relation.id) {
-            Known::Occupied(known) if Arc::ptr_eq(&known.get().table, table) => Ok(known.into_mut()),
-            place => Ok(place.insert_entry(Judge::compile(table, &self.sight)?).into_mut()),
-        }
+        self.judges.of(table, &self.sight).map(Judge::keys)
     }
 
     /// How the view shows what was seen before a change, and what is seen after it.
@@ -124,16 +146,64 @@ impl Shape {
         seen: Seen,
     ) -> Option<(&'a ChangeEncoder, &'a ChangeEncoder)> {
         let (before, after) = (seen.before.or(seen.after)?, seen.after.or(seen.before)?);
-        let Some(columns) = &self.sight.view.columns else {
+        let Some(columns) = self.own_columns.then_some(self.sight.view.columns.as_ref()).flatten() else {
             return Some((table.encoder(before)?, table.encoder(after)?));
         };
+        let encoders = self.encoders.get_or_insert_default();
         for route in [before, after] {
             let key = (table.relation.id, route);
-            if self.encoders.get(&key).is_none_or(|(known, _)| !Arc::ptr_eq(known, table)) {
-                self.encoders.insert(key, (Arc::clone(table), table.encoder_of(route, columns)?));
+            if encoders.get(&key).is_none_or(|(known, _)| !Arc::ptr_eq(known, table)) {
+                encoders.insert(key, (Arc::clone(table), table.encoder_of(route, columns)?));
             }
         }
-        let encoder = |route| self.encoders.get(&(table.relation.id, route)).map(|(_, encoder)| encoder);
+        let encoder = |route| encoders.get(&(table.relation.id, route)).map(|(_, encoder)| encoder);
         Some((encoder(before)?, encoder(after)?))
+    }
+}
+
+impl Judges {
+    fn of(&mut self, table: &Arc<Table>, sight: &Sight) -> Result<&Judge, Refusal> {
+        let id = table.relation.id;
+        if self.first.is_none() {
+            return Ok(self.first.insert(Judge::compile(table, sight)?));
+        }
+        let judge = match &mut self.first {
+            Some(first) if first.relation == id => first,
+            _ => match self.others.entry(id) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => return Ok(place.insert(Judge::compile(table, sight)?)),
+            },
+        };
+        if !Arc::ptr_eq(&judge.table, table) {
+            *judge = Judge::compile(table, sight)?;
+        }
+        Ok(judge)
+    }
+}
+
+impl Subscribers {
+    fn iter(&self) -> impl Iterator<Item = (ShardId, u32)> {
+        self.first.iter().chain(&self.others).copied()
+    }
+
+    fn add(&mut self, shard: ShardId) {
+        let Some(first) = &mut self.first else {
+            self.first = Some((shard, 1));
+            return;
+        };
+        match std::iter::once(first).chain(&mut self.others).find(|(known, _)| *known == shard) {
+            Some((_, count)) => *count += 1,
+            None => self.others.push((shard, 1)),
+        }
+    }
+
+    fn remove(&mut self, shard: ShardId) {
+        for (_, count) in self.first.iter_mut().chain(&mut self.others).filter(|(known, _)| *known == shard) {
+            *count -= 1;
+        }
+        self.others.retain(|(_, count)| *count > 0);
+        if self.first.is_some_and(|(_, count)| count == 0) {
+            self.first = self.others.pop();
+        }
     }
 }

@@ -3,6 +3,7 @@
 use crate::change::{Lsn, TransactionHeader, Visibility};
 
 use super::Position;
+use super::log::Log;
 
 /// What a reader of the log has from a snapshot already: until the feed has passed `until`, transactions that the
 /// snapshot sees are not sent again.
@@ -19,16 +20,24 @@ pub struct Splice {
 }
 
 impl Splice {
-    /// Whether the snapshot holds what a transaction did. One that committed later it does not, whatever its id says:
-    /// after a crash Postgres gives ids again of which nothing was written.
+    /// The snapshot has what this transaction did.
     #[must_use]
-    pub fn sees(&self, transaction: &TransactionHeader) -> bool {
-        transaction.commit_lsn < self.until && self.visibility.sees(transaction.xid)
+    pub fn has(&self, header: &TransactionHeader) -> bool {
+        header.commit_lsn < self.until && self.visibility.sees(header.xid)
     }
 
     /// A reader here has passed all that the snapshot sees.
     #[must_use]
     pub fn is_over(&self, position: Position) -> bool {
         position >= Position::before(self.until)
+    }
+}
+
+impl Log {
+    /// Where someone goes on who has what a snapshot saw that saw what committed before `until`, and nothing else. None
+    /// where the log has let go of something after that.
+    pub(super) fn unseen_after(&self, until: Lsn) -> Option<Position> {
+        let from = Position::before(until).min(self.head);
+        (self.tail <= from).then_some(from)
     }
 }

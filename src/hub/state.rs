@@ -1,6 +1,6 @@
 //! The hub's state machine: feed events and commands in, messages to shards out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::live::Quiet;
 use super::log::Log;
 use super::reading::{Question, Readers};
 use super::shape::Shape;
+use super::shapes::Shapes;
 use super::snapshot::Reader;
 use super::statistics::Counters;
 use super::{Command, LogLimits, Position, ShapeId, ShardId, ToShard};
@@ -38,9 +39,7 @@ pub struct Hub {
     scratch: Scratch,
     /// None until the feed has begun, and again when it was lost.
     pub(super) log: Option<Log>,
-    /// In order, so that the same events always make the same messages in the same order.
-    pub(super) shapes: BTreeMap<ShapeId, Shape>,
-    pub(super) next_shape: u64,
+    pub(super) shapes: Shapes,
     /// When shapes are looked at for having been quiet.
     pub(super) quiet: Quiet,
     /// The flush position seen at connect: the log has caught up once it has passed it.
@@ -72,8 +71,7 @@ impl Hub {
             tables: Tables::new(routes, limits.value),
             scratch: Scratch::default(),
             log: None,
-            shapes: BTreeMap::new(),
-            next_shape: 0,
+            shapes: Shapes::default(),
             quiet: Quiet::default(),
             target: Lsn::ZERO,
             caught_up: false,
@@ -334,7 +332,7 @@ impl Hub {
 
     /// Continuity is lost: everyone begins afresh, and the log too.
     fn lose(&mut self) {
-        for id in self.shapes.keys().copied().collect::<Vec<_>>() {
+        for id in self.shapes.ids() {
             self.reset(id);
         }
         self.log = None;

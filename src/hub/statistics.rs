@@ -40,6 +40,9 @@ pub struct Statistics {
     pub counters: Counters,
     /// By the routes' place in the config.
     pub routes: Box<[RouteCounts]>,
+    /// By the routes' place in the config: those that bring nothing as things are, because their table is not published
+    /// or no longer fits them.
+    pub broken: Box<[bool]>,
     pub log: LogStatistics,
     /// With subscribers, or with changes in the log.
     pub topics: usize,
@@ -95,6 +98,7 @@ impl Hub {
         Statistics {
             counters: self.counters,
             routes: self.tables.counts.clone(),
+            broken: self.broken(),
             log: log.map(|log| log.statistics(now)).unwrap_or_default(),
             topics: log.map_or(0, |log| log.topics.len()),
             shapes: self.shapes.len(),
@@ -136,6 +140,17 @@ impl Hub {
         });
         inspection.topics = inspected.collect();
         inspection
+    }
+
+    fn broken(&self) -> Box<[bool]> {
+        let mut broken = vec![false; self.tables.counts.len()];
+        let unfit = self.problems().map(|(_, problem)| problem.route());
+        for route in unfit.chain(self.unfed().map(|(route, _)| route)) {
+            if let Some(broken) = broken.get_mut(self.number_of(route).saturating_sub(1)) {
+                *broken = true;
+            }
+        }
+        broken.into()
     }
 
     fn subscribers(&self, state: &TopicState) -> u64 {

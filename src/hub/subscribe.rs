@@ -107,7 +107,8 @@ impl Hub {
         Err(Refusal::NotReady)
     }
 
-    /// The topic's shape with this sight, made if it has none; none where the topic is not known to the log.
+    /// The topic's shape with this sight, made if it has none; none where the topic is not known to the log, or there
+    /// is no number left for one.
     fn shape_of(
         &mut self,
         topic: &Topic,
@@ -115,16 +116,15 @@ impl Hub {
         fingerprint: Option<Fingerprint>,
         position: Position,
     ) -> Option<ShapeId> {
-        let next = ShapeId(self.next_shape);
         let state = self.log.as_mut()?.topics.get_mut(topic.as_str())?;
         if let Some(known) = state.audience.find(&sight) {
             return Some(known);
         }
+        let next = self.shapes.vacant()?;
         let sight = Arc::new(sight);
         let mut shape = Shape::new(next, topic.clone(), Arc::clone(&sight), fingerprint, (self.now, position));
         state.audience.add(next, sight, |table| shape.keys(table).ok());
-        self.next_shape += 1;
-        self.shapes.insert(next, shape);
+        self.shapes.insert(shape);
         self.look_again(next);
         Some(next)
     }

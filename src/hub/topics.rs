@@ -55,6 +55,13 @@ pub(super) struct OpenTopic {
     pub(super) event: Arc<str>,
 }
 
+/// A route has begun to feed a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Begun {
+    /// None did before.
+    pub(super) first: bool,
+}
+
 /// Topics by name.
 #[derive(Debug, Default)]
 pub(super) struct Topics {
@@ -79,14 +86,12 @@ impl Topics {
         self.by_name.get_mut(name)
     }
 
-    /// A route has brought the topic something; whether it was not known to feed it.
-    pub(super) fn feed(&mut self, name: &str, route: RouteId) -> bool {
-        let Some(state) = self.by_name.get_mut(name) else { return false };
-        let place = state.routes.binary_search(&route);
-        if let Err(place) = place {
-            state.routes.insert(place, route);
-        }
-        place.is_err()
+    /// A route has brought the topic something; none where it was known to feed it, or there is no such topic.
+    pub(super) fn feed(&mut self, name: &str, route: RouteId) -> Option<Begun> {
+        let state = self.by_name.get_mut(name)?;
+        let place = state.routes.binary_search(&route).err()?;
+        state.routes.insert(place, route);
+        Some(Begun { first: state.routes.len() == 1 })
     }
 
     /// All of them, in the same order every time.

@@ -162,6 +162,30 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// One of each, without a message.
+    pub const ALL: [Self; 20] = [
+        Self::UnmatchedTopic,
+        Self::TooManyChannels,
+        Self::JoinCrashed,
+        Self::Unauthorized,
+        Self::TokenExpired,
+        Self::InvalidToken,
+        Self::KeysUnavailable,
+        Self::InvalidFilter { message: String::new() },
+        Self::InvalidClaim { message: String::new() },
+        Self::ResyncRequired,
+        Self::NotReady,
+        Self::SnapshotTooLarge,
+        Self::SnapshotFailed,
+        Self::EventNotAllowed,
+        Self::RateLimited,
+        Self::PayloadTooLarge,
+        Self::InvalidPayload,
+        Self::InvalidEvent { message: String::new() },
+        Self::InvalidPresence { message: String::new() },
+        Self::PresenceFull,
+    ];
+
     /// The stable `reason`. Where Phoenix has the case it is Phoenix' text.
     #[must_use]
     pub const fn reason(&self) -> &'static str {

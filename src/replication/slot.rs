@@ -154,7 +154,8 @@ impl Invalidation {
         }
     }
 
-    /// 14 and 15 know one reason and don't name it. 16 says `conflicting` of each; one that lost its WAL has no position.
+    /// 14 and 15 know one reason and don't name it. 16 says `conflicting` of each; one that lost its WAL has no
+    /// position.
     fn parse(reason: Option<&str>, conflicting: bool, wal_status: WalStatus) -> Option<Self> {
         match reason {
             Some(reason) => Some(Self::ALL.into_iter().find(|it| it.as_str() == reason).unwrap_or(Self::Other)),

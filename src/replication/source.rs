@@ -17,6 +17,7 @@ mod changes;
 mod continuity;
 mod failure;
 mod gauge;
+mod holder;
 mod intake;
 mod lag;
 mod lookout;

@@ -61,9 +61,9 @@ pub use ops::{Op, Ops, UnknownOp};
 pub use pattern::{PatternError, PatternErrorKind, TablePattern};
 pub use plan::{Plan, PlanProblem, Selection, Step};
 pub use predicate::{
-    EvaluationError, Explanation, Expression, ExpressionError, ExpressionErrorKind, Filter, FilterError, Keys,
-    MAX_CONDITIONS, MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_FILTER_LENGTH, MAX_IN_VALUES, MAX_NODES, Predicate, Scope,
-    Truth, Values, Verdict,
+    Coverage, EvaluationError, Explanation, Expression, ExpressionError, ExpressionErrorKind, Filter, FilterError,
+    Keys, MAX_CONDITIONS, MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_FILTER_LENGTH, MAX_IN_VALUES, MAX_NODES, Predicate,
+    Scope, Truth, Values, Verdict, coverage, is_same_filter, row_filter,
 };
 pub use reload::RouteChanges;
 pub use table::{MAX_ROUTES, RouteId, RouteSpec, RouteTable, Rules, TooManyRoutes};

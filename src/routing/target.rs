@@ -54,7 +54,12 @@ impl Sources {
 
     /// By number, see [`super::Plan::rules`]; they come before [`Sources::rest`] in config order.
     pub fn rules(self) -> impl Iterator<Item = usize> {
-        (0..MAX_RULES).filter(move |rule| self.rules & (1 << rule) != 0)
+        let mut rest = self.rules;
+        std::iter::from_fn(move || {
+            let rule = rest.trailing_zeros();
+            rest &= rest.checked_sub(1)?;
+            Some(rule as usize)
+        })
     }
 
     /// The route that shows the row to all whom no rule does.

@@ -21,6 +21,11 @@ pub(super) enum SnapshotError {
     Query { action: &'static str, source: tokio_postgres::Error },
     #[error("the published tables were altered again and again while they were being locked")]
     Altered,
+    #[error(
+        "the standby was replaying, or not receiving, for {} s without a pause: what it sees can't be told meanwhile. Is \
+         it behind?", limit.as_secs()
+    )]
+    Replaying { limit: std::time::Duration },
     #[error("the server's view of transactions is {0}")]
     Visibility(#[from] crate::change::ParseVisibilityError),
     #[error("the server's WAL position is no position: {0}")]

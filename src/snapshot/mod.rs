@@ -10,6 +10,7 @@ mod parts;
 mod published;
 mod query;
 mod read;
+mod standby;
 pub mod task;
 
 pub use meter::Meter;

@@ -21,7 +21,8 @@ pub(super) struct Taken<'t> {
     pub(super) conditions: Vec<Predicate>,
 }
 
-/// Said first, since a look at the published tables waits for those that are being altered, too (Postgres 16 and later).
+/// Said first, since a look at the published tables waits for those that are being altered, too (Postgres 16 and
+/// later).
 pub(super) const PATIENCE: &str = "set lock_timeout = '10s'";
 
 /// Begins a transaction that sees one moment.
@@ -33,8 +34,21 @@ begin transaction isolation level repeatable read, read only;
 set local row_security = off;
 set local cursor_tuple_fraction = 1";
 
+/// Whether the server is a standby.
+pub(super) const IN_RECOVERY: &str = "select pg_catalog.pg_is_in_recovery()";
+
+/// On a standby, before the transaction begins: up to where it has replayed.
+pub(super) const REPLAYED: &str = "select pg_catalog.pg_last_wal_replay_lsn()::pg_catalog.text";
+
+/// On a standby, the first statement of the transaction that takes a snapshot: up to where it has replayed then, what
+/// it has received, and whether it is receiving.
+pub(super) const STANDBY_MOMENT: &str = "\
+select pg_catalog.pg_last_wal_replay_lsn()::pg_catalog.text, pg_catalog.pg_last_wal_receive_lsn()::pg_catalog.text,
+       exists(select from pg_catalog.pg_stat_get_wal_receiver() where pid is not null),
+       current_setting('wal_block_size')::pg_catalog.int8";
+
 /// The first statement of the transaction that takes a snapshot, hence the one whose moment it is; the position is read
-/// after that. Fails on a standby, whose view of transactions is not told.
+/// after that. Not for a standby, which does not tell which transactions are under way.
 pub(super) const MOMENT: &str =
     "select pg_catalog.pg_current_snapshot()::pg_catalog.text, pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text";
 

@@ -19,6 +19,7 @@ use super::error::SnapshotError;
 use super::parts::Parts;
 use super::published::{Published, published};
 use super::query::{self, Taken};
+use super::standby;
 use super::task::Settings;
 
 /// How often the tables may be altered between being looked up and being locked.
@@ -71,13 +72,21 @@ async fn begin(client: &Client, settings: &Settings, request: &SnapshotRequest) 
         };
         Ok::<_, SnapshotError>(all.into_iter().filter(has_rows).collect::<Vec<_>>())
     };
+    let in_recovery = client.query_one(query::IN_RECOVERY, &[]).await.and_then(|row| row.try_get(0));
+    let in_recovery: bool = in_recovery.map_err(SnapshotError::query("ask whether this is a standby"))?;
     let mut before = look().await?;
     for _ in 0..LOOKS_MAX {
-        client.batch_execute(query::BEGIN).await.map_err(SnapshotError::query("begin a transaction"))?;
-        if let Some(lock) = query::lock(before.iter().map(|table| &*table.relation)) {
-            client.batch_execute(&lock).await.map_err(SnapshotError::query("lock the topic's tables"))?;
-        }
-        let (visibility, until) = moment(client).await?;
+        let lock = query::lock(before.iter().map(|table| &*table.relation));
+        let (visibility, until) = if in_recovery {
+            let begin = [query::BEGIN].into_iter().chain(lock.as_deref()).collect::<Vec<_>>().join(";\n");
+            (Visibility::all(), standby::begin(client, &begin).await?)
+        } else {
+            client.batch_execute(query::BEGIN).await.map_err(SnapshotError::query("begin a transaction"))?;
+            if let Some(lock) = &lock {
+                client.batch_execute(lock).await.map_err(SnapshotError::query("lock the topic's tables"))?;
+            }
+            moment(client).await?
+        };
         let tables = look().await?;
         if tables == before {
             return Ok(Moment { tables, visibility, until });

@@ -22,6 +22,7 @@ mod outcome;
 mod plan;
 mod prune;
 mod request;
+mod rule;
 mod session;
 mod statement;
 mod table;
@@ -30,5 +31,5 @@ pub mod task;
 mod tests;
 mod transaction;
 
-pub use outcome::Outcome;
+pub use outcome::{Outcome, REASONS};
 pub use task::{Answer, Queued, Request, Settings, WriteLimits};

@@ -18,8 +18,8 @@ pub enum Outcome {
     Refused(Arc<str>),
 }
 
-/// Each reason of a [`Refusal`].
-const REASONS: [&str; 12] = [
+/// Every `reason` with which a request is refused.
+pub const REASONS: [&str; 12] = [
     "invalid_request",
     "not_writable",
     "conflict",

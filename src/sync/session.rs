@@ -1,11 +1,13 @@
 //! A connection for writes, and the statements around the client's own.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use crate::change::{Committed, Lsn};
+use crate::change::catalogue::{CatalogueRow, DEFINITIONS_SQL, TypeDefinition};
+use crate::change::{Committed, Lsn, Oid, TypeCatalogue};
 
 use super::failure::Failure;
 use super::identity::Identity;
@@ -46,6 +48,19 @@ impl Session<'_> {
         let failed = Failure::during("look up the table");
         let rows = self.client.query_typed(DESCRIBE, &parameters).await.map_err(failed)?;
         Table::from_rows(schema, name, &rows).map_err(Failure::during("read the table's columns"))
+    }
+
+    /// What these types are; those that are built in are known.
+    pub(super) async fn types(&self, oids: BTreeSet<Oid>) -> Result<TypeCatalogue, Failure> {
+        let mut types = TypeCatalogue::builtin();
+        let mut wanted = types.missing(oids);
+        while !wanted.is_empty() {
+            let rows = self.client.query_typed(DEFINITIONS_SQL, &[(&wanted, Type::OID_ARRAY)]).await;
+            let rows = rows.map_err(Failure::during("look up types"))?;
+            let definitions = rows.iter().map(definition).collect::<Result<_, _>>();
+            wanted = types.define(&wanted, definitions.map_err(Failure::during("read a type"))?);
+        }
+        Ok(types)
     }
 
     /// Takes the mutation's id for this transaction; what came of it where it was taken before. Waits for a transaction
@@ -170,6 +185,21 @@ fn xid(row: &Row) -> Result<u32, Failure> {
     let full: u64 = text.parse().map_err(|_| Failure::Odd("a transaction's id is no number".to_owned()))?;
     let [.., a, b, c, d] = full.to_be_bytes();
     Ok(u32::from_be_bytes([a, b, c, d]))
+}
+
+fn definition(row: &Row) -> Result<TypeDefinition, tokio_postgres::Error> {
+    let row = CatalogueRow {
+        oid: row.try_get(0)?,
+        name: row.try_get(1)?,
+        category: row.try_get(2)?,
+        base: row.try_get(3)?,
+        element: row.try_get(4)?,
+        delimiter: row.try_get(5)?,
+        field_names: row.try_get(6)?,
+        field_types: row.try_get(7)?,
+        has_json_cast: row.try_get(8)?,
+    };
+    Ok(row.into())
 }
 
 fn texts<V: ToSql + Sync, const N: usize>(values: [&V; N]) -> [(&(dyn ToSql + Sync), Type); N] {

@@ -13,8 +13,8 @@ pub(super) struct Statement {
     pub(super) parameters: Vec<String>,
 }
 
-/// The write: one row with one boolean where it is done, whether the row belongs to the topic; no row where there is no
-/// such row in the topic, or it is not as the client had seen it.
+/// The write: one row with two booleans where it is done, whether the row belongs to the topic, and whether the client
+/// may see it; no row where there is none in the topic that it may see, or it is not as the client had seen it.
 pub(super) fn write(target: &Target<'_>, write: &Write<'_>) -> Statement {
     let mut builder = Builder { target, parameters: Vec::new() };
     let sql = match write.op {
@@ -26,7 +26,7 @@ pub(super) fn write(target: &Target<'_>, write: &Write<'_>) -> Statement {
 }
 
 /// The row as it is: its columns as clients see them, as one JSON text, and for each of [`conditions`] whether it
-/// holds. No row where the topic has none with this key that the role may see.
+/// holds. No row where the topic has none with this key that the role and the client may see.
 pub(super) fn current(target: &Target<'_>, write: &Write<'_>) -> Statement {
     let mut builder = Builder { target, parameters: Vec::new() };
     let sources = builder.sources(write);
@@ -85,7 +85,7 @@ impl<'t> Builder<'t, '_> {
         let meets_others = self.target.table.immediate_key && !key.is_empty() && write.knows_key(self.target);
         let on_conflict =
             if meets_others { format!(" on conflict ({}) do nothing", key.join(", ")) } else { String::new() };
-        format!("insert into {} as t {rows}{on_conflict} returning {}", self.table(), self.belongs())
+        format!("insert into {} as t {rows}{on_conflict} returning {}", self.table(), self.verdict())
     }
 
     /// The topic's columns that the client left out of a new row.
@@ -120,14 +120,14 @@ impl<'t> Builder<'t, '_> {
             assignments.join(", "),
             joined(" from ", &sources),
             self.place_and_conditions(write),
-            self.belongs()
+            self.verdict()
         )
     }
 
     fn delete(&mut self, write: &Write<'_>) -> String {
         let sources = self.sources(write);
         let place = self.place_and_conditions(write);
-        format!("delete from {} as t{} where {place} returning true", self.table(), joined(" using ", &sources))
+        format!("delete from {} as t{} where {place} returning true, true", self.table(), joined(" using ", &sources))
     }
 
     /// What says which row is meant, and what the client had seen of it.
@@ -167,7 +167,7 @@ impl<'t> Builder<'t, '_> {
         all.join(" and ")
     }
 
-    /// The row that is meant, if it is of the topic.
+    /// The row that is meant, if it is of the topic and the client sees it.
     fn place(&mut self, write: &Write<'_>) -> Vec<String> {
         let equal = |field: &Field<'_>| {
             let name = quoted_identifier(&field.column.name);
@@ -175,6 +175,7 @@ impl<'t> Builder<'t, '_> {
         };
         let mut all: Vec<String> = write.key.iter().map(equal).collect();
         all.extend(self.in_topic());
+        all.extend(self.seen());
         all
     }
 
@@ -199,9 +200,19 @@ impl<'t> Builder<'t, '_> {
         }
     }
 
-    fn belongs(&mut self) -> String {
-        let conditions = self.in_topic();
-        if conditions.is_empty() { "true".to_owned() } else { format!("coalesce({}, false)", conditions.join(" and ")) }
+    /// Of the row as it has become: whether it belongs to the topic, and whether the client may see it.
+    fn verdict(&mut self) -> String {
+        let all = |conditions: &[String]| match conditions {
+            [] => "true".to_owned(),
+            _ => format!("coalesce({}, false)", conditions.join(" and ")),
+        };
+        let in_topic = all(&self.in_topic());
+        format!("{in_topic}, {}", all(self.seen().as_slice()))
+    }
+
+    fn seen(&mut self) -> Option<String> {
+        let target = self.target;
+        target.rule.as_ref().map(|rule| rule.sql(&mut self.parameters))
     }
 
     /// Topics are made of `value::text`, so that decides.

@@ -3,7 +3,10 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use crate::change::Oid;
 use crate::routing::{Conflict, WritableRoute};
+
+use super::rule::Rule;
 
 /// What a write has to know of its table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,7 @@ pub(super) struct Column {
     pub(super) published: bool,
     /// `int8`, or a domain over it.
     pub(super) int8: bool,
+    pub(super) type_oid: Oid,
 }
 
 /// Parameters: schema, table, publication. To be asked while `search_path` is `pg_catalog` alone, so that every other
@@ -42,7 +46,7 @@ select a.attname::text, format_type(a.atttypid, a.atttypmod),
            select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
             where r.prrelid = c.oid and p.pubname = $3 and jsonb_typeof(to_jsonb(r) -> 'prattrs') = 'array'
               and not to_jsonb(r) -> 'prattrs' @> to_jsonb(a.attnum)),
-       20 in (t.oid, t.typbasetype)
+       20 in (t.oid, t.typbasetype), a.atttypid
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
   join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -79,6 +83,7 @@ fn column(row: &Row) -> Result<Column, tokio_postgres::Error> {
         key: row.try_get(3)?,
         published: row.try_get(5)?,
         int8: row.try_get(6)?,
+        type_oid: row.try_get(7)?,
     })
 }
 
@@ -89,6 +94,8 @@ pub(super) struct Target<'r> {
     pub(super) table: Table,
     /// What the topic says of its rows: columns and their values, as `value::text`.
     pub(super) topic: Vec<(String, String)>,
+    /// Which of them this client sees; none: all.
+    pub(super) rule: Option<Rule>,
 }
 
 impl Target<'_> {

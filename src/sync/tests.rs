@@ -32,6 +32,7 @@ fn target(route: &WritableRoute) -> Target<'_> {
         key: name == "id",
         published: true,
         int8: type_name == "bigint",
+        type_oid: if type_name == "bigint" { 20 } else { 25 },
     };
     let columns = [
         ("id", "integer"),
@@ -48,7 +49,7 @@ fn target(route: &WritableRoute) -> Target<'_> {
         columns: columns.map(column).into(),
         immediate_key: true,
     };
-    Target { route, table, topic: vec![("ws".to_owned(), "' or true --".to_owned())] }
+    Target { route, table, topic: vec![("ws".to_owned(), "' or true --".to_owned())], rule: None }
 }
 
 /// The statements of a change: the write's and the look at the row.
@@ -84,7 +85,7 @@ fn an_update_is_one_statement_that_holds_what_was_seen() {
              pg_catalog.json_to_record($3::pg_catalog.json) as r(\"title\" public.\"Title\") \
              where t.\"id\" = k.\"id\" and {IN_TOPIC}$4 \
              and pg_catalog.to_jsonb(t.\"title\") is not distinct from pg_catalog.to_jsonb(b.\"title\") \
-             returning coalesce({IN_TOPIC}$5, false)"
+             returning coalesce({IN_TOPIC}$5, false), true"
         )
     );
     let topic = "' or true --";
@@ -119,7 +120,7 @@ fn a_new_row_gets_the_topics_values_and_meets_others_by_its_key() {
             "insert into \"public\".\"no\"\"tes\" as t (\"title\", \"id\", \"ws\") \
              select r.\"title\", r.\"id\", $1::text \
              from pg_catalog.json_to_record($2::pg_catalog.json) as r(\"title\" public.\"Title\", \"id\" integer) \
-             on conflict (\"id\") do nothing returning coalesce({IN_TOPIC}$3, false)"
+             on conflict (\"id\") do nothing returning coalesce({IN_TOPIC}$3, false), true"
         )
     );
     // Without a key of the client's there is nothing to meet by.

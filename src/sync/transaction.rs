@@ -10,6 +10,7 @@ use super::identity::Identity;
 use super::outcome::{Conflicting, Outcome, Refusal};
 use super::plan::Write;
 use super::request::{Change, Mutation};
+use super::rule::Rule;
 use super::session::{Claim, MutationKey, Session};
 use super::statement::{self, object};
 use super::table::Target;
@@ -129,7 +130,14 @@ impl<'r> Job<'r> {
         if table.columns.is_empty() {
             return Err(Failure::Odd(format!("the table `{}` does not exist", route.route.table)));
         }
-        Ok(Target { route, table, topic })
+        let rule = match &route.route.filter {
+            Some(rule) => {
+                let types = session.types(Rule::types(rule, &table)).await?;
+                Some(Rule::new(rule, &self.request.claims, &table, &types)?)
+            }
+            None => None,
+        };
+        Ok(Target { route, table, topic, rule })
     }
 }
 
@@ -181,10 +189,13 @@ async fn write_one(
     let statement = statement::write(target, write);
     for _ in 0..LOOKS_MAX {
         let rows = session.change(write.number, &statement).await?;
-        match rows.first().map(|row| boolean(row, 0)).transpose()? {
-            Some(true) => return Ok(None),
-            Some(false) => return Err(Refusal::NotInTopic { change: write.number }.into()),
-            None => {}
+        if let Some(row) = rows.first() {
+            return match (boolean(row, 0)?, boolean(row, 1)?) {
+                (true, true) => Ok(None),
+                (false, _) => Err(Refusal::NotInTopic { change: write.number }.into()),
+                // Whoever wrote it would not see it.
+                (true, false) => Err(Refusal::NotPermitted { change: write.number.into(), message: None }.into()),
+            };
         }
         if let Some(conflict) = look(session, target, write, room).await? {
             return Ok(Some(conflict));

@@ -33,10 +33,13 @@ pub struct Readiness {
     pub warnings: Vec<Reason>,
 }
 
+/// Every [`Reason::reason`] that is in the way.
+pub const REASONS: [&str; 5] = ["stopping", "connecting", "catching_up", "waiting", "stopped"];
+
 /// Something that is in the way, or will be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// A stable name: `stopping`, `connecting`, `catching_up`, `waiting`, `stopped`; of warnings, a concern's.
+    /// A stable name, of [`REASONS`]; of warnings, a concern's.
     pub reason: &'static str,
     /// For people.
     pub message: String,
@@ -98,6 +101,15 @@ fn json(readiness: &Readiness) -> String {
 mod tests {
     use super::*;
     use crate::shutdown;
+
+    #[test]
+    fn every_reason_is_listed() {
+        let waiting = SourceState::Waiting { reason: String::new(), retry_in: Duration::ZERO };
+        let states =
+            [SourceState::Connecting, SourceState::CatchingUp, SourceState::Streaming, waiting, SourceState::Stopped];
+        let said = states.iter().map(|state| behind(state).reason).chain(["stopping"]);
+        assert_eq!(said.collect::<std::collections::BTreeSet<_>>(), REASONS.into_iter().collect());
+    }
 
     #[test]
     fn what_is_in_the_way_is_named() {

@@ -27,12 +27,13 @@ const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, content type and text of every file of the page.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 6] = [
     ("/inspector/", HTML, include_str!("inspector/index.html")),
     ("/inspector/style.css", CSS, include_str!("inspector/style.css")),
     ("/inspector/inspector.js", JAVASCRIPT, include_str!("inspector/inspector.js")),
     ("/inspector/show.js", JAVASCRIPT, include_str!("inspector/show.js")),
     ("/inspector/tail.js", JAVASCRIPT, include_str!("inspector/tail.js")),
+    ("/inspector/why.js", JAVASCRIPT, include_str!("inspector/why.js")),
 ];
 
 /// The page loads nothing from anywhere else, and can't be made to.

@@ -21,7 +21,10 @@ pub enum Format {
 /// Installs the process' logger; without [`FILTER_VARIABLE`] it lets `level` and what is worse through. A second call
 /// changes nothing.
 pub fn init(format: Format, level: LevelFilter) {
-    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level.to_string()));
+    let wanted = EnvFilter::try_from_env(FILTER_VARIABLE);
+    let unreadable =
+        wanted.as_ref().err().map(ToString::to_string).filter(|_| std::env::var_os(FILTER_VARIABLE).is_some());
+    let filter = wanted.unwrap_or_else(|_| EnvFilter::new(level.to_string()));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let installed = match format {
         Format::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
@@ -29,5 +32,11 @@ pub fn init(format: Format, level: LevelFilter) {
     };
     if installed.is_err() {
         tracing::debug!("a logger was installed before");
+    }
+    if let Some(problem) = unreadable {
+        tracing::warn!(
+            problem,
+            "{FILTER_VARIABLE} can't be read, and {level} is logged: write it as in walcast=debug,info"
+        );
     }
 }

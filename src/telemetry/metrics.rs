@@ -21,6 +21,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use super::inspector::RouteLine;
+use crate::auth::Denials;
 use crate::replication::source::{self, SourceState};
 use crate::transport::{Count, ShardStatistics};
 use crate::{hub, snapshot};
@@ -42,6 +43,8 @@ pub struct Gauges {
     pub snapshots: Arc<snapshot::Meter>,
     pub count: Count,
     pub reloads: Arc<Reloads>,
+    /// Who was not let in.
+    pub denials: Denials,
     /// Where clients' connections are encrypted.
     pub certificate: Option<Arc<CertificateGauge>>,
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -19,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::auth::Gate;
+use crate::auth::{Gate, Hosts};
 use crate::phoenix::connect::{Params, SUBPROTOCOL, Subprotocols};
 
 use super::limits::Limits;
@@ -39,10 +40,34 @@ const WEBSOCKET_PATH: [&str; 2] = ["socket", "websocket"];
 /// What HTTP holds of a request's head, and of an answer that its client is slow to take. A token fits.
 const HTTP_BUFFER: usize = 64 * 1024;
 
+/// The names that clients and operators may address us by.
+#[derive(Clone)]
+pub struct Doors {
+    /// `None`: any.
+    pub public: Option<Arc<Hosts>>,
+    pub admin: Arc<Hosts>,
+}
+
+/// What the rows, topics and routes are not in: whatever asks for it knows us by names of its own.
+const BY_ANY_NAME: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+const STRANGER: &str = "walcast does not know itself by this name: use its address, or list the name in `server.hosts`";
+
+impl Doors {
+    fn open<B>(&self, entrance: Entrance, request: &Request<B>) -> bool {
+        let hosts = match entrance {
+            Entrance::Public => self.public.as_ref(),
+            Entrance::Admin => Some(&self.admin),
+        };
+        let is_plain = BY_ANY_NAME.contains(&request.uri().path());
+        is_plain || hosts.is_none_or(|hosts| hosts.allow(request.headers()))
+    }
+}
+
 /// Who is let in, and what is served beside the WebSocket, by entrance.
 #[derive(Clone)]
 pub struct Routers {
     pub gate: Gate,
+    pub doors: Doors,
     pub public: Router,
     pub admin: Router,
     /// How many events apps may post.
@@ -63,7 +88,8 @@ impl Server {
     /// Serves one connection until it ends or is upgraded.
     pub(super) async fn serve(self, accepted: Accepted) {
         let Some(link) = self.link(accepted.arrival).await else { return };
-        let router = match accepted.entrance {
+        let entrance = accepted.entrance;
+        let router = match entrance {
             Entrance::Public => &self.routers.public,
             Entrance::Admin => &self.routers.admin,
         };
@@ -75,6 +101,9 @@ impl Server {
         let service = service_fn(|request: Request<Incoming>| {
             let (server, router, permit) = (Rc::clone(&server), router.clone(), Rc::clone(&permit));
             async move {
+                if !server.routers.doors.open(entrance, &request) {
+                    return Ok(text(StatusCode::MISDIRECTED_REQUEST, STRANGER).map(Reply::Whole));
+                }
                 let response = match request.uri().path() {
                     path if is_websocket(path) => upgrade(request, &server, &permit).await,
                     long_poll::PATH => long_poll::serve(request, &server).await,
@@ -185,6 +214,9 @@ async fn upgrade(
         Ok(identity) => identity,
         Err(denied) => return empty(denied.upgrade_status()),
     };
+    if server.shell.borrow().is_draining() {
+        return empty(StatusCode::SERVICE_UNAVAILABLE);
+    }
     let Some(permit) = permit.borrow_mut().take() else {
         return empty(StatusCode::BAD_REQUEST);
     };

@@ -3,10 +3,11 @@
 //! Shared frames go to a socket as they are, without a copy. Under TLS each client has a key of its own: what is taken
 //! is encrypted right from the frames, and what the socket has no room for yet waits as ciphertext, a record or a few.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
+use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -29,7 +30,16 @@ impl Link {
             (Self::Tcp(stream), [one]) => stream.try_write(one),
             (Self::Tcp(stream), several) => stream.try_write_vectored(several),
             (Self::Unix(stream), several) => stream.try_write_vectored(several),
-            (Self::Tls(stream), several) => now(|context| Pin::new(stream).poll_write_vectored(context, several)),
+            (Self::Tls(stream), several) => {
+                let (socket, session) = stream.get_mut();
+                // What was taken before goes first, so that no more than a buffer of rustls' ever waits as ciphertext.
+                if !send(session, socket)? {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                let taken = session.writer().write_vectored(several)?;
+                send(session, socket)?;
+                Ok(taken)
+            }
         }
     }
 
@@ -39,14 +49,8 @@ impl Link {
     /// The link has ended.
     pub(super) fn try_flush(&mut self) -> io::Result<bool> {
         let Self::Tls(stream) = self else { return Ok(true) };
-        if !stream.get_ref().1.wants_write() {
-            return Ok(true);
-        }
-        match now(|context| Pin::new(stream).poll_flush(context)) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
-        }
+        let (socket, session) = stream.get_mut();
+        send(session, socket)
     }
 
     /// Ready once the socket has room again.
@@ -68,12 +72,34 @@ impl Link {
     }
 }
 
-/// What comes of it without waiting. Nobody is woken for the rest: who finds no room asks for it by
-/// [`Link::poll_write_ready`].
-fn now<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<io::Result<T>>) -> io::Result<T> {
-    match poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(result) => result,
-        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+/// Sends ciphertext as far as the socket takes it; whether nothing is left.
+fn send(session: &mut ServerConnection, socket: &TcpStream) -> io::Result<bool> {
+    while session.wants_write() {
+        match session.write_tls(&mut AtOnce(socket)) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+/// A socket that is written to without a task: nobody is woken, and nobody's turn is used up, where thousands of
+/// clients are written to in a row. Who finds no room asks for it by [`Link::poll_write_ready`].
+struct AtOnce<'s>(&'s TcpStream);
+
+impl Write for AtOnce<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.try_write(data)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

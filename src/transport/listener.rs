@@ -219,3 +219,22 @@ fn refuse(arrival: Arrival) {
         tracing::debug!(%error, "a client over the connection limit was gone already");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Linux hands on what is set on a listening socket; nothing is asked of the kernel for each client.
+    #[tokio::test]
+    async fn a_client_s_socket_is_set_up_as_the_listener_s_is() {
+        let listener = Listener::tcp("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let address = listener.address().unwrap().unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let Arrival::Tcp(stream, None) = listener.register().unwrap().next().await else { panic!("not by TCP") };
+        let socket = Socket::from(stream);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap() && socket.nonblocking().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED_MAX));
+    }
+}

@@ -17,7 +17,7 @@ mod unix_socket;
 mod websocket;
 mod wire;
 
-pub use http::Routers;
+pub use http::{Doors, Routers};
 pub use limits::{ChannelLimits, Limits};
 pub use listener::{Arrival, Count, Entrance, Listener, Permit, accept};
 pub use long_poll::{Peers, SessionRequest};

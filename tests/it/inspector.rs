@@ -1,10 +1,13 @@
 //! The inspector: what it is told, and its page in headless Chromium.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::support::database::Database;
 use super::support::eventually;
 use super::support::gateway::Gateway;
+use super::support::http;
 use super::support::node::Script;
 use super::support::phoenix::Client;
 
@@ -81,4 +84,78 @@ async fn the_page_shows_it_and_follows_a_topic() {
     database.execute("update notes set text = 'markup' where id = 1").await;
     database.execute("delete from notes where id = 1").await;
     script.succeed().await;
+}
+
+/// The status of a request that addresses the gateway by this name.
+async fn status(port: u16, path: &str, host: &str) -> u16 {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_asked_why_by_its_own_page_alone() {
+    let database = database().await;
+    let gateway = Gateway::start(&database.url(), CONFIG).await;
+    let ask = async |content_type: &str, body: &str| {
+        let headers = [("content-type", content_type)];
+        let answer = http::request(gateway.admin_port(), "POST", "/inspector/why", &headers, body).await;
+        (answer.status, answer.text().await)
+    };
+    let (status, answer) = ask("application/json", r#"{"topic": "notes:7", "row": {"id": 1, "room": 7}}"#).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.starts_with("topic notes:7\n\nroute 1: public.notes to notes:{room}\n"), "{answer}");
+    assert!(answer.ends_with("may join, and sees the row"), "{answer}");
+    // What any page's form can send is no question.
+    assert_eq!(ask("text/plain", r#"{"topic": "notes:7"}"#).await.0, 415);
+    for (body, says) in [
+        ("{}", "missing field `topic`"),
+        (r#"{"topic": "notes:7", "colour": 1}"#, "unknown field `colour`"),
+        (r#"{"topic": "notes:7", "row": {"colour": 1}}"#, "publishes no column `colour`"),
+        (r#"{"topic": "nowhere", "row": {"id": 1}}"#, "no published table is routed to `nowhere`"),
+    ] {
+        let (status, answer) = ask("application/json", body).await;
+        assert!(status == 400 && answer.contains(says), "{body}: {status} {answer}");
+    }
+    // Clients have no inspector.
+    let answer = http::request(gateway.port(), "POST", "/inspector/why", &[], "{}").await;
+    assert_eq!(answer.status, 404);
+}
+
+const SHOWN: [&str; 4] = ["/inspector/", "/inspector/state", "/topics/absent", "/socket/longpoll"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_point_their_own_name_here_read_nothing() {
+    let database = database().await;
+    let mut gateway = Gateway::start(&database.url(), CONFIG).await;
+    let (port, admin) = (gateway.port(), gateway.admin_port());
+    for path in SHOWN {
+        for host in ["127.0.0.1", "localhost:1", "[::1]:9", "10.1.2.3"] {
+            assert_eq!(status(admin, path, host).await, 200, "{path} {host}");
+        }
+        for host in ["evil.example", "localhost.evil.example:4001", "admin.example.com"] {
+            assert_eq!(status(admin, path, host).await, 421, "{path} {host}");
+        }
+    }
+    // Monitoring goes by any name, and so do clients where nothing else is said.
+    for path in ["/metrics", "/readyz", "/healthz"] {
+        assert_eq!(status(admin, path, "prometheus-target.internal").await, 200, "{path}");
+    }
+    assert_eq!(status(port, "/topics/absent", "app.example.com").await, 200);
+
+    assert!(gateway.terminate().await.success());
+    let text = std::fs::read_to_string(gateway.config_file()).unwrap();
+    gateway.write_config(&text.replace("[server]\n", "[server]\nhosts = [\"admin.example.com\"]\n"));
+    gateway.spawn();
+    gateway.wait_until_ready().await;
+    for path in SHOWN {
+        assert_eq!(status(admin, path, "admin.example.com").await, 200, "{path}");
+        assert_eq!(status(admin, path, "evil.example").await, 421, "{path}");
+    }
+    assert_eq!(status(port, "/topics/absent", "admin.example.com").await, 200);
+    assert_eq!(status(port, "/topics/absent", "app.example.com").await, 421);
+    assert_eq!(status(port, "/healthz", "app.example.com").await, 200);
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::support::database::Database;
 use super::support::gateway::{Gateway, get};
+use super::support::http;
 use super::support::phoenix::Client;
 use super::support::{PATIENCE, POLL, eventually};
 
@@ -322,4 +323,47 @@ async fn readiness_names_what_is_in_the_way() {
     gateway.wait_until_ready().await;
     let (_, body) = gateway.get_admin("/readyz").await;
     assert_eq!(body, "{\"ready\":true,\"reasons\":[]}\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_refused_and_what_is_broken_is_counted() {
+    let database = database().await;
+    let config = format!("{CONFIG}\n[limits]\nposts_per_second = 1\ntopics_per_connection = 1\n");
+    let mut gateway = Gateway::configure(&database.url(), &config);
+    let text = fs::read_to_string(gateway.config_file()).unwrap();
+    gateway.write_config(&text.replace("[server]\n", "[server]\norigins = [\"https://app.example.com\"]\n"));
+    assert!(gateway.walcast("setup").await.status.success());
+    gateway.spawn();
+    gateway.wait_until_ready().await;
+
+    let event = r#"{"event": "said", "payload": {}}"#;
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(http::request(gateway.port(), "POST", "/topics/rooms:1/events", &[], event).await.status);
+    }
+    assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
+    let answer = http::request(gateway.port(), "POST", "/topics/nowhere/events", &[], "{}").await;
+    assert_eq!(answer.status, 400);
+    let stranger = [("origin", "https://evil.example")];
+    let answer = http::request(gateway.port(), "GET", "/topics/updates:feed", &stranger, "").await;
+    assert_eq!(answer.status, 403);
+    let mut client = Client::joined(&gateway, "updates:feed").await;
+    let reply = client.try_join("rooms:1", json!({})).await;
+    assert_eq!(reply["response"]["reason"], "too many channels joined", "{reply}");
+    database.execute("alter publication walcast drop table articles").await;
+
+    let count = |status: u16| statuses.iter().filter(|seen| **seen == status).count() as f64;
+    let broken = r#"walcast_route_broken{route="2",topic="updates:feed"}"#;
+    let scrape = eventually("the numbers", async || {
+        let scrape = Scrape::of(&gateway).await;
+        (scrape.samples.get(broken) == Some(&1.0)).then_some(scrape)
+    })
+    .await;
+    let sample = |name: &str| scrape.samples.get(name).copied();
+    assert_eq!(sample(r#"walcast_route_broken{route="1",topic="orders:{customer}"}"#), Some(0.0));
+    assert_eq!(sample(r#"walcast_posts_total{outcome="done"}"#), Some(count(200)));
+    assert_eq!(sample(r#"walcast_posts_total{outcome="rate_limited"}"#), Some(count(429)));
+    assert_eq!(sample(r#"walcast_posts_total{outcome="invalid_payload"}"#), Some(1.0));
+    assert_eq!(sample(r#"walcast_connections_denied_total{reason="origin_not_allowed"}"#), Some(1.0));
+    assert_eq!(sample(r#"walcast_joins_refused_total{reason="too many channels joined"}"#), Some(1.0));
 }

@@ -13,7 +13,7 @@ use super::support::eventually;
 use super::support::gateway::Gateway;
 use super::support::phoenix::Client;
 
-const ROUTES: &str = r#"
+pub(crate) const ROUTES: &str = r#"
 [[route]]
 table = "public.items"
 topic = "items"
@@ -22,7 +22,8 @@ topic = "items"
 table = "public.items"
 topic = "items:{owner}"
 "#;
-const TABLE: &str = "create table items (id int primary key, owner int not null, version int not null, note text);
+pub(crate) const TABLE: &str =
+    "create table items (id int primary key, owner int not null, version int not null, note text);
                      alter table items replica identity full";
 
 /// What a client makes of what it is sent; every update must fit what came before.
@@ -163,14 +164,20 @@ async fn a_snapshot_amid_eight_writers_has_no_seam() {
     database.execute(TABLE).await;
     database.execute("insert into items select -n, n % 8, 0, 'note ' || n from generate_series(1, 3000) n").await;
     let gateway = Gateway::start(&database.url(), ROUTES).await;
-    let writers = Writers::start(&database).await;
+    clients_amid_writers(&database, &gateway).await;
+}
+
+/// Clients of `gateway` begin with snapshots, some are cut off and resume, while `database` is written to: in the end
+/// each has exactly the table.
+pub(crate) async fn clients_amid_writers(database: &Database, gateway: &Gateway) {
+    let writers = Writers::start(database).await;
     let mut clients = JoinSet::new();
     for n in 0..24 {
         let (topic, condition) = match n % 3 {
             0 => (format!("items:{}", n % 8), format!("owner = {}", n % 8)),
             _ => ("items".to_owned(), "true".to_owned()),
         };
-        let mut client = join(&gateway, &topic, json!({"snapshot": true})).await;
+        let mut client = join(gateway, &topic, json!({"snapshot": true})).await;
         let gateway_url = gateway.socket_url();
         clients.spawn(async move {
             let mut replica = Replica::load(&mut client).await;
@@ -193,7 +200,7 @@ async fn a_snapshot_amid_eight_writers_has_no_seam() {
     // One row for every topic, after everything else.
     database.execute("insert into items select 100 + n, n, 0, 'end' from generate_series(0, 7) n").await;
     for (client, replica, condition) in &mut loaded {
-        let rows = table(&database, condition).await;
+        let rows = table(database, condition).await;
         let last = rows.keys().copied().filter(|id| (100..108).contains(id)).max().unwrap();
         replica.follow_until(client, last).await;
         assert_eq!(replica.rows, rows, "{condition}");

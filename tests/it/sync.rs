@@ -5,6 +5,7 @@ mod official_client;
 mod requests;
 mod retries;
 mod rights;
+mod rules;
 mod strategies;
 mod values;
 

@@ -1,6 +1,8 @@
 //! Who sees what, through the real binary and Postgres: rules, claims and filters over every way in, live, in snapshots
 //! and on resuming.
 
+mod row_filters;
+
 use std::fs;
 
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -21,12 +23,16 @@ struct Bench {
 
 impl Bench {
     async fn start(sql: &str, routes: &str) -> Self {
+        Self::set_up("setup", sql, routes).await
+    }
+
+    async fn set_up(setup: &str, sql: &str, routes: &str) -> Self {
         let database = Database::start().await;
         database.execute(sql).await;
         let mut gateway = Gateway::configure(&database.url(), routes);
         let text = fs::read_to_string(gateway.config_file()).unwrap();
         gateway.write_config(&text.replace("mode = \"none\"", &format!("mode = \"jwt\"\nsecret = \"{SECRET}\"")));
-        let setup = gateway.walcast("setup").await;
+        let setup = gateway.walcast(setup).await;
         assert!(setup.status.success(), "{}{}", setup.stdout, setup.stderr);
         gateway.spawn();
         gateway.wait_until_ready().await;

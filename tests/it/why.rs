@@ -219,9 +219,11 @@ fn what_can_not_be_answered_says_what_is_missing() {
     );
     assert_eq!(
         refused(&["orders:7", "--row", r#"{"idd": 1}"#]),
-        "error: --row: public.orders publishes no column `idd`\n"
+        "error: the row: public.orders publishes no column `idd`\n"
     );
     assert_eq!(refused(&["orders:7", "--claims", "[]"]), "error: --claims takes a JSON object, as in '{\"id\": 1}'\n");
     assert!(refused(&["orders:7", "--filter", "total"]).starts_with("error: `total=` is no condition"));
-    assert!(refused(&["orders:7", "--row", r#"{"id": "x"}"#]).starts_with("error: --row is no row of public.orders: "));
+    assert!(
+        refused(&["orders:7", "--row", r#"{"id": "x"}"#]).starts_with("error: the row is no row of public.orders: ")
+    );
 }

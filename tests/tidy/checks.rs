@@ -5,7 +5,7 @@ use crate::source::{SourceFile, block_after, line_at, paths, words};
 /// What is handed bytes and time, and does nothing by itself.
 const PURE: [&str; 6] =
     ["src/change", "src/routing", "src/phoenix", "src/hub", "src/replication/pgoutput", "src/replication/transaction"];
-const PURE_FILES: [&str; 9] = [
+const PURE_FILES: [&str; 10] = [
     "src/replication/progress.rs",
     "src/hub.rs",
     "src/auth/jwt.rs",
@@ -15,6 +15,7 @@ const PURE_FILES: [&str; 9] = [
     "src/auth/credential.rs",
     "src/auth/location.rs",
     "src/auth/origin.rs",
+    "src/auth/host.rs",
 ];
 /// The one task that owns the hub's state.
 const IMPURE_WITHIN: [&str; 2] = ["src/hub/task.rs", "src/hub/task/"];
@@ -48,9 +49,25 @@ const ACQUAINTANCES: &[(&str, &[&str])] = &[
     ("cluster", &["hub", "shutdown"]),
     ("transport", &["phoenix", "hub", "auth", "sync", "snapshot", "shutdown", "tls"]),
     ("config", &["routing", "change", "replication", "auth", "tls"]),
-    ("app", &["transport", "hub", "replication", "cluster", "config", "auth", "snapshot", "sync", "telemetry", "tls"]),
+    ("why", &["config", "routing", "change", "replication"]),
+    (
+        "app",
+        &[
+            "why",
+            "transport",
+            "hub",
+            "replication",
+            "cluster",
+            "config",
+            "auth",
+            "snapshot",
+            "sync",
+            "telemetry",
+            "tls",
+        ],
+    ),
     ("demo", &["app", "config", "cli"]),
-    ("cli", &["app", "config", "demo"]),
+    ("cli", &["app", "config", "demo", "why"]),
     ("main", &["cli"]),
     ("lib", &[]),
 ];

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen<'a> {
     /// An update; the row's two last columns.
-    Update { sent: u64, n: u64, length: u64 },
+    Update { sent: u64, n: u64 },
     /// A reply, or whatever else begins with a join's ref.
     Other(&'a [u8]),
 }
@@ -44,7 +44,7 @@ fn seen(message: &[u8]) -> Seen<'_> {
     }
     let (n, before) = last_number(message);
     let (sent, _) = last_number(before);
-    Seen::Update { sent, n, length: message.len() as u64 }
+    Seen::Update { sent, n }
 }
 
 /// The last number in the text, and what stands before it.

@@ -1,6 +1,7 @@
 //! Who makes the messages: rows that are committed, or requests that are posted.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -13,6 +14,8 @@ use super::stamp;
 
 /// What stands in a message beside its numbers, so that messages are as long as those of the table `feed`.
 const PAD: usize = 300;
+/// Well below `limits.part_changes`, past which each topic would get a message more that says that this was all.
+const ROWS_A_TRANSACTION: i32 = 500;
 
 /// How a server is told of what is to be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +35,12 @@ pub(crate) enum Publisher {
 }
 
 impl Publisher {
-    /// Each message is a transaction: a row for each of `topics` in `table`.
+    /// A message is a row for each of `topics` in `table`, in transactions that are small enough to be sent whole.
     pub(crate) async fn rows(client: Client, table: &str, topics: u64) -> Self {
         let insert = format!(
             "insert into {table} (topic, name, price, note, sent, n)
              select topic, 'row ' || $3::bigint, $3 % 10000 / 100.0, repeat('x', 100), $2::bigint, $3
-             from generate_series(0, $1::int - 1) topic"
+             from generate_series($1::int, $4::int - 1) topic"
         );
         let insert = client.prepare(&insert).await.expect("prepare the insert");
         Self::Rows { client: Arc::new(client), insert, topics: i32::try_from(topics).expect("some thousand") }
@@ -55,7 +58,12 @@ impl Publisher {
     /// The message with this number, from 0 on.
     pub(crate) async fn publish(&mut self, n: u64) {
         match self {
-            Self::Rows { client, insert, topics } => insert_rows(Arc::clone(client), insert.clone(), *topics, n).await,
+            Self::Rows { client, insert, topics } => {
+                for begin in (0..*topics).step_by(ROWS_A_TRANSACTION.unsigned_abs() as usize) {
+                    let end = (begin + ROWS_A_TRANSACTION).min(*topics);
+                    insert_rows(Arc::clone(client), insert.clone(), begin..end, n).await;
+                }
+            }
             Self::Posts { socket, posting, topic, topics } => {
                 let request = request(*posting, topic, *topics, n);
                 socket.write_all(request.as_bytes()).await.expect("the server takes the request");
@@ -65,9 +73,10 @@ impl Publisher {
 }
 
 /// Ready when the statement is on its way, so that messages keep their order; a task waits for its outcome.
-async fn insert_rows(client: Arc<Client>, insert: Statement, topics: i32, n: u64) {
+async fn insert_rows(client: Arc<Client>, insert: Statement, topics: Range<i32>, n: u64) {
     let n = i64::try_from(n).expect("a number");
-    let mut inserting = Box::pin(async move { client.execute(&insert, &[&topics, &stamp(), &n]).await });
+    let mut inserting =
+        Box::pin(async move { client.execute(&insert, &[&topics.start, &stamp(), &n, &topics.end]).await });
     let sent = poll_fn(|context| Poll::Ready(inserting.as_mut().poll(context))).await;
     tokio::spawn(async move {
         let outcome = match sent {

@@ -42,7 +42,6 @@ struct Counts {
     /// What whoever waits, waits for.
     awaited: AtomicU64,
     reached: Notify,
-    bytes: AtomicU64,
     /// In microseconds from `sent` to its arrival.
     latencies: Mutex<Vec<f64>>,
 }
@@ -87,11 +86,6 @@ impl Subscribers {
     /// The latencies since the last call, in microseconds.
     pub(crate) fn take_latencies(&self) -> Vec<f64> {
         std::mem::take(&mut self.counts.latencies.lock().expect("no subscriber has panicked"))
-    }
-
-    /// How long the text of an update is, on average.
-    pub(crate) fn message_size(&self) -> u64 {
-        self.counts.bytes.load(Ordering::Relaxed) / self.counts.received.load(Ordering::Relaxed).max(1)
     }
 
     async fn wait(&self, what: &str, counter: &AtomicU64, count: u64) {
@@ -155,13 +149,12 @@ async fn follow(plan: Rc<Plan>, number: u64, buffer: SharedBuffer, room: Rc<Sema
         counts.count(&counts.joined, 1);
     }
     loop {
-        let (mut received, mut bytes) = (0, 0);
+        let mut received = 0;
         let taken = client.read(|seen| match seen {
-            Seen::Update { sent, n, length } => {
+            Seen::Update { sent, n } => {
                 assert_eq!(n, expected, "{topic}: a gap or a repeat");
                 expected += 1;
                 received += 1;
-                bytes += length;
                 if plan.latencies {
                     counts.latencies.lock().expect("no subscriber has panicked").push(now_us() - sent as f64);
                 }
@@ -173,7 +166,6 @@ async fn follow(plan: Rc<Plan>, number: u64, buffer: SharedBuffer, room: Rc<Sema
             }
         });
         taken.await.expect("the connection stays");
-        counts.bytes.fetch_add(bytes, Ordering::Relaxed);
         counts.count(&counts.received, received);
     }
 }

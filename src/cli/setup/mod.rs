@@ -18,7 +18,10 @@ use crate::config::diagnostic::sort;
 use crate::config::published::{Candidate, Published, TableName, candidates, published_tables};
 use crate::config::{Config, Finding};
 use crate::replication::wire::{ReplicationClient, connect_sql};
-use plan::{Plan, Step, StepKind};
+use plan::{Extent, Plan, Step, StepKind, can_be_narrowed};
+
+/// As `server_version_num`.
+const ROW_FILTERS_SINCE: i32 = 150_000;
 
 /// Create what the database needs: publication, slot and schema
 ///
@@ -40,6 +43,17 @@ pub(super) struct Arguments {
     /// Print the SQL instead of running it, for psql or a migration; the database is only read
     #[arg(long)]
     print: bool,
+    /// Publish only what routes need: rows by the part of `where` that is the same for everyone, and the columns in use
+    ///
+    /// What nobody may see then never leaves the database, and costs no bandwidth. For each routed table the
+    /// publication gets a row filter (the `where` of its routes, joined by `or`, as far as it has no claims and names
+    /// only columns of the replica identity, which is all that Postgres allows) and, where old rows are known by a
+    /// key, the list of the columns that routes name. Needs Postgres 15.
+    ///
+    /// Run it again after each change of routes: until then a route that shows more is refused by `check --database`
+    /// and `run`. Subscribers of a table whose filter has changed begin afresh.
+    #[arg(long, conflicts_with = "database_url")]
+    row_filters: bool,
 }
 
 pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
@@ -47,7 +61,8 @@ pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
         let loaded = load(path)?;
         output::findings(&loaded.findings, &loaded.source);
         let Some(config) = loaded.config else { return Ok(ExitCode::from(FAILURE)) };
-        return runtime()?.block_on(set_up(&config, Tables::Routed, arguments.print));
+        let extent = if arguments.row_filters { Extent::Narrow } else { Extent::Whole };
+        return runtime()?.block_on(set_up(&config, Tables::Routed(extent), arguments.print));
     };
     runtime()?.block_on(set_up_without_file(&published, arguments.print))
 }
@@ -56,7 +71,7 @@ pub(super) fn execute(path: Option<&Path>, arguments: &Arguments) -> Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tables {
     /// Every table that a route takes.
-    Routed,
+    Routed(Extent),
     /// What it has.
     Kept,
 }
@@ -64,11 +79,23 @@ enum Tables {
 async fn set_up(config: &Config, tables: Tables, print: bool) -> Outcome {
     let client = connect_sql(&config.postgres.connection).await?;
     let facts = gather(&client, config).await?;
+    if tables == Tables::Routed(Extent::Narrow) {
+        if facts.version < ROW_FILTERS_SINCE {
+            let why = "row filters came with Postgres 15; leave `--row-filters` out";
+            return Err(format!("cannot narrow the publication: {why}").into());
+        }
+        say_what_stays_whole(&facts, config);
+    }
     let plan = match tables {
-        Tables::Routed => Plan::new(&facts, config),
+        Tables::Routed(extent) => Plan::new(&facts, config, extent),
         Tables::Kept => Plan::beside_publication(&facts, config),
     };
-    let obstacles = obstacles(&facts, config, &plan);
+    let mut obstacles = obstacles(&facts, config, &plan);
+    if !print {
+        // What is printed is for somebody who may.
+        obstacles.extend(plan.lacking.iter().cloned());
+        sort(&mut obstacles);
+    }
     if !obstacles.is_empty() {
         output::findings(&obstacles, &config.source);
         output::say("nothing was changed");
@@ -89,6 +116,16 @@ async fn set_up(config: &Config, tables: Tables, print: bool) -> Outcome {
     output::report(&findings, &config.source, config.routes.len(), Format::Text)
 }
 
+/// What was asked for and can't be done.
+fn say_what_stays_whole(facts: &ServerFacts, config: &Config) {
+    for table in facts.routed_by_any(config).filter(|table| !can_be_narrowed(table, facts)) {
+        output::say(&format!(
+            "as it is: {} is published with its schema or with all tables, hence whole; name it in the publication",
+            table.qualified()
+        ));
+    }
+}
+
 async fn set_up_without_file(published: &Published, print: bool) -> Outcome {
     let without_tables = published.load(&[]);
     let Some(config) = without_tables.config else {
@@ -100,7 +137,7 @@ async fn set_up_without_file(published: &Published, print: bool) -> Outcome {
     let client = connect_sql(&config.postgres.connection).await?;
     let existing = published_tables(&client, &published.publication).await?.unwrap_or_default();
     let (tables, kept) = if existing.is_empty() {
-        (choose(candidates(&client).await?), Tables::Routed)
+        (choose(candidates(&client).await?), Tables::Routed(Extent::Whole))
     } else {
         output::say(&format!("the publication `{}` stays as it is: {}", published.publication, named(&existing)));
         (existing, Tables::Kept)
@@ -160,7 +197,10 @@ fn obstacles(facts: &ServerFacts, config: &Config, plan: &Plan) -> Vec<Finding> 
     let mut findings = judge(facts, config);
     findings.retain(|finding| finding.is_error() && stops_setup(finding.code, facts.ha.in_recovery));
     if plan.publishes_old_rows {
-        findings.extend(refused_updates(facts, config));
+        // Tables that no route takes stand in the way if they are about to be published otherwise than they are.
+        let otherwise = facts.publication.as_ref().is_none_or(|it| !(it.update && it.delete && it.via_root));
+        let refused = refused_updates(facts, config, true);
+        findings.extend(refused.into_iter().filter(|finding| finding.is_error() || otherwise));
     }
     sort(&mut findings);
     findings

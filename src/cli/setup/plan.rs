@@ -1,8 +1,10 @@
 //! Which SQL turns the server as it is into what the configuration needs. Pure: no connection, no output.
 
 use crate::change::quote_identifier;
-use crate::config::Config;
-use crate::config::catalogue::{PublicationFacts, SCHEMA_COMMENT, ServerFacts, Table};
+use crate::config::catalogue::{
+    Narrowed, PublicationFacts, SCHEMA_COMMENT, ServerFacts, Table, Undertaking, lacking_rights,
+};
+use crate::config::{Config, Finding};
 use crate::replication::wire::alter_failover;
 use crate::routing::{Op, Ops};
 
@@ -16,6 +18,8 @@ pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
     /// After the plan the publication publishes updates or deletes, where it did not or for more tables.
     pub(super) publishes_old_rows: bool,
+    /// What the role may not do of it.
+    pub(super) lacking: Vec<Finding>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -38,22 +42,42 @@ pub(super) enum StepKind {
     Replication,
 }
 
+/// Whether the publication is to give only what the routes need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// New tables whole; those that are there as they are.
+    Whole,
+    Narrow,
+}
+
 impl Plan {
-    pub(super) fn new(facts: &ServerFacts, config: &Config) -> Self {
+    pub(super) fn new(facts: &ServerFacts, config: &Config, extent: Extent) -> Self {
         // On a standby both are the primary's.
         let is_primary = !facts.ha.in_recovery;
         let publication = is_primary.then(|| publication(facts, config)).flatten();
+        let narrow = (is_primary && extent == Extent::Narrow).then(|| narrow(facts, config)).flatten();
         let schema = is_primary.then(|| schema(facts)).flatten();
         let publishes_old_rows = publication.is_some() && {
             let ops = wanted_ops(facts.publication.as_ref(), config);
             ops.contains(Op::Update) || ops.contains(Op::Delete)
         };
-        Self { steps: [schema, publication, slot(facts, config)].into_iter().flatten().collect(), publishes_old_rows }
+        let publishes = publication.is_some() || narrow.is_some();
+        let tables = touched(facts, config, publication.is_some(), narrow.is_some());
+        let undertaking = Undertaking { schema: schema.is_some(), publication: publishes, tables: &tables };
+        let lacking = lacking_rights(facts, config, undertaking);
+        let steps = [schema, publication, narrow, slot(facts, config)];
+        Self { steps: steps.into_iter().flatten().collect(), publishes_old_rows, lacking }
     }
 
     /// Everything but the publication, which others have chosen the tables of.
     pub(super) fn beside_publication(facts: &ServerFacts, config: &Config) -> Self {
-        Self { steps: [schema(facts), slot(facts, config)].into_iter().flatten().collect(), publishes_old_rows: false }
+        let schema = schema(facts);
+        let undertaking = Undertaking { schema: schema.is_some(), publication: false, tables: &[] };
+        Self {
+            lacking: lacking_rights(facts, config, undertaking),
+            steps: [schema, slot(facts, config)].into_iter().flatten().collect(),
+            publishes_old_rows: false,
+        }
     }
 
     /// For psql, or any client that sends it as it is.
@@ -87,8 +111,9 @@ fn schema(facts: &ServerFacts) -> Option<Step> {
 fn publication(facts: &ServerFacts, config: &Config) -> Option<Step> {
     let name = quote_identifier(config.postgres.publication.as_str());
     let step = |title: String, sql: String| Some(Step { title, sql, kind: StepKind::Transaction });
-    let missing: Vec<&Table> = facts.routed_by_any(config).filter(|table| !is_in(table, facts)).collect();
-    let list = missing.iter().map(|table| table.quoted()).collect::<Vec<_>>().join(", ");
+    let missing = missing(facts, config);
+    // Without `only`, the tables that inherit from one would be published with it.
+    let list = missing.iter().map(|table| format!("{}{}", table.only(), table.quoted())).collect::<Vec<_>>().join(", ");
     let ops = wanted_ops(facts.publication.as_ref(), config);
     let Some(existing) = &facts.publication else {
         let tables = if missing.is_empty() { String::new() } else { format!(" for table {list}") };
@@ -96,7 +121,18 @@ fn publication(facts: &ServerFacts, config: &Config) -> Option<Step> {
         return step(format!("create the publication {name} with {}", counted(missing.len())), sql);
     };
     let mut sql = String::new();
-    if !existing.via_root || ops.iter().any(|op| !existing.publishes(op)) {
+    let mut more = Vec::new();
+    let added: Vec<&str> = ops.iter().filter(|op| !existing.publishes(*op)).map(Op::as_str).collect();
+    if !missing.is_empty() {
+        more.push(counted(missing.len()));
+    }
+    if !added.is_empty() {
+        more.push(added.join(", "));
+    }
+    if !existing.via_root {
+        more.push("publish_via_partition_root".to_owned());
+    }
+    if !existing.via_root || !added.is_empty() {
         sql.push_str(&format!("alter publication {name} set ({});\n", options(ops)));
     }
     if !missing.is_empty() {
@@ -105,7 +141,53 @@ fn publication(facts: &ServerFacts, config: &Config) -> Option<Step> {
     if sql.is_empty() {
         return None;
     }
-    step(format!("extend the publication {name} by {}", counted(missing.len())), sql)
+    step(format!("extend the publication {name} by {}", more.join(" and by ")), sql)
+}
+
+/// The tables that are routed and not published.
+fn missing<'f>(facts: &'f ServerFacts, config: &'f Config) -> Vec<&'f Table> {
+    facts.routed_by_any(config).filter(|table| !is_in(table, facts)).collect()
+}
+
+/// The tables that the publication is given, or given anew.
+fn touched<'f>(facts: &'f ServerFacts, config: &'f Config, extended: bool, narrowed: bool) -> Vec<&'f Table> {
+    if narrowed {
+        return facts.routed_by_any(config).filter(|table| can_be_narrowed(table, facts)).collect();
+    }
+    if extended { missing(facts, config) } else { Vec::new() }
+}
+
+/// Row filters and column lists, as [`Narrowed`] has them.
+fn narrow(facts: &ServerFacts, config: &Config) -> Option<Step> {
+    let name = quote_identifier(config.postgres.publication.as_str());
+    let (mut sql, mut tables) = (String::new(), 0);
+    for table in facts.routed_by_any(config).filter(|table| can_be_narrowed(table, facts)) {
+        let narrowed = Narrowed::of(table, facts, config);
+        let is_whole = narrowed.columns.is_none() && narrowed.filter.is_none();
+        // One that is not there yet has just been added, whole.
+        if narrowed.is_as_published(table) || (is_whole && table.published.is_none()) {
+            continue;
+        }
+        let list = |columns: &Vec<String>| columns.iter().map(|it| quote_identifier(it)).collect::<Vec<_>>().join(", ");
+        let columns = narrowed.columns.as_ref().map_or_else(String::new, |columns| format!(" ({})", list(columns)));
+        let filter = narrowed.filter.map_or_else(String::new, |filter| format!(" where ({filter})"));
+        let table = format!("{}{}", table.only(), table.quoted());
+        sql.push_str(&format!(
+            "alter publication {name} drop table {table};\nalter publication {name} add table {table}{columns}{filter};\n"
+        ));
+        tables += 1;
+    }
+    (tables > 0).then(|| Step {
+        title: format!("narrow the publication {name} to what routes need of {}", counted(tables)),
+        sql: format!("set local standard_conforming_strings = on;\n{sql}"),
+        kind: StepKind::Transaction,
+    })
+}
+
+/// One that is published with all others, or through its schema, comes whole.
+pub(super) fn can_be_narrowed(table: &Table, facts: &ServerFacts) -> bool {
+    let all = facts.publication.as_ref().is_some_and(|publication| publication.all_tables);
+    !all && (table.member || table.published.is_none())
 }
 
 fn is_in(table: &Table, facts: &ServerFacts) -> bool {

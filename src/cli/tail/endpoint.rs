@@ -1,13 +1,19 @@
 //! Where the gateway is: from what the user says, or from the configuration.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
+use super::super::reachable;
 use crate::config::{Address, Server};
 
 /// Phoenix' path for WebSockets.
 const PATH: &str = "/socket/websocket";
 /// The serializer that the session speaks.
 const VERSION: &str = "vsn=2.0.0";
+
+/// The endpoint that a gateway has that listens here.
+pub(super) fn of_listener(listen: SocketAddr) -> String {
+    format!("ws://{}{PATH}?{VERSION}", reachable(listen))
+}
 
 /// The endpoint that a gateway with this `[server]` has on its own machine. What operators connect to serves clients,
 /// too, and is not encrypted: a certificate's name is seldom that of its own machine. None where there are only Unix
@@ -17,12 +23,13 @@ pub(super) fn of_server(server: &Server) -> Option<String> {
     let (listen, admin) = (first(&server.listen), first(&server.admin));
     let plain = listen.filter(|_| server.tls.is_none()).or(admin).map(|address| ("ws", address));
     let (scheme, address) = plain.or(listen.map(|address| ("wss", address)))?;
-    let ip = match address.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    Some(format!("{scheme}://{}{PATH}?{VERSION}", SocketAddr::new(ip, address.port())))
+    Some(format!("{scheme}://{}{PATH}?{VERSION}", reachable(address)))
+}
+
+/// A URL that a WebSocket can be opened at.
+pub(super) fn is_of_websockets(url: &str) -> bool {
+    let host = url.strip_prefix("ws://").or_else(|| url.strip_prefix("wss://"));
+    host.is_some_and(|host| !host.is_empty() && !host.starts_with(['/', '?', ':']))
 }
 
 /// The user's url, with the path where it has none (or Phoenix' `/socket`), and the serializer's version.
@@ -65,6 +72,7 @@ mod tests {
             socket_mode: SocketMode(0o600),
             compression: false,
             origins: Origins::default(),
+            hosts: None,
         }
     }
 
@@ -94,9 +102,12 @@ mod tests {
             ("wss://host/live/socket/?token=t", "wss://host/live/socket/websocket?token=t&vsn=2.0.0"),
             ("ws://host/socket/websocket", "ws://host/socket/websocket?vsn=2.0.0"),
             ("ws://host/socket/websocket?vsn=1.0.0&token=t", "ws://host/socket/websocket?token=t&vsn=2.0.0"),
-            ("nonsense", "nonsense/socket/websocket?vsn=2.0.0"),
         ] {
+            assert!(is_of_websockets(url), "{url}");
             assert_eq!(of_url(url), endpoint);
+        }
+        for url in ["", "nonsense", "localhost:4000", "http://host", "ws://", "ws:///socket", "wss://:4000"] {
+            assert!(!is_of_websockets(url), "{url}");
         }
     }
 

@@ -48,6 +48,10 @@ pub struct RoleFacts {
     pub name: String,
     pub superuser: bool,
     pub replication: bool,
+    /// It has CREATE on the database, which a schema or a publication needs.
+    pub may_create: bool,
+    /// `None` where there is no publication.
+    pub owns_publication: Option<bool>,
 }
 
 /// What a server says of itself that matters where there is more than one.
@@ -87,6 +91,8 @@ pub struct PublicationFacts {
     pub truncate: bool,
     /// `publish_via_partition_root`.
     pub via_root: bool,
+    /// `publish_generated_columns = stored`, which came with 18.
+    pub generated: bool,
 }
 
 /// A relation. Only those that a route takes are described beyond their name and kind.
@@ -99,6 +105,12 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Of the table, or of each leaf partition: WAL is written with the leaf's.
     pub identities: Vec<Identity>,
+    /// Of a partitioned table: the columns of its primary key. Every partition has it, one that is created later too.
+    pub key: Vec<String>,
+    /// Of a partitioned table: its leaves without changes in the WAL.
+    pub silent_leaves: Vec<SilentLeaf>,
+    /// Schemas and names of the tables that inherit from it, at any distance. No partitions.
+    pub heirs: Vec<(String, String)>,
     /// Of a table that is not partitioned, by name.
     pub unique_indexes: Vec<UniqueIndex>,
     /// How it is in the publication, if it is.
@@ -106,21 +118,70 @@ pub struct Table {
     /// The publication names it; a table can be published without that, and a partitioned one named without being
     /// published under its own name.
     pub member: bool,
+    /// What the publication says of it where it names it.
+    pub terms: Terms,
     /// The role may read it.
     pub selectable: bool,
+    /// The role owns it, and may publish it.
+    pub owned: bool,
+    pub row_security: RowSecurity,
+}
+
+/// The column list and the row filter with which a publication names a table. Both came with 15.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// `None`: all.
+    pub columns: Option<Vec<String>>,
+    /// The columns that the row filter reads.
+    pub filter: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowSecurity {
+    Off,
+    /// It is on, and the gateway's role passes it.
+    On,
+    /// The gateway's role itself is subject to its policies.
+    Applies,
+}
+
+/// A partition that is published with the others and has nothing in the WAL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SilentLeaf {
+    /// For SQL, quoted.
+    pub table: String,
+    /// Unlogged; else a foreign table.
+    pub unlogged: bool,
 }
 
 impl Table {
-    /// `schema.table`, as shown to people and as a route would name it.
+    /// `schema.table`, as shown to people and as a route names it.
     #[must_use]
     pub fn qualified(&self) -> String {
-        format!("{}.{}", self.schema, self.name)
+        let text = TablePattern::text_of(&self.schema, &self.name);
+        // A line feed in a name would break the message that it stands in; in a TOML string it is written like this.
+        text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
     }
 
     /// The same for SQL.
     #[must_use]
     pub fn quoted(&self) -> String {
         format!("{}.{}", quote_identifier(&self.schema), quote_identifier(&self.name))
+    }
+
+    /// In SQL that publishes it: `only ` where other tables inherit from it, which would be published, too.
+    #[must_use]
+    pub const fn only(&self) -> &'static str {
+        if self.heirs.is_empty() { "" } else { "only " }
+    }
+
+    /// The column comes with its rows; in a publication that the table is yet to be added to, generated ones don't.
+    #[must_use]
+    pub fn sends(&self, column: &Column) -> bool {
+        match &self.published {
+            Some(published) => published.columns.contains(&column.name),
+            None => !column.generated,
+        }
     }
 
     #[must_use]
@@ -158,6 +219,7 @@ pub enum RelationKind {
     View,
     MaterializedView,
     Foreign,
+    Sequence,
 }
 
 impl RelationKind {
@@ -171,6 +233,7 @@ impl RelationKind {
             Self::View => Some("a view"),
             Self::MaterializedView => Some("a materialized view"),
             Self::Foreign => Some("a foreign table"),
+            Self::Sequence => Some("a sequence"),
         }
     }
 }
@@ -185,6 +248,8 @@ pub struct Column {
     /// `generated always as (…)`.
     pub generated: bool,
     pub ty: Arc<Type>,
+    /// Of an enum, or a domain over one.
+    pub labels: Vec<String>,
     /// Its collation takes some texts for equal whose bytes differ.
     pub nondeterministic: bool,
 }
@@ -202,6 +267,27 @@ pub struct Identity {
     /// For SQL, quoted.
     pub table: String,
     pub columns: IdentityColumns,
+    pub setting: IdentitySetting,
+    pub primary_key: PrimaryKey,
+    /// Columns of the identity that are generated.
+    pub generated: Vec<String>,
+}
+
+/// `alter table … replica identity`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentitySetting {
+    Default,
+    Nothing,
+    Index,
+    Full,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrimaryKey {
+    None,
+    /// Checked at the end of a transaction, so that Postgres does not take it for an identity.
+    Deferrable,
+    Immediate,
 }
 
 /// Which columns of an old row Postgres writes to the WAL.
@@ -232,6 +318,8 @@ impl IdentityColumns {
 pub struct Published {
     /// Column lists and generated columns make it less than all.
     pub columns: Vec<String>,
+    /// Its row filter, as the server prints it.
+    pub filter: Option<String>,
 }
 
 impl ServerFacts {

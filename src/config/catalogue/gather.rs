@@ -1,16 +1,12 @@
 //! Asking the server. Every query reads the catalogue only, and works for any role on Postgres 14 to 18.
 
-use crate::change::quote_identifier;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio_postgres::{Client, Row};
 
-use super::facts::{
-    Column, Identity, IdentityColumns, PublicationFacts, Published, RelationKind, RoleFacts, ServerFacts, Table,
-    UniqueIndex,
-};
-use super::{ha, writes};
+use super::facts::{Column, PublicationFacts, Published, RoleFacts, ServerFacts, Table, UniqueIndex};
+use super::{ha, relations, writes};
 use crate::change::catalogue::{CatalogueRow, DEFINITIONS_SQL, TypeDefinition};
 use crate::change::{Oid, Type, TypeCatalogue, TypeKind};
 use crate::config::Config;
@@ -40,7 +36,7 @@ impl GatherError {
 /// # Errors
 /// A query fails; that is a lost connection, not a wrong configuration.
 pub async fn gather(client: &Client, config: &Config) -> Result<ServerFacts, GatherError> {
-    let settings = one(client, "the settings", SETTINGS, &[]).await?;
+    let settings = one(client, "the settings", SETTINGS, &[&config.postgres.publication.as_str()]).await?;
     let keep: i64 = settings.get("keep_megabytes");
     let name = config.postgres.slot.as_str();
     let slot = slot::look(client, name).await.map_err(unread("the replication slot"))?;
@@ -59,6 +55,8 @@ pub async fn gather(client: &Client, config: &Config) -> Result<ServerFacts, Gat
             name: settings.get("role"),
             superuser: settings.get("superuser"),
             replication: settings.get("replication"),
+            may_create: settings.get("may_create"),
+            owns_publication: settings.get("owns_publication"),
         },
         schema_comment: settings.get::<_, bool>("has_schema").then(|| settings.get("schema_comment")),
         slot,
@@ -108,6 +106,8 @@ const SETTINGS: &str = "\
            (select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size') as keep_megabytes,
            current_database()::text as database,
            current_user::text as role,
+           has_database_privilege(current_database(), 'create') as may_create,
+           (select pg_has_role(pubowner, 'usage') from pg_publication where pubname = $1) as owns_publication,
            rolsuper as superuser,
            rolreplication or exists (
                select from pg_roles managed
@@ -118,8 +118,10 @@ const SETTINGS: &str = "\
     from pg_roles where rolname = current_user";
 
 async fn publication(client: &Client, config: &Config) -> Result<Option<PublicationFacts>, GatherError> {
-    let sql = "select puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot \
-               from pg_publication where pubname = $1";
+    // By way of json, since the last column came with 18.
+    let sql = "select puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, \
+                      coalesce(to_jsonb(p) ->> 'pubgencols' = 's', false) as generated \
+               from pg_publication p where pubname = $1";
     let rows = all(client, "the publication", sql, &[&config.postgres.publication.as_str()]).await?;
     Ok(rows.first().map(|row| PublicationFacts {
         all_tables: row.get("puballtables"),
@@ -128,18 +130,19 @@ async fn publication(client: &Client, config: &Config) -> Result<Option<Publicat
         delete: row.get("pubdelete"),
         truncate: row.get("pubtruncate"),
         via_root: row.get("pubviaroot"),
+        generated: row.get("generated"),
     }))
 }
 
 /// Names and kinds of all, columns of those that a route takes: a database may have a hundred thousand tables.
 async fn tables(client: &Client, config: &Config, version: i32) -> Result<Vec<Table>, GatherError> {
     let name = config.postgres.publication.as_str();
-    let rows = all(client, "the tables", RELATIONS, &[&name]).await?;
-    let mut tables: Vec<(Oid, Table)> = rows.iter().map(table).collect();
+    let mut tables = relations::gather(client, name).await?;
     // The view has the columns from 15 on; before, only generated ones are left out.
     let sql = if version >= 150_000 { PUBLISHED } else { PUBLISHED_14 };
     let mut published = grouped(all(client, "the published tables", sql, &[&name]).await?, |row| Published {
         columns: row.get("columns"),
+        filter: row.get("filter"),
     });
     let is_routed = |table: &Table| config.routes.iter().any(|route| table.matches(&route.spec.table));
     let routed: Vec<Oid> = tables.iter().filter(|(_, table)| is_routed(table)).map(|(oid, _)| *oid).collect();
@@ -147,67 +150,31 @@ async fn tables(client: &Client, config: &Config, version: i32) -> Result<Vec<Ta
     let columns = all(client, "the columns", COLUMNS, &[&routed]).await?;
     let types = types(client, columns.iter().map(|row| row.get("type_oid"))).await?;
     let mut columns = grouped(columns, |row| column(row, &types));
+    let enums: Vec<Oid> = columns.values().flatten().filter_map(enum_oid).collect();
+    let labels = grouped(all(client, "the enums", LABELS, &[&enums]).await?, |row| row.get::<_, Vec<String>>("labels"));
+    for column in columns.values_mut().flatten() {
+        let known = enum_oid(column).and_then(|oid| labels.get(&oid)?.first());
+        column.labels = known.cloned().unwrap_or_default();
+    }
     let mut indexes = grouped(all(client, "the unique indexes", INDEXES, &[&routed]).await?, |row| UniqueIndex {
         name: row.get("name"),
         columns: row.get("columns"),
     });
-    let mut identities = grouped(all(client, "the replica identities", IDENTITIES, &[&judged]).await?, identity);
+    relations::describe(client, version, name, &judged, &mut tables).await?;
     for (oid, table) in &mut tables {
         table.columns = columns.remove(oid).unwrap_or_default();
-        table.identities = identities.remove(oid).unwrap_or_default();
         table.unique_indexes = indexes.remove(oid).unwrap_or_default();
         table.published = published.remove(oid).and_then(|found| found.into_iter().next());
     }
     Ok(tables.into_iter().map(|(_, table)| table).collect())
 }
 
-fn grouped<T>(rows: Vec<Row>, read: impl Fn(&Row) -> T) -> HashMap<Oid, Vec<T>> {
+pub(super) fn grouped<T>(rows: Vec<Row>, read: impl Fn(&Row) -> T) -> HashMap<Oid, Vec<T>> {
     let mut groups: HashMap<Oid, Vec<T>> = HashMap::new();
     for row in &rows {
         groups.entry(row.get("oid")).or_default().push(read(row));
     }
     groups
-}
-
-const RELATIONS: &str = "\
-    select c.oid, n.nspname::text as schema, c.relname::text as name,
-           c.relkind::text as kind, c.relpersistence::text as persistence,
-           case when c.relispartition then (
-               select rn.nspname || '.' || r.relname from pg_class r join pg_namespace rn on rn.oid = r.relnamespace
-               where r.oid = pg_partition_root(c.oid)) end as root,
-           exists (select from pg_publication_rel m join pg_publication p on p.oid = m.prpubid
-                   where m.prrelid = c.oid and p.pubname = $1) as member,
-           has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') as selectable
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where c.relkind in ('r', 'p', 'v', 'm', 'f')
-      and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_toast'
-    order by n.nspname, c.relname";
-
-fn table(row: &Row) -> (Oid, Table) {
-    let kind = match (row.get::<_, &str>("kind"), row.get::<_, &str>("persistence")) {
-        ("v", _) => RelationKind::View,
-        ("m", _) => RelationKind::MaterializedView,
-        ("f", _) => RelationKind::Foreign,
-        (_, "u") => RelationKind::Unlogged,
-        (_, "t") => RelationKind::Temporary,
-        (kind, _) => match row.get::<_, Option<String>>("root") {
-            Some(root) => RelationKind::Partition { root },
-            None if kind == "p" => RelationKind::Partitioned,
-            None => RelationKind::Table,
-        },
-    };
-    let table = Table {
-        schema: row.get("schema"),
-        name: row.get("name"),
-        kind,
-        columns: Vec::new(),
-        identities: Vec::new(),
-        unique_indexes: Vec::new(),
-        published: None,
-        member: row.get("member"),
-        selectable: row.get("selectable"),
-    };
-    (row.get("oid"), table)
 }
 
 /// `row_to_json` uses the cast of the type under a domain, of an array's elements and of a composite's fields.
@@ -242,8 +209,17 @@ fn column(row: &Row, types: &TypeCatalogue) -> Column {
         generated: row.get("generated"),
         nondeterministic: row.get("nondeterministic"),
         ty: types.get(oid).unwrap_or_else(gone),
+        labels: Vec::new(),
         type_name: name,
     }
+}
+
+const LABELS: &str = "\
+    select enumtypid as oid, array_agg(enumlabel::text order by enumsortorder) as labels
+    from pg_enum where enumtypid = any($1) group by enumtypid";
+
+fn enum_oid(column: &Column) -> Option<Oid> {
+    (column.ty.kind == TypeKind::Enum).then_some(column.ty.base_oid)
 }
 
 /// The types with all that they are made of, round by round.
@@ -285,34 +261,12 @@ const INDEXES: &str = "\
                       and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1]))
     order by i.indrelid, c.relname";
 
-/// A partitioned table has no WAL of its own: its leaves' identities count.
-const IDENTITIES: &str = "\
-    select root.oid, n.nspname::text as schema, leaf.relname::text as name, leaf.relreplident = 'f' as full,
-           array(select a.attname::text from pg_index i join pg_attribute a on a.attrelid = i.indrelid
-                 where i.indrelid = leaf.oid and a.attnum = any(i.indkey::int2[])
-                   and case leaf.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end
-                 order by a.attnum) as columns
-    from pg_class root
-    cross join lateral (
-        select t.relid from pg_partition_tree(root.oid) t where root.relkind = 'p' and t.isleaf
-        union all select root.oid where root.relkind <> 'p') member
-    join pg_class leaf on leaf.oid = member.relid join pg_namespace n on n.oid = leaf.relnamespace
-    where root.oid = any($1) and leaf.relkind = 'r'
-    order by root.oid, n.nspname, leaf.relname";
-
-fn identity(row: &Row) -> Identity {
-    let (schema, name): (&str, &str) = (row.get("schema"), row.get("name"));
-    Identity {
-        table: format!("{}.{}", quote_identifier(schema), quote_identifier(name)),
-        columns: if row.get("full") { IdentityColumns::All } else { IdentityColumns::Some(row.get("columns")) },
-    }
-}
-
 /// Before 18 no generated column is published, though the view of 15 lists them.
 const PUBLISHED: &str = "\
     select c.oid, array(select a.attname::text from pg_attribute a
                         where a.attrelid = c.oid and a.attname = any(p.attnames) and a.attnum > 0
-                          and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000)) as columns
+                          and (a.attgenerated = '' or current_setting('server_version_num')::int >= 180000)) as columns,
+           p.rowfilter as filter
     from pg_publication_tables p
     join pg_namespace n on n.nspname = p.schemaname
     join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
@@ -321,7 +275,8 @@ const PUBLISHED: &str = "\
 const PUBLISHED_14: &str = "\
     select c.oid, array(select a.attname::text from pg_attribute a
                         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '')
-                  as columns
+                  as columns,
+           null::text as filter
     from pg_publication_tables p
     join pg_namespace n on n.nspname = p.schemaname
     join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename

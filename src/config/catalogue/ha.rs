@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::facts::{HaFacts, OtherServer, ServerFacts};
@@ -11,6 +12,8 @@ use crate::config::code::Code;
 use crate::config::diagnostic::Finding;
 use crate::replication::wire::{WireError, connect_sql};
 
+/// For each of the other servers: after a failover one may be gone, and a start is not to wait for it for long.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Slots that standbys copy.
 const FAILOVER_VERSION_MIN: i32 = 170_000;
 /// Logical slots on a standby.
@@ -47,8 +50,11 @@ pub(super) async fn others(config: &Config) -> Vec<OtherServer> {
         return others;
     }
     for alone in config.postgres.connection.each_host() {
-        let facts = async { gather(&connect_sql(&alone).await?).await };
-        let facts = facts.await.map_err(|error| error.to_string());
+        let asked = timeout(PATIENCE, async { gather(&connect_sql(&alone).await?).await }).await;
+        let facts = match asked {
+            Ok(facts) => facts.map_err(|error| error.to_string()),
+            Err(_late) => Err(format!("no answer within {PATIENCE:?}")),
+        };
         others.push(OtherServer { host: alone.to_string(), facts });
     }
     others

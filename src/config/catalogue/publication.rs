@@ -10,11 +10,8 @@ use crate::routing::Op;
 
 pub(super) fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
     let Some(publication) = &facts.publication else { return vec![publication_missing(facts, config)] };
-    let of_route = |route| {
-        let via_root = via_root(facts, publication, config, route);
-        ops(publication, config, route).into_iter().chain(via_root)
-    };
-    config.routes.iter().flat_map(of_route).collect()
+    let via_root = config.routes.iter().filter_map(|route| via_root(facts, publication, config, route));
+    ops(facts, publication, config).into_iter().chain(via_root).collect()
 }
 
 impl PublicationFacts {
@@ -29,26 +26,35 @@ impl PublicationFacts {
     }
 }
 
-fn ops(publication: &PublicationFacts, config: &Config, route: &Route) -> Option<Finding> {
-    let missing: Vec<&str> = route.spec.ops.iter().filter(|op| !publication.publishes(*op)).map(Op::as_str).collect();
-    if missing.is_empty() {
-        return None;
+/// One finding for all routes that miss the same ops: it is the publication that has to be altered.
+fn ops(facts: &ServerFacts, publication: &PublicationFacts, config: &Config) -> Vec<Finding> {
+    let mut findings: Vec<(Vec<Op>, Finding)> = Vec::new();
+    for route in &config.routes {
+        let missing: Vec<Op> = route.spec.ops.iter().filter(|op| !publication.publishes(*op)).collect();
+        // A route that takes no table has another problem.
+        if missing.is_empty() || facts.routed(&route.spec.table).next().is_none() {
+            continue;
+        }
+        let (span, what) = match &route.spans.ops {
+            Some(span) => (span.clone(), "asks for more than is published"),
+            None => (route.spans.table.clone(), "takes every op"),
+        };
+        let finding = match findings.iter().position(|(same, _)| *same == missing) {
+            Some(place) => findings.remove(place).1,
+            None => not_published(publication, config, route, &missing),
+        };
+        findings.push((missing, finding.label(span, what)));
     }
+    findings.into_iter().map(|(_, finding)| finding).collect()
+}
+
+fn not_published(publication: &PublicationFacts, config: &Config, route: &Route, missing: &[Op]) -> Finding {
+    let list = quoted_list(missing.iter().map(|op| op.as_str()));
     let kept: Vec<String> =
         route.spec.ops.iter().filter(|op| publication.publishes(*op)).map(|op| format!("\"{op}\"")).collect();
-    let (span, what) = match &route.spans.ops {
-        Some(span) => (span.clone(), "asks for more than is published"),
-        None => (route.spans.table.clone(), "takes every op"),
-    };
-    let list = quoted_list(missing);
-    Some(
-        Finding::error(
-            Code::OpNotPublished,
-            format!("the publication `{}` leaves out {list}", config.postgres.publication),
-        )
-        .label(span, what)
-        .help(format!("run `walcast setup`, which publishes every op, or write `ops = [{}]`", kept.join(", "))),
-    )
+    let message = format!("the publication `{}` leaves out {list}", config.postgres.publication);
+    Finding::error(Code::OpNotPublished, message)
+        .help(format!("run `walcast setup`, which publishes every op, or write `ops = [{}]`", kept.join(", ")))
 }
 
 /// Without it the partitions' names arrive, which no route names.

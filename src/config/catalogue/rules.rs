@@ -1,14 +1,15 @@
 //! `where` and `allow` against the tables that a route takes: names, types, collations, and what is known of old rows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::facts::Table;
 use super::tables;
 use crate::change::{Column, Relation, RelationId, ReplicaIdentity, Type};
 use crate::config::code::Code;
-use crate::config::diagnostic::{Finding, Span};
+use crate::config::diagnostic::{Finding, Span, closest, quoted_list};
 use crate::config::{Config, Route, SqlText};
-use crate::routing::{ExpressionError, ExpressionErrorKind, Scope};
+use crate::routing::{Expression, ExpressionError, ExpressionErrorKind, Scope};
 
 pub(super) fn judge(table: &Table, config: &Config, route: &Route) -> Vec<Finding> {
     let mut findings = filter(table, config, route);
@@ -35,7 +36,28 @@ fn filter(table: &Table, config: &Config, route: &Route) -> Vec<Finding> {
     let said = |error: &&ExpressionError| !matches!(error.kind, ExpressionErrorKind::UnknownColumn { .. });
     let message = format!("`route.where` does not fit the table `{}`", table.qualified());
     findings.extend(errors.iter().filter(said).map(|error| finding(sql, message.clone(), error)));
+    findings.extend(labels(table, filter, sql));
     findings
+}
+
+/// Labels that an enum does not have. Postgres would raise an error; the log's text can only be unequal to them.
+fn labels(table: &Table, expression: &Expression, sql: &SqlText) -> Vec<Finding> {
+    let unknown = |(name, literal, place): (&str, &str, Range<usize>)| {
+        let column = table.column(name).filter(|column| !column.labels.is_empty())?;
+        if column.labels.iter().any(|label| label == literal) {
+            return None;
+        }
+        let labels = || column.labels.iter().map(String::as_str);
+        let guess = closest(literal, labels()).map(|guess| format!("did you mean `{guess}`?"));
+        let message = format!("`{}` has no label `{literal}`", column.type_name);
+        Some(
+            Finding::error(Code::ExpressionType, message)
+                .label(sql.span_of(place), format!("compared with `{name}` of `{}`", table.qualified()))
+                .note(format!("labels of `{}`: {}", column.type_name, quoted_list(labels())))
+                .maybe_help(guess),
+        )
+    };
+    expression.literals().into_iter().filter_map(unknown).collect()
 }
 
 /// Its variables are the topic's columns, which are known to be there when this is asked.
@@ -47,7 +69,8 @@ fn allow(table: &Table, route: &Route) -> Vec<Finding> {
     };
     let message = format!("`route.allow` does not fit the topic's columns, which are of `{}`", table.qualified());
     let errors = allow.check(&Scope::of_variables(&variables));
-    errors.iter().map(|error| finding(sql, message.clone(), error)).collect()
+    let errors = errors.iter().map(|error| finding(sql, message.clone(), error));
+    errors.chain(labels(table, allow, sql)).collect()
 }
 
 fn finding(sql: &SqlText, message: String, error: &ExpressionError) -> Finding {
@@ -67,7 +90,7 @@ fn collation(table: &Table, name: &str, span: &Span) -> Option<Finding> {
 }
 
 /// The table as the write-ahead log would describe it, as far as expressions ask.
-fn relation(table: &Table) -> Relation {
+pub(super) fn relation(table: &Table) -> Relation {
     let column = |column: &super::facts::Column| Column {
         name: column.name.as_str().into(),
         identity: false,

@@ -1,12 +1,11 @@
 //! Each route against the tables that it takes.
 
-use super::facts::{Identity, RelationKind, ServerFacts, Table, UniqueIndex};
-use super::rules;
+use super::facts::{RelationKind, ServerFacts, Table};
+use super::{hidden, identity, narrow, rules, told_once};
 use crate::change::quote_identifier;
 use crate::config::code::Code;
 use crate::config::diagnostic::{Finding, Span, closest, quoted_list};
 use crate::config::{Config, Route};
-use crate::routing::Op;
 
 /// How many tables a message names before it says how many more there are.
 const NAMED_MAX: usize = 5;
@@ -19,13 +18,21 @@ pub(super) fn judge(facts: &ServerFacts, config: &Config, route: &Route) -> Vec<
     let mut findings = Vec::new();
     findings.extend(not_published(facts, &tables, route));
     findings.extend(not_selectable(facts, &tables, route));
+    findings.extend(unlogged(facts, route));
+    let mut of_each = Vec::new();
     for table in tables {
-        findings.extend(columns(table, config, route));
-        findings.extend(rules::judge(table, config, route));
-        findings.extend(weak_identity(table, route));
-        findings.extend(ignored_casts(table, route));
-        findings.extend(generated_column(table, route));
+        let of_table = columns(table, config, route)
+            .into_iter()
+            .chain(rules::judge(table, config, route))
+            .chain(narrow::judge(table, config, route))
+            .chain(identity::judge(table, route))
+            .chain(ignored_casts(table, route))
+            .chain(generated_column(table, route))
+            .chain(unlisted_columns(table, config, route))
+            .chain(hidden::judge(facts, table, route));
+        of_each.extend(of_table.map(|finding| (table.qualified(), finding)));
     }
+    findings.extend(told_once(of_each));
     findings
 }
 
@@ -34,12 +41,18 @@ fn nothing_routed(facts: &ServerFacts, route: &Route) -> Finding {
     let pattern = &route.spec.table;
     let span = route.spans.table.clone();
     if !pattern.is_exact() {
-        return Finding::warning(Code::NoTableMatches, format!("no table matches `{pattern}`"))
-            .label(span, "takes nothing yet")
+        let others = facts.tables.iter().filter(|table| table.matches(pattern) && table.kind != RelationKind::Sequence);
+        let matched = others.map(|table| (table, table.kind.without_wal().unwrap_or("a partition")));
+        let matched: Vec<String> =
+            matched.take(NAMED_MAX).map(|(table, what)| format!("`{}` is {what}", table.qualified())).collect();
+        let finding = Finding::warning(Code::NoTableMatches, format!("no table matches `{pattern}`"))
+            .label(span, "takes nothing yet");
+        let finding = if matched.is_empty() { finding } else { finding.note(matched.join(", ")) };
+        return finding
             .note("tables that are created later are taken once `walcast setup` has added them to the publication");
     }
     let Some(table) = facts.tables.iter().find(|table| table.matches(pattern)) else {
-        return table_missing(facts, route);
+        return of_the_system(route).unwrap_or_else(|| table_missing(facts, route));
     };
     match (&table.kind, table.kind.without_wal()) {
         (RelationKind::Partition { root }, _) => {
@@ -51,18 +64,34 @@ fn nothing_routed(facts: &ServerFacts, route: &Route) -> Finding {
             let what = without_wal.unwrap_or("no table");
             let finding = Finding::error(Code::TableKind, format!("`{pattern}` is {what}"))
                 .label(span, "its changes are not in the write-ahead log");
-            if *kind == RelationKind::Unlogged {
-                finding.help(format!("run `alter table {} set logged`", table.quoted()))
-            } else {
-                finding.help("route the tables that its rows come from")
+            match kind {
+                RelationKind::Unlogged => finding.help(format!("run `alter table {} set logged`", table.quoted())),
+                RelationKind::Sequence => finding.help("route the table that takes its numbers"),
+                _ => finding.help("route the tables that its rows come from"),
             }
         }
     }
 }
 
+/// Schemas that are not looked at, since nothing in them can be published.
+fn of_the_system(route: &Route) -> Option<Finding> {
+    let (schema, _) = route.spec.table.names()?;
+    let what = match schema.as_str() {
+        "pg_catalog" | "information_schema" | "pg_toast" => "belongs to Postgres itself",
+        schema if schema.starts_with("pg_temp") => "is a temporary table, if anything",
+        _ => return None,
+    };
+    Some(
+        Finding::error(Code::TableKind, format!("`{}` {what}", route.spec.table))
+            .label(route.spans.table.clone(), "its changes are never published")
+            .help("route the tables of an app"),
+    )
+}
+
 fn table_missing(facts: &ServerFacts, route: &Route) -> Finding {
     let pattern = route.spec.table.as_str();
-    let names: Vec<String> = facts.tables.iter().map(Table::qualified).collect();
+    let tables = facts.tables.iter().filter(|table| table.kind != RelationKind::Sequence);
+    let names: Vec<String> = tables.map(Table::qualified).collect();
     let guess = closest(pattern, names.iter().map(String::as_str));
     let finding = Finding::error(
         Code::TableMissing,
@@ -70,6 +99,8 @@ fn table_missing(facts: &ServerFacts, route: &Route) -> Finding {
     )
     .label(route.spans.table.clone(), "no such table");
     match guess {
+        Some(guess) if guess.contains('"') => finding
+            .help(format!("did you mean `{guess}`? In single quotes, TOML takes it as it is: `table = '{guess}'`")),
         Some(guess) => finding.help(format!("did you mean `{guess}`?")),
         None => finding.help("create it, or correct the name; names are written as the catalogue spells them"),
     }
@@ -140,91 +171,27 @@ pub(super) fn column(table: &Table, config: &Config, name: &str, span: &Span) ->
                 .maybe_help(guess),
         );
     }
-    let published = table.published.as_ref()?;
-    (!published.columns.iter().any(|column| column == name)).then(|| {
-        let publication = &config.postgres.publication;
-        Finding::error(Code::ColumnNotPublished, format!("column `{name}` of `{shown}` is not published"))
-            .label(span.clone(), format!("the publication `{publication}` leaves it out"))
-            .note("a publication may list columns, and leaves generated columns out (before Postgres 18: always)")
-            .help(format!(
-                "publish all columns: `begin; alter publication {publication} drop table {table}; \
-                 alter publication {publication} add table {table}; commit`",
-                publication = quote_identifier(publication.as_str()),
-                table = table.quoted()
-            ))
+    not_sent(table, config, name, span)
+}
+
+/// It is there, and still doesn't come.
+fn not_sent(table: &Table, config: &Config, name: &str, span: &Span) -> Option<Finding> {
+    let column = table.column(name).filter(|column| !table.sends(column))?;
+    let publication = &config.postgres.publication;
+    let finding = Finding::error(
+        Code::ColumnNotPublished,
+        format!("column `{name}` of `{}` is not published", table.qualified()),
+    )
+    .label(span.clone(), format!("the publication `{publication}` leaves it out"));
+    Some(if column.generated {
+        finding
+            .note("before Postgres 18 generated columns are never published, after that where the publication says so")
+            .help("let a trigger fill an ordinary column, or let clients compute it")
+    } else {
+        finding
+            .note(format!("the publication lists the table's columns, without `{name}`"))
+            .help(publish_all(table, config))
     })
-}
-
-/// What an old value is needed for.
-#[derive(Debug, Clone, Copy)]
-enum Need {
-    Topic,
-    Where,
-}
-
-/// Where an update or delete comes without the old value of a topic's column, nobody can tell which topic it left;
-/// without one of `where`, who had the row.
-fn weak_identity(table: &Table, route: &Route) -> Vec<Finding> {
-    let needs_old: Vec<Op> = [Op::Update, Op::Delete].into_iter().filter(|op| route.spec.ops.contains(*op)).collect();
-    if needs_old.is_empty() {
-        return Vec::new();
-    }
-    let in_topic = route.spec.topic.columns().zip(route.spans.topic_columns.iter().cloned());
-    let in_topic = in_topic.map(|(column, span)| (column, span, Need::Topic));
-    let in_where = rules::filter_columns(route).into_iter().map(|(column, span)| (column, span, Need::Where));
-    let needed: Vec<(&str, Span, Need)> = in_topic.chain(in_where).collect();
-    let index = covering_index(table, &needed);
-    let weak = |(column, span, need): &(&str, Span, Need)| {
-        table.column(column)?;
-        let weak: Vec<&Identity> =
-            table.identities.iter().filter(|identity| !identity.columns.contains(column)).collect();
-        let too_weak = || identity_too_weak(table, column, span.clone(), *need, &needs_old);
-        (!weak.is_empty()).then(|| with_remedy(too_weak(), &weak, index))
-    };
-    needed.iter().filter_map(weak).collect()
-}
-
-/// The index that has everything that old values are needed of: writing less to the WAL than the whole row.
-fn covering_index<'t>(table: &'t Table, needed: &[(&str, Span, Need)]) -> Option<&'t UniqueIndex> {
-    let covers =
-        |index: &&UniqueIndex| needed.iter().all(|(name, ..)| index.columns.iter().any(|column| column == name));
-    table.unique_indexes.iter().filter(covers).min_by_key(|index| index.columns.len())
-}
-
-fn identity_too_weak(table: &Table, column: &str, span: Span, need: Need, needs_old: &[Op]) -> Finding {
-    let shown = table.qualified();
-    let ops = quoted_list(needs_old.iter().map(|op| op.as_str()));
-    let (why, what) = match need {
-        Need::Topic => ("which topic a row left", "could not be routed"),
-        Need::Where => ("who had the row", "nobody could say who may see them"),
-    };
-    let message = format!("the replica identity of `{shown}` does not have the column `{column}`");
-    Finding::error(Code::IdentityTooWeak, message)
-        .label(span, format!("the old value is needed to know {why}"))
-        .note(format!("{ops} come without the old `{column}`, and {what}"))
-}
-
-fn with_remedy(finding: Finding, weak: &[&Identity], index: Option<&UniqueIndex>) -> Finding {
-    let finding = match (index, weak) {
-        (Some(index), [identity]) => finding.help(format!(
-            "run `alter table {} replica identity using index {}`",
-            identity.table,
-            quote_identifier(&index.name)
-        )),
-        _ => finding.help(replica_identity_full(weak)),
-    };
-    finding.help("or leave these ops out of the route's `ops`")
-}
-
-fn replica_identity_full(identities: &[&Identity]) -> String {
-    let statements: Vec<String> = identities
-        .iter()
-        .take(NAMED_MAX)
-        .map(|identity| format!("`alter table {} replica identity full`", identity.table))
-        .collect();
-    let more = identities.len().saturating_sub(NAMED_MAX);
-    let rest = if more == 0 { String::new() } else { format!(", and the same for {more} more partitions") };
-    format!("run {}{rest}", statements.join(", "))
 }
 
 /// What `row_to_json` would write by a cast, the WAL's text can't.
@@ -243,9 +210,10 @@ fn ignored_casts(table: &Table, route: &Route) -> Option<Finding> {
 
 /// Whoever asks for all columns is told which of them never come. One that the route names is an error.
 fn generated_column(table: &Table, route: &Route) -> Option<Finding> {
-    let published = table.published.as_ref().filter(|_| route.spec.columns.is_none())?;
-    let is_missing = |name: &str| !published.columns.iter().any(|column| column == name);
-    let column = table.columns.iter().find(|column| column.generated && is_missing(&column.name))?;
+    if route.spec.columns.is_some() {
+        return None;
+    }
+    let column = table.columns.iter().find(|column| column.generated && !table.sends(column))?;
     let message = format!("generated column `{}` of `{}` is not sent", column.name, table.qualified());
     Some(
         Finding::warning(Code::GeneratedColumn, message)
@@ -257,39 +225,44 @@ fn generated_column(table: &Table, route: &Route) -> Option<Finding> {
     )
 }
 
-/// Tables whose updates and deletes Postgres refuses, because they are in a publication of these (or are about to be)
-/// and nothing says which row is meant. An app's writes fail by this, so that it is the gravest of all findings, and
-/// tables that no route takes but the publication has are looked at too.
-pub(crate) fn refused_updates(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
-    let routed = facts.routed_by_any(config);
-    let others = facts.tables.iter().filter(|table| table.published.is_some());
-    let mut seen: Vec<(&str, &str)> = Vec::new();
-    let mut findings = Vec::new();
-    for table in routed.chain(others) {
-        let without: Vec<&Identity> = table.identities.iter().filter(|identity| identity.columns.is_empty()).collect();
-        if without.is_empty() || seen.contains(&(&table.schema, &table.name)) {
-            continue;
-        }
-        seen.push((&table.schema, &table.name));
-        let route = config.routes.iter().find(|route| table.matches(&route.spec.table));
-        findings.push(updates_refused(table, route, &without));
-    }
-    findings
+/// A column list in the publication leaves clients with less than the route says.
+fn unlisted_columns(table: &Table, config: &Config, route: &Route) -> Option<Finding> {
+    let published = table.published.as_ref().filter(|_| route.spec.columns.is_none())?;
+    let is_missing = |name: &str| !published.columns.iter().any(|column| column == name);
+    let missing = table.columns.iter().filter(|column| !column.generated && is_missing(&column.name));
+    let list = named(missing.map(|column| column.name.clone()))?;
+    let publication = &config.postgres.publication;
+    Some(
+        Finding::warning(Code::ColumnNotPublished, format!("clients don't get {list} of `{}`", table.qualified()))
+            .label(route.spans.table.clone(), "takes every column")
+            .note(format!("the publication `{publication}` lists the table's columns, without these"))
+            .help(publish_all(table, config))
+            .help("or list in `columns` what clients are to see"),
+    )
 }
 
-fn updates_refused(table: &Table, route: Option<&Route>, without: &[&Identity]) -> Finding {
-    let shown = table.qualified();
-    let (message, what) = if table.published.is_some() {
-        (format!("Postgres refuses updates and deletes of `{shown}`"), "published without a replica identity")
-    } else {
-        (format!("in a publication, Postgres would refuse updates and deletes of `{shown}`"), "has no replica identity")
-    };
-    let finding = Finding::error(Code::UpdatesRefused, message);
-    match route {
-        Some(route) => finding.label(route.spans.table.clone(), what),
-        None => finding.note("no route takes the table, but the publication has it"),
-    }
-    .note("the apps that write to it would fail: the table has no primary key, and no other replica identity")
-    .help("give it a primary key")
-    .help(format!("or {}; where rows are only inserted, it costs nothing", replica_identity_full(without)))
+fn publish_all(table: &Table, config: &Config) -> String {
+    format!(
+        "publish all columns: `begin; alter publication {publication} drop table {only}{table}; \
+         alter publication {publication} add table {only}{table}; commit`",
+        publication = quote_identifier(config.postgres.publication.as_str()),
+        table = table.quoted(),
+        only = table.only(),
+    )
+}
+
+/// An app's tables are what a glob is meant to take; that some of them are never heard of would not be noticed.
+fn unlogged(facts: &ServerFacts, route: &Route) -> Option<Finding> {
+    let taken = |table: &&Table| table.kind == RelationKind::Unlogged && table.matches(&route.spec.table);
+    let tables: Vec<&Table> = facts.tables.iter().filter(taken).collect();
+    let list = named(tables.iter().map(|table| table.qualified()))?;
+    let statements: Vec<String> =
+        tables.iter().map(|table| format!("`alter table {} set logged`", table.quoted())).collect();
+    let verb = if tables.len() == 1 { "is" } else { "are" };
+    Some(
+        Finding::warning(Code::TableKind, format!("{list} {verb} unlogged"))
+            .label(route.spans.table.clone(), "their changes are not in the write-ahead log")
+            .help(format!("run {}", statements.join(", ")))
+            .help("or route tables by narrower patterns"),
+    )
 }

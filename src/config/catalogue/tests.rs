@@ -37,7 +37,13 @@ fn sound() -> ServerFacts {
         replication_slots: 1,
         max_slot_wal_keep_size: Some(4 << 30),
         database: "shop".to_owned(),
-        role: RoleFacts { name: "walcast".to_owned(), superuser: false, replication: true },
+        role: RoleFacts {
+            name: "walcast".to_owned(),
+            superuser: false,
+            replication: true,
+            may_create: true,
+            owns_publication: Some(true),
+        },
         slot: Some(Slot {
             plugin: Some("pgoutput".to_owned()),
             database: Some("shop".to_owned()),
@@ -55,6 +61,7 @@ fn sound() -> ServerFacts {
             delete: true,
             truncate: true,
             via_root: true,
+            generated: false,
         }),
         schema_comment: None,
         tables: vec![orders()],
@@ -86,18 +93,31 @@ fn orders() -> Table {
         generated: false,
         ty: TypeCatalogue::builtin().get(if *name == "status" { 25 } else { 23 }).unwrap(),
         nondeterministic: false,
+        labels: Vec::new(),
     };
     Table {
         schema: "public".to_owned(),
         name: "orders".to_owned(),
         kind: RelationKind::Table,
         columns: columns.iter().map(column).collect(),
-        identities: vec![Identity { table: "public.orders".to_owned(), columns: IdentityColumns::All }],
+        identities: vec![identity("public.orders", IdentityColumns::All)],
+        key: Vec::new(),
+        silent_leaves: Vec::new(),
+        heirs: Vec::new(),
         unique_indexes: Vec::new(),
-        published: Some(Published { columns: columns.map(str::to_owned).into() }),
+        published: Some(Published { columns: columns.map(str::to_owned).into(), filter: None }),
         member: true,
+        terms: Terms::default(),
         selectable: true,
+        owned: true,
+        row_security: RowSecurity::Off,
     }
+}
+
+fn identity(table: &str, columns: IdentityColumns) -> Identity {
+    let (table, generated) = (table.to_owned(), Vec::new());
+    let setting = IdentitySetting::Default;
+    Identity { table, columns, setting, primary_key: PrimaryKey::None, generated }
 }
 
 /// A standby that lacks nothing.
@@ -146,19 +166,14 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         Code::SlotDatabase => slot.database = Some("blog".to_owned()),
         Code::SlotLost => slot.sample.invalidation = Some(Invalidation::WalRemoved),
         Code::SlotActive => slot.active_pid = Some(4711),
-        Code::SlotHeld => {
-            (facts.slot_held, slot.sample.safe_wal_bytes) = (Some(3 << 30), Some(1 << 30));
-            slot.sample.inactive_for = Some(Duration::from_secs(86_400));
-        }
-        Code::SlotIdleTimeout => facts.ha.idle_slot_timeout = Some(Duration::from_secs(3600)),
-        Code::SlotTwoPhase => slot.sample.two_phase = true,
-        Code::SlotSynced => (slot.sample.synced, facts.ha.in_recovery) = (true, true),
-        Code::SlotFailover | Code::StandbySettings => ask_for_failover(code, facts, text),
-        Code::StandbyVersion => (facts.ha.in_recovery, facts.version) = (true, 150_018),
-        Code::StandbyWrites => {
-            facts.ha = keeping_standby();
-            text.push_str(WRITE);
-        }
+        Code::SlotHeld
+        | Code::SlotIdleTimeout
+        | Code::SlotTwoPhase
+        | Code::SlotSynced
+        | Code::SlotFailover
+        | Code::StandbySettings
+        | Code::StandbyVersion
+        | Code::StandbyWrites => break_slot(code, facts, text),
         Code::PublicationMissing => (facts.publication, table.published) = (None, None),
         Code::PublicationViaRoot => {
             (publication.via_root, table.kind, table.published) = (false, RelationKind::Partitioned, None);
@@ -175,21 +190,18 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
             *text = text.replace("{customer_id}", "{custmer_id}").replace("\"total\"", "\"totl\"");
             text.push_str("where = \"stauts = 'open'\"\n");
         }
-        Code::ColumnNotPublished => table.published = Some(Published { columns: vec!["id".to_owned()] }),
+        Code::ColumnNotPublished => table.published = Some(Published { columns: vec!["id".to_owned()], filter: None }),
+        Code::RowFilter | Code::GeneratedColumn | Code::CastIgnored => break_columns(code, table, text),
         Code::ExpressionType | Code::Collation | Code::IdentityTooWeak => break_rules(code, table, text),
         Code::UpdatesRefused => {
             *text = text.replace("{customer_id}", "all");
             table.identities[0].columns = IdentityColumns::Some(Vec::new());
         }
+        Code::PartitionsLater | Code::PartitionSilent | Code::InheritedRows | Code::RowSecurity => {
+            break_tables(code, table);
+        }
+        Code::SetupRights => take_rights(facts),
         Code::SchemaOutdated => facts.schema_comment = Some(Some("walcast, revision 1".to_owned())),
-        Code::GeneratedColumn => {
-            *text = text.replace("columns = [\"id\", \"total\"]\n", "");
-            table.columns[3].generated = true;
-            table.published = Some(Published { columns: ["id", "customer_id", "status"].map(str::to_owned).into() });
-        }
-        Code::CastIgnored => {
-            (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());
-        }
         Code::MutationsMissing
         | Code::WriteNoKey
         | Code::WriteGenerated
@@ -197,6 +209,68 @@ fn break_it(code: Code, facts: &mut ServerFacts, text: &mut String) {
         | Code::WriteRoleMissing
         | Code::WritePrivilege => break_writes(code, &mut facts.writes, text),
         other => panic!("{other} is not about the server"),
+    }
+}
+
+fn take_rights(facts: &mut ServerFacts) {
+    let table = &mut facts.tables[0];
+    (table.published, table.member, table.owned) = (None, false, false);
+    (facts.role.may_create, facts.publication, facts.schema_comment) = (false, None, None);
+}
+
+fn break_tables(code: Code, table: &mut Table) {
+    let leaf = |name: &str, unlogged| SilentLeaf { table: format!("public.{name}"), unlogged };
+    match code {
+        Code::PartitionsLater => {
+            (table.kind, table.key) = (RelationKind::Partitioned, vec!["id".to_owned()]);
+        }
+        Code::PartitionSilent => {
+            (table.kind, table.key) = (RelationKind::Partitioned, vec!["customer_id".to_owned()]);
+            table.silent_leaves = vec![leaf("orders_1", true), leaf("orders_2", false), leaf("orders_3", false)];
+        }
+        Code::InheritedRows => {
+            table.heirs = vec![("public".to_owned(), "old.orders".to_owned()), ("archive".to_owned(), "o".to_owned())];
+        }
+        _ => table.row_security = RowSecurity::Applies,
+    }
+}
+
+fn break_columns(code: Code, table: &mut Table, text: &mut String) {
+    match code {
+        Code::RowFilter => {
+            text.push_str("where = \"status <> 'draft'\"\n");
+            let columns = ["id", "customer_id", "status", "total"].map(str::to_owned).into();
+            table.published = Some(Published { columns, filter: Some("(status = 'open'::text)".to_owned()) });
+        }
+        Code::GeneratedColumn => {
+            *text = text.replace("columns = [\"id\", \"total\"]\n", "");
+            table.columns[3].generated = true;
+            let columns = ["id", "customer_id", "status"].map(str::to_owned).into();
+            table.published = Some(Published { columns, filter: None });
+        }
+        _ => {
+            (table.columns[3].json_cast, table.columns[3].type_name) = (true, "money_with_currency".to_owned());
+        }
+    }
+}
+
+fn break_slot(code: Code, facts: &mut ServerFacts, text: &mut String) {
+    let slot = facts.slot.as_mut().unwrap();
+    match code {
+        Code::SlotHeld => {
+            (facts.slot_held, slot.sample.safe_wal_bytes) = (Some(3 << 30), Some(1 << 30));
+            slot.sample.inactive_for = Some(Duration::from_secs(86_400));
+        }
+        Code::SlotIdleTimeout => facts.ha.idle_slot_timeout = Some(Duration::from_secs(3600)),
+        Code::SlotTwoPhase => slot.sample.two_phase = true,
+        Code::SlotSynced => (slot.sample.synced, facts.ha.in_recovery) = (true, true),
+        Code::SlotFailover | Code::StandbySettings => ask_for_failover(code, facts, text),
+        Code::StandbyVersion => (facts.ha.in_recovery, facts.version) = (true, 150_018),
+        Code::StandbyWrites => {
+            facts.ha = keeping_standby();
+            text.push_str(WRITE);
+        }
+        other => panic!("{other} is not about the slot"),
     }
 }
 
@@ -257,7 +331,12 @@ fn every_code_of_the_server_is_found_and_says_how_to_mend_it() {
         let (mut facts, mut text) = (sound(), CONFIG.to_owned());
         break_it(*code, &mut facts, &mut text);
         let config = config(&text);
-        let findings = judge(&facts, &config);
+        let mut findings = judge(&facts, &config);
+        if *code == Code::SetupRights {
+            let tables: Vec<&Table> = facts.tables.iter().collect();
+            findings =
+                lacking_rights(&facts, &config, Undertaking { schema: true, publication: true, tables: &tables });
+        }
         let text = shown(&findings, &config);
         assert!(findings.iter().any(|finding| finding.code == *code), "{code} is not found:\n{text}");
         check_snapshot(&fixtures("live").join(format!("{code}.stderr")), &text);
@@ -324,11 +403,111 @@ fn each_leaf_partition_is_named_when_its_identity_is_too_weak() {
     let mut facts = sound();
     facts.tables[0].kind = RelationKind::Partitioned;
     facts.tables[0].identities = ["public.orders_1", "public.orders_2"]
-        .map(|table| Identity { table: table.to_owned(), columns: IdentityColumns::Some(vec!["id".to_owned()]) })
+        .map(|table| identity(table, IdentityColumns::Some(vec!["id".to_owned()])))
         .into();
     let [finding] = &judge(&facts, &config)[..] else { panic!("one finding is expected") };
     assert_eq!(
         finding.help[0],
         "run `alter table public.orders_1 replica identity full`, `alter table public.orders_2 replica identity full`"
     );
+}
+
+/// With tokens, so that rules can be about claims.
+fn with_claims(text: &str) -> Config {
+    config(&text.replace("mode = \"none\"", "mode = \"jwt\"\nsecret = \"0123456789abcdef0123456789abcdef\""))
+}
+
+fn codes(filter: Option<&str>, columns: &[&str], text: &str) -> Vec<(Code, bool)> {
+    let config = with_claims(text);
+    let mut facts = sound();
+    let columns = columns.iter().map(|column| (*column).to_owned()).collect();
+    facts.tables[0].published = Some(Published { columns, filter: filter.map(str::to_owned) });
+    judge(&facts, &config).iter().map(|finding| (finding.code, finding.is_error())).collect()
+}
+
+#[test]
+fn what_the_publication_holds_back_is_held_against_the_route() {
+    let all = ["id", "customer_id", "status", "total"];
+    let with = |rule: &str| format!("{CONFIG}where = \"{rule}\"\n");
+    let lacking = [(Code::RowFilter, true)];
+    for (filter, rule, expected) in [
+        ("(status <> 'draft'::text)", "status <> 'draft'", &[][..]),
+        ("(status <> 'draft'::text)", "status <> 'draft' and total = claims.total", &[]),
+        ("((status <> 'draft'::text) OR (total > 5))", "total > 5 and id > 7", &[]),
+        ("((status = 'a'::text) OR (status = 'b'::text))", "status = 'b' or status = 'a'", &[]),
+        ("(status <> 'draft'::text)", "total > 5", &lacking),
+        ("((status <> 'draft'::text) AND (id > 7))", "status <> 'draft'", &lacking),
+        ("(status <> 'draft'::text)", "status <> 'draft' or total = claims.total", &lacking),
+        ("(upper(status) <> 'DRAFT'::text)", "status <> 'draft'", &[(Code::RowFilter, false)]),
+    ] {
+        assert_eq!(codes(Some(filter), &all, &with(rule)), expected, "{filter} under {rule}");
+    }
+    assert_eq!(codes(Some("(id > 7)"), &all, CONFIG), lacking, "a route without a rule shows every row");
+    assert_eq!(codes(Some("(status = 'a'::text)"), &all, &with("status = 'a' and claims.x = 'y'")), []);
+    let all_columns = CONFIG.replace("columns = [\"id\", \"total\"]\n", "");
+    assert_eq!(codes(None, &all[..3], &all_columns), [(Code::ColumnNotPublished, false)]);
+}
+
+/// The row filter, and the columns.
+fn narrowed(text: &str, alter: impl Fn(&mut Table)) -> (Option<String>, Option<String>) {
+    let (config, mut facts) = (with_claims(text), sound());
+    alter(&mut facts.tables[0]);
+    let narrowed = Narrowed::of(&facts.tables[0], &facts, &config);
+    (narrowed.filter, narrowed.columns.map(|columns| columns.join(",")))
+}
+
+#[test]
+fn a_table_is_narrowed_to_what_its_routes_need_and_no_app_s_write_fails_by_it() {
+    let key = |columns: &[&str]| IdentityColumns::Some(columns.iter().map(|it| (*it).to_owned()).collect());
+    let route = |rest: &str| format!("[[route]]\ntable = \"public.orders\"\ntopic = \"all\"\n{rest}\n");
+    let both = |rest: &str| format!("{CONFIG}where = \"status <> 'draft' and id = claims.id\"\n{}", route(rest));
+    let status = "status <> 'draft'::pg_catalog.text";
+    let full = |_: &mut Table| {};
+    let by_key = |table: &mut Table| table.identities[0].columns = key(&["id"]);
+    let with = |rule: &str| format!("{CONFIG}where = \"{rule}\"\n");
+    let filter = |sql: &str| Some(sql.to_owned());
+    assert_eq!(narrowed(CONFIG, full), (None, None));
+    assert_eq!(narrowed(&with("status <> 'draft' and id = claims.id"), full), (filter(status), None));
+    assert_eq!(narrowed(&with("status like 'a%' and status <> 'draft'"), full), (filter(status), None));
+    assert_eq!(narrowed(&with("id = claims.id"), full), (None, None), "nothing in it is the same for everyone");
+    assert_eq!(narrowed(&both(""), full), (None, None), "another route shows every row");
+    assert_eq!(
+        narrowed(&both("where = \"id > 7\""), full).0,
+        filter("(status <> 'draft'::pg_catalog.text) or (id > '7'::pg_catalog.int4)")
+    );
+    assert_eq!(narrowed(&(with("status <> 'draft'") + "ops = [\"insert\"]\n"), full).0, None, "moves come as inserts");
+    assert_eq!(narrowed(CONFIG, by_key), (None, Some("id,customer_id,total".to_owned())));
+    assert_eq!(narrowed(&both("columns = [\"id\", \"status\"]\nwhere = \"id > 7\""), by_key).1, None);
+    assert_eq!(narrowed(&with("status <> 'draft' and id > 7"), by_key).0, filter("id > '7'::pg_catalog.int4"));
+    let partitioned = |table: &mut Table| table.kind = RelationKind::Partitioned;
+    assert_eq!(narrowed(&with("status <> 'draft'"), partitioned).0, None, "a new partition's old rows are its key");
+}
+
+#[test]
+fn a_label_that_an_enum_does_not_have_is_told() {
+    let with = |rule: &str| {
+        let config = config(&format!("{CONFIG}where = \"{rule}\"\n"));
+        let mut facts = sound();
+        let status = &mut facts.tables[0].columns[2];
+        status.type_name = "order_status".to_owned();
+        status.labels = ["draft", "open", "paid"].map(str::to_owned).into();
+        judge(&facts, &config).iter().map(|finding| finding.message.clone()).collect::<Vec<_>>()
+    };
+    for rule in [
+        "status <> 'draft'",
+        "status in ('open', 'paid') or 'draft' = status",
+        "status = any (array['open']) and total > 5",
+        "status::text = 'other'",
+    ] {
+        assert_eq!(with(rule), [""; 0], "{rule}");
+    }
+    for rule in [
+        "status <> 'drafft'",
+        "total > 5 and not ('drafft' = status or status = 'open')",
+        "status not in ('open', 'drafft')",
+        "status is distinct from 'drafft'",
+        "status <> all (array['drafft', 'open'])",
+    ] {
+        assert_eq!(with(rule), ["`order_status` has no label `drafft`"], "{rule}");
+    }
 }

@@ -1,6 +1,7 @@
 //! What the log keeps, what it lets go of, and what may be acknowledged.
 
 use super::*;
+use std::collections::BTreeSet;
 
 #[test]
 fn what_is_evicted_can_not_be_resumed_from() {
@@ -137,8 +138,11 @@ fn topics_that_are_met_late_take_no_more_than_the_logs_memory() {
     }
     assert_eq!(bench.join("orders:0", Some(&before.cursor)), Err(Refusal::ResyncRequired));
     // Those who have joined are live all the same.
-    bench.commit(&[vec![insert(7)]]);
-    assert_eq!(bench.published().len(), 1);
+    bench.commit(&[(0..100).map(insert).collect()]);
+    let published = bench.published();
+    let topics: BTreeSet<_> = published.iter().map(|it| it.topic.to_string()).collect();
+    let shapes: BTreeSet<_> = published.iter().map(|it| it.shape).collect();
+    assert_eq!((topics.len(), shapes.len()), (100, 100), "each hears of its own");
 }
 
 /// A commit that nobody sees yet, beside others that everybody does.

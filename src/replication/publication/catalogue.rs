@@ -189,8 +189,10 @@ pub async fn mark(client: &Client) -> Result<Lsn, WireError> {
     const WRITTEN: &str = "\
 select pg_catalog.pg_logical_emit_message(true, 'walcast.mark', ''::pg_catalog.text)::pg_catalog.text
   from pg_catalog.set_config('synchronous_commit', 'local', true)";
+    // A record that a standby is just replaying can be seen already, and has been received.
     const READ: &str = "\
-select case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
+select case when pg_catalog.pg_is_in_recovery()
+            then greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
             else pg_catalog.pg_current_wal_insert_lsn() end::pg_catalog.text";
     let row = match client.query_one(WRITTEN, &[]).await {
         Ok(row) => row,

@@ -13,6 +13,9 @@ pub enum Failure {
     Prerequisite(#[from] Prerequisite),
     #[error(transparent)]
     Stream(#[from] IntakeError),
+    /// What comes from now on is of another timeline, which only a new connection tells.
+    #[error("the standby was promoted")]
+    Promoted,
     #[error("the feed is not read any more")]
     FeedClosed,
 }
@@ -28,6 +31,10 @@ impl Failure {
             Self::Stream(_) => Verdict {
                 disposition: Disposition::Retry,
                 advice: "the stream is read again from the last transaction; if that does not help, report it as a bug",
+            },
+            Self::Promoted => Verdict {
+                disposition: Disposition::Retry,
+                advice: "streaming goes on from where it was, on the new timeline",
             },
             Self::FeedClosed => Verdict { disposition: Disposition::Operator, advice: "this is a bug: report it" },
         }

@@ -187,6 +187,13 @@ impl Intake {
         }
     }
 
+    /// The server that has been streaming was promoted: what it has sent is of its new timeline, as what comes is.
+    pub fn promoted(&mut self, system: FeedSystem) {
+        if let Some(position) = self.position.as_mut().filter(|it| it.system.system_id == system.system_id) {
+            position.system = system;
+        }
+    }
+
     /// Nothing waits for the hub.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

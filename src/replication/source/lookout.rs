@@ -16,6 +16,9 @@ use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
 
 /// From one look to the next: how long a change of the publication goes unnoticed.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// The same on a standby, whose promotion is noticed by a look, too: cursors that are given out before that are refused
+/// later.
+const STANDBY_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// A look at ten thousand tables takes a while; as a share of the time it stays below two in a hundred.
 const REST_FACTOR: u32 = 50;
 /// A look may have to wait for a schema change that is under way: then it comes back later.
@@ -37,6 +40,8 @@ pub(super) struct Subject {
     pub(super) slot: String,
     /// `replay.wal`, in bytes.
     pub(super) wal_budget: u64,
+    /// The server is a standby.
+    pub(super) in_recovery: bool,
 }
 
 /// The first look of a connection. Without one before, which an earlier process may have had, everything is suspect
@@ -76,7 +81,8 @@ pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sende
             // The next one finds what this one did not.
             Err(error) => tracing::warn!(%error, "the publication could not be looked at, trying again"),
         }
-        rest = LOOK_INTERVAL.max(began.elapsed().saturating_mul(REST_FACTOR));
+        let interval = if subject.in_recovery { STANDBY_LOOK_INTERVAL } else { LOOK_INTERVAL };
+        rest = interval.max(began.elapsed().saturating_mul(REST_FACTOR));
     }
 }
 

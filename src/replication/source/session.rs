@@ -42,8 +42,11 @@ impl Source {
             streaming = self.open() => streaming?,
             () = shutdown.as_mut() => return Ok(()),
         };
-        streaming.run(shutdown).await?;
-        streaming.stop().await;
+        match streaming.run(shutdown).await {
+            Ok(()) => streaming.stop().await,
+            Err(Failure::Promoted) => return Err(streaming.promoted().await),
+            Err(failure) => return Err(failure),
+        }
         Ok(())
     }
 
@@ -55,13 +58,14 @@ impl Source {
         // Changes come all the same.
         let sample = sample.inspect_err(|error| tracing::warn!(%error, slot, "the slot can't be watched over")).ok();
         self.statistics.server = sample;
+        self.wait_for_slot(&sql).await?;
         let ready = prerequisites::check(&sql, connection.database(), &slot, &publication).await??;
         let mut replication = ReplicationClient::connect(&connection).await?;
         let server = replication.identify_system().await?;
         let ancestry = ancestry(&mut replication, server.timeline).await?;
         let start = self.resume(server, ready.confirmed_flush, &ancestry);
         self.ask_for_copies(&mut replication, &ready).await?;
-        let subject = self.subject();
+        let subject = self.subject(ready.settings.in_recovery);
         let doubt = if start.is_in_doubt() { sight::newest_id(&sql).await? } else { None };
         if doubt.is_some() {
             tracing::warn!(
@@ -96,16 +100,18 @@ impl Source {
         self.streams(server.flush, sample);
         let lookout = Lookout::start(subject, observation.look.clone());
         self.look(observation);
-        Ok(Streaming { source: self, stream, lookout, flush: server.flush, answered: None })
+        let in_recovery = ready.settings.in_recovery;
+        Ok(Streaming { source: self, stream, lookout, in_recovery, flush: server.flush, answered: None })
     }
 
-    fn subject(&self) -> Subject {
+    fn subject(&self, in_recovery: bool) -> Subject {
         let SourceSettings { connection, slot, publication, wal_budget, .. } = &self.settings;
         Subject {
             connection: connection.clone(),
             slot: slot.clone(),
             publication: publication.clone(),
             wal_budget: *wal_budget,
+            in_recovery,
         }
     }
 
@@ -174,6 +180,8 @@ struct Streaming<'a> {
     source: &'a mut Source,
     stream: ReplicationStream,
     lookout: Lookout,
+    /// The server was a standby when the connection was made.
+    in_recovery: bool,
     /// The server's WAL flush position when the connection was made.
     flush: Lsn,
     /// The last keepalive that asked for a reply and got one.
@@ -212,7 +220,12 @@ impl Streaming<'_> {
                 Step::Acknowledged(acknowledgement) => self.source.intake.acknowledgeable(acknowledgement),
                 Step::Delivered(batch) => self.delivered(batch.ok_or(Failure::FeedClosed)?),
                 Step::Saw(Sighting::Publication(observation)) => self.source.look(observation),
-                Step::Saw(Sighting::Server(sample)) => self.source.sampled(sample),
+                Step::Saw(Sighting::Server(sample)) => {
+                    self.source.sampled(sample);
+                    if self.in_recovery && !sample.in_recovery {
+                        return Err(Failure::Promoted);
+                    }
+                }
                 Step::Saw(Sighting::Snapshot(visibility)) => self.source.intake.seen(visibility),
                 Step::Received(message) => self.receive(message?).await?,
             }
@@ -334,6 +347,25 @@ impl Streaming<'_> {
     async fn send_status(&mut self) -> Result<(), WireError> {
         let status = self.status();
         self.stream.send_status(status, pg_now()).await
+    }
+
+    /// The walsender of a standby goes on when that is promoted, without a word. So what it sent after the timelines
+    /// parted has come under the name of the old one, and another connection could not tell it from what the promotion
+    /// abandoned: this one can, since it is the same server's.
+    async fn promoted(self) -> Failure {
+        let identified = async {
+            let mut replication = self.stream.end().await?;
+            replication.identify_system().await
+        };
+        match timeout(FINISH_LIMIT, identified).await {
+            Ok(Ok(server)) => {
+                let system = FeedSystem { system_id: server.system_id, timeline: server.timeline };
+                self.source.intake.promoted(system);
+                Failure::Promoted
+            }
+            Ok(Err(error)) => error.into(),
+            Err(_late) => WireError::TimedOut { action: "end the stream".to_owned(), limit: FINISH_LIMIT }.into(),
+        }
     }
 
     /// The last acknowledgement and a polite end. What does not work any more comes again after the next start.

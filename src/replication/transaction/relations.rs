@@ -1,11 +1,10 @@
 //! What the session has said of relations, and the types that they are made of.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::AssembleError;
 use crate::change::catalogue::{Type, TypeCatalogue, TypeDefinition};
-use crate::change::{Column, Oid, Relation, RelationId};
+use crate::change::{Column, NumberMap, Oid, Relation, RelationId};
 use crate::replication::pgoutput;
 
 /// pgoutput leaves this schema's name out.
@@ -13,7 +12,7 @@ const PG_CATALOG: &str = "pg_catalog";
 
 #[derive(Debug, Default)]
 pub(super) struct Relations {
-    known: HashMap<RelationId, Arc<Relation>>,
+    known: NumberMap<RelationId, Arc<Relation>>,
     types: TypeCatalogue,
     awaiting: Option<Awaiting>,
 }

@@ -77,6 +77,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ReplicationClient<S> {
         Ok(Self { framed, parameters })
     }
 
+    /// A session that has streamed and takes commands again.
+    pub(super) fn again(framed: Framed<S>) -> Self {
+        Self { framed, parameters: Parameters::new() }
+    }
+
     /// What the server reported at startup, such as `server_version`.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {

@@ -2,11 +2,13 @@
 #![deny(clippy::indexing_slicing)]
 
 use bytes::{Buf, BufMut, Bytes};
+use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::client::ReplicationClient;
 use super::error::WireError;
-use super::framed::{Frame, Framed, log_notice, server_error};
+use super::framed::{Backend, Frame, Framed, log_notice, server_error};
 use super::socket::Socket;
 use crate::change::{Lsn, PgTimestamp};
 
@@ -102,6 +104,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ReplicationStream<S> {
         self.framed.flush().await
     }
 
+    /// Ends the stream from our side and gives the session back, for other commands; what the server still sends
+    /// meanwhile is dropped, and comes again next time.
+    ///
+    /// # Errors
+    /// The connection broke, or the server ended it.
+    pub async fn end(mut self) -> Result<ReplicationClient<S>, WireError> {
+        frontend::copy_done(&mut self.framed.write);
+        self.framed.flush().await?;
+        loop {
+            if let Backend::Message(Message::ReadyForQuery(_)) = self.framed.message(DURING).await? {
+                return Ok(ReplicationClient::again(self.framed));
+            }
+        }
+    }
+
     /// Ends the stream from our side and closes the connection once the server has agreed; what it still sends
     /// meanwhile is dropped, and comes again next time.
     ///
@@ -144,7 +161,6 @@ fn message(frame: Frame) -> Result<Option<ReplicationMessage>, WireError> {
 
 /// Lets `postgres-protocol` read an error or a notice: rare enough to be put together again for it.
 fn reported(frame: &Frame) -> Result<super::error::ServerError, WireError> {
-    use postgres_protocol::message::backend::Message;
     let mut whole = bytes::BytesMut::with_capacity(frame.body.len() + 5);
     whole.put_u8(frame.tag);
     whole.put_u32(u32::try_from(frame.body.len() + 4).unwrap_or(u32::MAX));

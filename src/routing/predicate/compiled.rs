@@ -43,6 +43,10 @@ impl Predicate {
         Self { test, columns: columns.into() }
     }
 
+    pub(super) fn into_test(self) -> Test {
+        self.test
+    }
+
     /// The indexes of the values that it reads, in order.
     #[must_use]
     pub const fn columns(&self) -> &[usize] {

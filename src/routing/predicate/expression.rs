@@ -69,6 +69,18 @@ impl Expression {
         places
     }
 
+    /// Each literal that a column is compared with as it is: the column, the literal, and where that stands.
+    #[must_use]
+    pub fn literals(&self) -> Vec<(&str, &str, Range<usize>)> {
+        let mut literals = Vec::new();
+        self.node.each_comparison(&mut |left, right| match (&left.kind, &right.kind) {
+            (TermKind::Column(name), TermKind::Unknown(text)) => literals.push((&**name, &**text, right.span.range())),
+            (TermKind::Unknown(text), TermKind::Column(name)) => literals.push((&**name, &**text, left.span.range())),
+            _ => {}
+        });
+        literals
+    }
+
     /// The conjuncts without claims, and those with: a row passes the whole if it passes both.
     #[must_use]
     pub fn split(self) -> (Option<Self>, Option<Self>) {

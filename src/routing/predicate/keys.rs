@@ -63,7 +63,7 @@ fn printed(column: &Column, constant: &Constant) -> Option<Box<str>> {
         (Value::Int(number), Class::Int) => Some(number.to_string().into()),
         // Of these `value::text` is not what is printed.
         (Value::Text(_), _) if matches!(column.source, Scalar::Bool | Scalar::Bpchar | Scalar::Inet) => None,
-        (Value::Text(text), Class::Text) => Some(text.as_ref().into()),
+        (Value::Text(text), Class::Text) => Some(text.as_str().into()),
         (Value::Moment(_), _) | (Value::Micros(_), Class::Time) if constant.scalar == column.source => {
             Some(constant.text.clone())
         }

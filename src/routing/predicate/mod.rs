@@ -11,6 +11,7 @@
 mod array;
 mod compile;
 mod compiled;
+mod cover;
 mod error;
 mod explain;
 mod expression;
@@ -35,6 +36,7 @@ mod value;
 mod write;
 
 pub use compiled::{Predicate, Values};
+pub use cover::{Coverage, coverage, is_same_filter, row_filter};
 pub use error::{ExpressionError, ExpressionErrorKind};
 pub use explain::{Explanation, Verdict};
 pub use expression::{Expression, MAX_DEPTH, MAX_EXPRESSION_LENGTH, MAX_NODES};

@@ -178,6 +178,20 @@ impl Comparison {
 }
 
 impl Node {
+    /// Calls back with each pair of terms that are to be equal, or not to be.
+    pub(super) fn each_comparison<'n>(&'n self, visit: &mut impl FnMut(&'n Term, &'n Term)) {
+        match self {
+            Self::And(nodes) | Self::Or(nodes) => nodes.iter().for_each(|node| node.each_comparison(visit)),
+            Self::Not(node) | Self::Is { operand: node, .. } => node.each_comparison(visit),
+            Self::Compare { left, right, .. } | Self::Distinct { left, right, .. } => visit(left, right),
+            Self::In { operand, list, .. } => list.iter().for_each(|item| visit(operand, item)),
+            Self::Quantified { left, array: Term { kind: TermKind::Array(items), .. }, .. } => {
+                items.iter().for_each(|item| visit(left, item));
+            }
+            Self::Quantified { .. } | Self::Null { .. } | Self::Like { .. } | Self::Term(_) => {}
+        }
+    }
+
     /// Calls back with every term in it, those inside others after them.
     pub(super) fn each_term<'n>(&'n self, visit: &mut impl FnMut(&'n Term)) {
         match self {

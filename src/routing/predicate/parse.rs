@@ -356,7 +356,12 @@ impl Reader<'_> {
     fn type_name(&self, expr: &Expr, data_type: &DataType) -> Parsed<TypeName> {
         let written = data_type.to_string().to_ascii_lowercase();
         let (element, array) = written.strip_suffix("[]").map_or((&*written, false), |element| (element, true));
-        match Scalar::named(element) {
+        let named = match element.strip_prefix("pg_catalog.") {
+            // By other names than its own a type is only known without a schema.
+            Some(typname) => Scalar::named(typname).filter(|scalar| scalar.typname() == typname),
+            None => Scalar::named(element),
+        };
+        match named {
             Some(scalar) => Ok(TypeName { scalar, array }),
             None => self.unsupported(
                 expr,

@@ -5,6 +5,9 @@ use super::node::Escape;
 /// A pattern, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
+    /// What a text begins with, where case counts: mostly that decides.
+    prefix: Box<str>,
+    /// The rest.
     pieces: Box<[Piece]>,
     /// Whether the case of ASCII letters doesn't count, as in an `ilike` under collation "C".
     insensitive: bool,
@@ -34,13 +37,16 @@ impl Pattern {
                 _ => pieces.push(Piece::One(fold(character))),
             }
         }
-        Some(Self { pieces: pieces.into(), insensitive })
+        let literal = if insensitive { 0 } else { pieces.iter().take_while(|it| matches!(it, Piece::One(_))).count() };
+        let prefix: String = pieces.drain(..literal).filter_map(Piece::character).collect();
+        Some(Self { prefix: prefix.into(), pieces: pieces.into(), insensitive })
     }
 
     /// The pattern with backslashes for escapes, as SQL takes it without `escape`.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
-        for piece in &self.pieces {
+        let prefix = self.prefix.chars().map(Piece::One);
+        for piece in prefix.chain(self.pieces.iter().copied()) {
             match piece {
                 Piece::Any => text.push('_'),
                 Piece::Run => text.push('%'),
@@ -48,7 +54,7 @@ impl Pattern {
                     if matches!(character, '\\' | '_' | '%') {
                         text.push('\\');
                     }
-                    text.push(*character);
+                    text.push(character);
                 }
             }
         }
@@ -62,6 +68,7 @@ impl Pattern {
     /// Where a piece doesn't fit, the last run takes one character more: no run before it needs to, so that this takes
     /// at most as many steps as the text has characters times the pattern pieces.
     pub(super) fn matches(&self, text: &str) -> bool {
+        let Some(text) = text.strip_prefix(&*self.prefix) else { return false };
         let (mut rest, mut pieces) = (text.chars(), &*self.pieces);
         let mut retry = None;
         loop {
@@ -95,6 +102,15 @@ impl Pattern {
             Piece::One(wanted) if self.insensitive => wanted as u32 == character.to_ascii_lowercase() as u32,
             Piece::One(wanted) => wanted as u32 == character as u32,
             Piece::Any | Piece::Run => true,
+        }
+    }
+}
+
+impl Piece {
+    const fn character(self) -> Option<char> {
+        match self {
+            Self::One(character) => Some(character),
+            Self::Any | Self::Run => None,
         }
     }
 }

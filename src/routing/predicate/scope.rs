@@ -38,6 +38,10 @@ impl<'a> Scope<'a> {
         self.names.iter().find(|(known, _, _)| *known == name).map(|(_, index, ty)| (*index, *ty))
     }
 
+    pub(super) fn name(&self, index: usize) -> Option<&'a str> {
+        self.names.iter().find(|(_, known, _)| *known == index).map(|(name, ..)| *name)
+    }
+
     /// The name that was probably meant.
     pub(super) fn similar(&self, name: &str) -> Option<&'a str> {
         let scored = self.names.iter().map(|(known, _, _)| (strsim::jaro_winkler(known, name), *known));

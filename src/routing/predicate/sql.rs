@@ -5,26 +5,43 @@
 use super::operand::ConstantItems;
 use super::tree::{Column, Constant, Items, Operand, Test};
 use super::types::{Category, Scalar};
+use super::value::{Class, Value};
 
 pub(super) fn write(test: &Test, column: &mut dyn FnMut(usize) -> String, parameters: &mut Vec<String>) -> String {
-    Writer { column, parameters: Some(parameters) }.test(test)
+    Writer { column, literals: Literals::Bound(parameters) }.test(test)
+}
+
+/// With the literals in it, each with its type: for SQL that takes no parameters. Only for what an operator wrote.
+pub(super) fn write_typed(test: &Test, column: &mut dyn FnMut(usize) -> String) -> String {
+    Writer { column, literals: Literals::Typed }.test(test)
 }
 
 /// With the literals in it, and without what only a query needs: for an explanation to the one whose they are.
 pub(super) fn write_plain(test: &Test, column: &mut dyn FnMut(usize) -> String) -> String {
-    Writer { column, parameters: None }.test(test)
+    Writer { column, literals: Literals::Plain }.test(test)
 }
 
 struct Writer<'w> {
     column: &'w mut dyn FnMut(usize) -> String,
-    /// None where the literals are written out.
-    parameters: Option<&'w mut Vec<String>>,
+    literals: Literals<'w>,
+}
+
+/// What becomes of literals.
+enum Literals<'w> {
+    Bound(&'w mut Vec<String>),
+    Typed,
+    /// Written as people would.
+    Plain,
 }
 
 impl Writer<'_> {
+    const fn is_plain(&self) -> bool {
+        matches!(self.literals, Literals::Plain)
+    }
+
     fn test(&mut self, test: &Test) -> String {
         match test {
-            Test::Constant(None) if self.parameters.is_none() => "null".to_owned(),
+            Test::Constant(None) if self.is_plain() => "null".to_owned(),
             Test::Constant(truth) => constant(*truth).to_owned(),
             Test::And(tests) => self.joined(tests, " and "),
             Test::Or(tests) => self.joined(tests, " or "),
@@ -57,7 +74,7 @@ impl Writer<'_> {
                     None => format!("null::{}", element.cast_name()),
                 };
                 let items = match items {
-                    Items::Column(column) if self.parameters.is_some() && matches!(column.element, Scalar::Enum(_)) => {
+                    Items::Column(column) if !self.is_plain() && matches!(column.element, Scalar::Enum(_)) => {
                         format!("{}::pg_catalog.text[]", (self.column)(column.index))
                     }
                     Items::Column(column) => (self.column)(column.index),
@@ -90,9 +107,9 @@ impl Writer<'_> {
         if items.null {
             list.push("null".to_owned());
         }
-        match &self.parameters {
-            Some(_) => format!("array[{}]::{}[]", list.join(", "), items.element.cast_name()),
-            None => format!("array[{}]", list.join(", ")),
+        match &self.literals {
+            Literals::Bound(_) => format!("array[{}]::{}[]", list.join(", "), items.element.cast_name()),
+            Literals::Typed | Literals::Plain => format!("array[{}]", list.join(", ")),
         }
     }
 
@@ -106,25 +123,34 @@ impl Writer<'_> {
     fn column(&mut self, column: &Column) -> String {
         let name = (self.column)(column.index);
         let as_text = matches!(column.scalar, Scalar::Enum(_));
-        match &self.parameters {
-            Some(_) if as_text || column.source != column.scalar => format!("{name}::{}", column.scalar.cast_name()),
-            None if column.source != column.scalar => format!("{name}::{}", column.scalar.typname()),
+        let is_cast = column.source != column.scalar;
+        let shown = if column.class == Class::Numeric { Scalar::Numeric } else { as_compared(column.scalar) };
+        match &self.literals {
+            Literals::Typed if column.source != shown => format!("{name}::{}", shown.cast_name()),
+            Literals::Bound(_) if as_text || is_cast => format!("{name}::{}", column.scalar.cast_name()),
+            Literals::Plain if is_cast => format!("{name}::{}", column.scalar.typname()),
             _ => name,
         }
     }
 
     fn constant(&mut self, constant: &Constant) -> String {
-        match (&self.parameters, constant.scalar) {
-            (None, scalar) if scalar.category() == Category::Numeric => constant.text.to_string(),
-            (None, _) | (Some(_), Scalar::Text | Scalar::Enum(_)) => self.literal(&constant.text),
-            (Some(_), scalar) => format!("{}::{}", self.literal(&constant.text), scalar.cast_name()),
+        match (&self.literals, constant.scalar) {
+            (Literals::Plain, scalar) if scalar.category() == Category::Numeric => constant.text.to_string(),
+            (Literals::Plain, _) | (Literals::Bound(_), Scalar::Text | Scalar::Enum(_)) => self.literal(&constant.text),
+            (Literals::Typed, scalar) => {
+                // Postgres shows that an integer is cast, where it is compared with a `numeric`.
+                let is_numeric = matches!(constant.value, Value::Numeric(_));
+                let scalar = if is_numeric { Scalar::Numeric } else { as_compared(scalar) };
+                format!("{}::{}", self.literal(&constant.text), scalar.cast_name())
+            }
+            (_, scalar) => format!("{}::{}", self.literal(&constant.text), scalar.cast_name()),
         }
     }
 
     fn literal(&mut self, text: &str) -> String {
-        match &mut self.parameters {
-            None => super::write::literal(text),
-            Some(parameters) => {
+        match &mut self.literals {
+            Literals::Typed | Literals::Plain => super::write::literal(text),
+            Literals::Bound(parameters) => {
                 parameters.push(text.to_owned());
                 format!("${}::pg_catalog.text", parameters.len())
             }
@@ -141,8 +167,14 @@ impl Writer<'_> {
     }
 
     const fn c(&self) -> &'static str {
-        if self.parameters.is_some() { " collate pg_catalog.\"C\"" } else { " collate \"C\"" }
+        // With a schema it would not be read again here.
+        if matches!(self.literals, Literals::Bound(_)) { " collate pg_catalog.\"C\"" } else { " collate \"C\"" }
     }
+}
+
+/// Postgres has no operators of `varchar`, and none are needed: it shows what it takes.
+fn as_compared(scalar: Scalar) -> Scalar {
+    if scalar == Scalar::Varchar { Scalar::Text } else { scalar }
 }
 
 const fn constant(truth: Option<bool>) -> &'static str {

@@ -196,7 +196,7 @@ impl Test {
             }
             Self::Like { operand, pattern, negated } => operand
                 .value(values)?
-                .map(|value| matches!(value, Value::Text(text) if pattern.matches(text)))
+                .map(|value| matches!(value, Value::Text(text) if pattern.matches(text.as_str())))
                 .not_if(*negated),
         })
     }

@@ -65,11 +65,76 @@ pub(super) enum Value<'v> {
     Int(i64),
     Numeric(Numeric<'v>),
     Float(f64),
-    Text(Cow<'v, str>),
+    Text(Text<'v>),
     Moment(Moment),
     /// Microseconds: a `time`, or an `interval`.
     Micros(i128),
     Network(Network),
+}
+
+/// A text. A short one that a predicate holds lies where the predicate does: it is compared without another wait for
+/// memory.
+#[derive(Clone)]
+pub(super) enum Text<'v> {
+    Borrowed(&'v str),
+    Short { length: u8, bytes: [u8; SHORT_MAX] },
+    Owned(Box<str>),
+}
+
+/// Makes no value larger than it is without short texts, and a `uuid` is one.
+const SHORT_MAX: usize = 46;
+
+impl Text<'_> {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(text) => text.as_bytes(),
+            Self::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Self::Owned(text) => text.as_bytes(),
+        }
+    }
+
+    /// As it lies, for a comparison.
+    fn borrowed(&self) -> Text<'_> {
+        match self {
+            Self::Short { length, bytes } => Text::Short { length: *length, bytes: *bytes },
+            Self::Borrowed(text) => Text::Borrowed(text),
+            Self::Owned(text) => Text::Borrowed(text),
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            // It was made of one.
+            Self::Short { .. } => str::from_utf8(self.as_bytes()).unwrap_or_default(),
+            Self::Owned(text) => text,
+        }
+    }
+
+    fn into_owned(self) -> Text<'static> {
+        let text = match self {
+            Self::Owned(text) => return Text::Owned(text),
+            Self::Short { length, bytes } => return Text::Short { length, bytes },
+            Self::Borrowed(text) => text,
+        };
+        let mut bytes = [0; SHORT_MAX];
+        match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(place), Ok(length)) => {
+                place.copy_from_slice(text.as_bytes());
+                Text::Short { length, bytes }
+            }
+            _ => Text::Owned(text.into()),
+        }
+    }
+}
+
+impl<'v> From<Cow<'v, str>> for Text<'v> {
+    fn from(text: Cow<'v, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => Self::Borrowed(text),
+            Cow::Owned(text) => Self::Owned(text.into()),
+        }
+    }
 }
 
 impl fmt::Debug for Value<'_> {
@@ -103,7 +168,7 @@ impl Value<'_> {
 
     pub(super) fn borrowed(&self) -> Value<'_> {
         match self {
-            Self::Text(text) => Value::Text(Cow::Borrowed(text)),
+            Self::Text(text) => Value::Text(text.borrowed()),
             Self::Numeric(number) => Value::Numeric(number.borrowed()),
             Self::Bool(truth) => Value::Bool(*truth),
             Self::Int(number) => Value::Int(*number),
@@ -116,7 +181,7 @@ impl Value<'_> {
 
     pub(super) fn into_owned(self) -> Value<'static> {
         match self {
-            Self::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
+            Self::Text(text) => Value::Text(text.into_owned()),
             Self::Numeric(number) => Value::Numeric(number.into_owned()),
             Self::Bool(truth) => Value::Bool(truth),
             Self::Int(number) => Value::Int(number),
@@ -138,9 +203,9 @@ pub(super) fn read(scalar: Scalar, class: Class, text: &[u8]) -> Result<Value<'_
         Class::Int => text.parse().ok().map(Value::Int),
         Class::Numeric => Numeric::parse(text).map(Value::Numeric),
         Class::Float => return read_float(scalar, text).map(Value::Float),
-        Class::Text => text_of(scalar, text).map(Value::Text),
-        Class::Padded => text_of(scalar, text).map(unpadded).map(Value::Text),
-        Class::Raw => Some(Value::Text(Cow::Borrowed(text))),
+        Class::Text => text_of(scalar, text).map(Text::from).map(Value::Text),
+        Class::Padded => text_of(scalar, text).map(unpadded).map(Text::from).map(Value::Text),
+        Class::Raw => Some(Value::Text(Text::Borrowed(text))),
         Class::Moment => match scalar {
             Scalar::Date => moment(MomentType::Date),
             Scalar::TimestampTz => moment(MomentType::TimestampTz),

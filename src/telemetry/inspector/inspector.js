@@ -1,13 +1,15 @@
-// Asks the gateway once a second how it is doing, and shows that. Keys: / p t c Esc, and arrows in the list of topics.
+// Asks the gateway once a second how it is doing, and shows that. Keys: / p t w c Esc, and arrows in the list of
+// topics.
 
 import { Charts, show } from "./show.js";
 import { Tail } from "./tail.js";
+import { askFor } from "./why.js";
 
 const INTERVAL = 1000;
 const element = (id) => document.getElementById(id);
 
 const charts = new Charts(element("charts"));
-const tail = new Tail({ list: element("tail"), state: element("tail-state"), stop: element("tail-stop") });
+const tail = new Tail({ list: element("tail"), state: element("tail-state"), stop: element("tail-stop"), ask: askFor });
 let paused = false;
 let endpoint = "ws://localhost:4000";
 let asked = 0;
@@ -94,6 +96,7 @@ const KEYS = {
   "/": () => element("search").select(),
   p: pause,
   t: () => element("tail-topic").select(),
+  w: () => element("why-topic").select(),
   c: copy,
   ArrowDown: () => move(1),
   ArrowUp: () => move(-1),

@@ -1,10 +1,12 @@
 // A topic's updates as they come: the gateway's own event stream, as any client has it.
 
 const MESSAGES = 200;
+/** Updates of one message that can be asked about at a click. */
+const WHYS = 5;
 
 export class Tail {
-  constructor({ list, state, stop }) {
-    Object.assign(this, { list, state, button: stop, abort: null });
+  constructor({ list, state, stop, ask }) {
+    Object.assign(this, { list, state, ask, button: stop, abort: null, topic: "" });
   }
 
   stop() {
@@ -16,6 +18,7 @@ export class Tail {
 
   async start(topic, filter, token) {
     this.stop();
+    this.topic = topic;
     const abort = (this.abort = new AbortController());
     this.button.disabled = false;
     this.list.replaceChildren();
@@ -98,6 +101,13 @@ export class Tail {
     // Written when it is opened: two hundred of them are not.
     details.addEventListener("toggle", () => (pre.textContent = details.open ? JSON.stringify(message, null, 2) : ""));
     details.append(summary, pre);
+    const topic = this.topic;
+    for (const update of updates.filter(({ record, old_record }) => record ?? old_record).slice(0, WHYS)) {
+      const why = document.createElement("button");
+      Object.assign(why, { type: "button", className: "why", textContent: `Why ${update.op} ${update.table}?` });
+      why.addEventListener("click", () => this.ask(topic, update));
+      details.append(why);
+    }
     item.append(details);
     this.list.prepend(item);
     while (this.list.children.length > MESSAGES) this.list.lastElementChild.remove();

@@ -30,6 +30,7 @@ impl Collector for Gauges {
         let shards = self.shards();
         encode_connections(&mut samples, &shards)?;
         samples.counter(it::TURNED_AWAY, self.count.refused())?;
+        samples.counters(it::DENIED, by_name(self.denials.by_reason()))?;
         encode_delivery(&mut samples, &shards)?;
         samples.gauge(it::SNAPSHOTS_RUNNING, self.snapshots.running() as u64)?;
         samples.gauge(it::SNAPSHOTS_WAITING, self.snapshots.waiting() as u64)?;
@@ -76,6 +77,9 @@ impl Gauges {
         samples.counters(it::ROUTE_CHANGES, changes)?;
         let holes = routes().map(|((number, topic), counts)| (labels(number, topic), counts.holes));
         samples.counters(it::ROUTE_HOLES, holes)?;
+        let places = numbers.iter().zip(lines.iter().map(|line| &line.topic)).zip(&hub.broken);
+        let broken = places.map(|((number, topic), broken)| (labels(number, topic), u64::from(*broken)));
+        samples.gauges(it::ROUTE_BROKEN, broken)?;
         samples.counter(it::MALFORMED, hub.counters.malformed)?;
         samples.gauge(it::LOG_ENTRIES, hub.log.entries as u64)?;
         samples.gauge(it::LOG_BYTES, hub.log.bytes as u64)?;
@@ -134,7 +138,8 @@ fn encode_delivery(samples: &mut Samples<'_>, shards: &ShardStatistics) -> fmt::
     let bounds = BUCKETS.into_iter().chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = bounds.zip(times.buckets).collect();
     samples.histogram(it::COMMIT_TO_SEND, times.sum, times.count(), &buckets)?;
-    samples.counters(it::WRITES, by_reason(&counters.writes))
+    samples.counters(it::WRITES, by_reason(&counters.writes))?;
+    samples.counters(it::POSTS, by_reason(&counters.posts))
 }
 
 fn by_name(counts: impl IntoIterator<Item = (&'static str, u64)>) -> impl Iterator<Item = ([&'static str; 1], u64)> {

@@ -68,6 +68,7 @@ metrics! {
     CHANGES = counter("walcast_changes", &[], "Changes of published tables taken from the database");
     ROUTE_CHANGES = counter("walcast_route_changes", &["route", "topic"], "Changes that a route has brought to topics, one for each topic; labels are its number and its topic as in the config");
     ROUTE_HOLES = counter("walcast_route_holes", &["route", "topic"], "Changes that a route could not route: its topics had to resync");
+    ROUTE_BROKEN = gauge("walcast_route_broken", &["route", "topic"], "1 where a route brings nothing: its table is not published, or no longer fits it");
     MALFORMED = counter("walcast_values_malformed", &[], "Values left out because they are none of their column's type");
     LOG_ENTRIES = gauge("walcast_log_entries", &[], "Transactions, or parts of large ones, in the replay log");
     LOG_BYTES = metric("walcast_log_size", MetricType::Gauge, BYTES, &[], "Memory that the replay log takes, about");
@@ -80,6 +81,7 @@ metrics! {
     CONNECTIONS = gauge("walcast_connections", &["transport"], "Open client connections: websocket, longpoll, sse, http");
     OPENED = counter("walcast_connections_opened", &["transport"], "Client connections that were let in");
     TURNED_AWAY = counter("walcast_connections_turned_away", &[], "Connections refused because limits.connections was reached");
+    DENIED = counter("walcast_connections_denied", &["reason"], "Requests that were not let in: origin_not_allowed, missing_token, token_expired, invalid_token, keys_unavailable");
     CLOSES = counter("walcast_closes", &["reason"], "Connections that walcast closed, by reason");
     SUBSCRIPTIONS = gauge("walcast_subscriptions", &[], "Joined topics, counted once for each connection");
     BEHIND = gauge("walcast_subscriptions_behind", &[], "Subscriptions that read from the log or a snapshot and are not live");
@@ -92,6 +94,7 @@ metrics! {
     MESSAGES = counter("walcast_messages", &[], "Messages of the feed put into outboxes, one for each subscriber");
     COMMIT_TO_SEND = metric("walcast_commit_to_send", MetricType::Histogram, SECONDS, &[], "From a commit, by the database's clock, until its message was written to live subscribers; one for each message and shard");
     WRITES = counter("walcast_writes", &["outcome"], "sync_requests answered, by outcome: done, or the reason that the client was told");
+    POSTS = counter("walcast_posts", &["outcome"], "Events that apps posted, by outcome: done, or the reason that the app was told");
 
     SNAPSHOTS_RUNNING = gauge("walcast_snapshots_running", &[], "Snapshots whose rows are being read");
     SNAPSHOTS_WAITING = gauge("walcast_snapshots_waiting", &[], "Snapshots that wait for a connection to the database");

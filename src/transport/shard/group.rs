@@ -1,7 +1,6 @@
 //! A shard's subscribers of each shape.
 
-use std::collections::HashMap;
-
+use crate::change::NumberMap;
 use crate::hub::{After, ShapeId};
 
 /// One subscription, as the fan-out walks over it.
@@ -41,7 +40,7 @@ impl Feed {
 /// Members by shape. A member's place changes when another leaves; `moved` is told.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    members: HashMap<ShapeId, Vec<Member>>,
+    members: NumberMap<ShapeId, Vec<Member>>,
 }
 
 impl Groups {

@@ -26,6 +26,11 @@ pub(in crate::transport) async fn publish(shell: &Rc<RefCell<Shell>>, saying: Sa
 }
 
 impl Shell {
+    /// For operators: what came of an event that an app has posted.
+    pub(in crate::transport) fn count_post(&mut self, outcome: &'static str) {
+        self.state.counters.posted(outcome);
+    }
+
     /// None where the server stops, or has too much to do.
     fn announce(&mut self, saying: Saying) -> Option<oneshot::Receiver<Result<(), Refusal>>> {
         if self.draining || self.is_full() {

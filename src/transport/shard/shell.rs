@@ -143,8 +143,14 @@ impl Shell {
     pub(super) fn drain(&mut self, count: usize) -> usize {
         self.draining = true;
         self.state.drain(count, self.now());
+        while self.write_some() {}
         self.drain_sessions();
         self.state.connections()
+    }
+
+    /// The server stops, and whoever comes now goes elsewhere.
+    pub(in crate::transport) const fn is_draining(&self) -> bool {
+        self.draining
     }
 
     /// A place among the process' connections for one without a socket.
@@ -309,7 +315,7 @@ fn pg_now_micros() -> i64 {
 struct End;
 
 fn write(link: &mut Link, outbox: &Outbox) -> io::Result<usize> {
-    // The most common case needs no array.
+    // The most common case needs no array of many.
     if let Some(frame) = outbox.only() {
         return link.try_write(&[IoSlice::new(frame)]);
     }

@@ -131,11 +131,16 @@ impl State {
         let mut inflater = std::mem::take(&mut self.inflater);
         let result = reader.read(data, &mut inflater, &mut |incoming| self.take(slot, incoming, now));
         self.inflater = inflater;
+        let has_ended = reader.has_ended();
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.reader = reader;
         }
         if let Err(error) = result {
             self.close(slot, frame_error_reason(error), now);
+            // To a goodbye that breaks the rules ours is the answer, and none comes to that.
+            if let Some(connection) = self.connections.get_mut(slot).filter(|_| has_ended) {
+                connection.phase = Phase::Closed;
+            }
         }
     }
 

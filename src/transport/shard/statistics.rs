@@ -98,6 +98,8 @@ pub struct Counters {
     pub messages: u64,
     /// `sync_request`s, by [`Outcome::name`].
     pub writes: Counts,
+    /// Events that apps have posted: `done`, or why not.
+    pub posts: Counts,
     /// From the commit, by the database's clock, until it was written to the sockets of those who are live.
     pub commit_to_send: Histogram,
 }
@@ -193,6 +195,7 @@ impl Counters {
             (&mut self.refused_joins, &other.refused_joins),
             (&mut self.refused_events, &other.refused_events),
             (&mut self.writes, &other.writes),
+            (&mut self.posts, &other.posts),
         ];
         for (counts, more) in by_name {
             more.iter().for_each(|(name, count)| *counts.entry(name).or_default() += count);
@@ -220,13 +223,17 @@ impl Counters {
         *self.refused_joins.entry(refusal.reason()).or_default() += 1;
     }
 
-    /// Of the joins that the session itself refuses this is the one that is worth knowing of.
+    /// The joins that the session itself refuses, which nobody else hears of.
     pub(super) fn answered(&mut self, outgoing: &Outgoing) {
-        if let Event::Reply { status: Status::Error, response, .. } = &outgoing.event
-            && *response == Refusal::TooManyChannels.response()
-        {
-            self.refused_join(&Refusal::TooManyChannels);
+        let Event::Reply { status: Status::Error, response, .. } = &outgoing.event else { return };
+        let own = [Refusal::TooManyChannels, Refusal::JoinCrashed];
+        if let Some(refusal) = own.into_iter().find(|refusal| *response == refusal.response()) {
+            self.refused_join(&refusal);
         }
+    }
+
+    pub(super) fn posted(&mut self, outcome: &'static str) {
+        *self.posts.entry(outcome).or_default() += 1;
     }
 
     pub(super) fn refused_event(&mut self, refusal: &Refusal) {

@@ -1,6 +1,8 @@
 //! A shard's state with the real hub behind it, and clients that are nothing but bytes.
 
+mod deflate;
 mod requests;
+mod rounds;
 mod token;
 mod writes;
 
@@ -18,7 +20,7 @@ use crate::change::{
 use crate::hub::{Hub, HubLimits, LogLimits, ShardId};
 use crate::phoenix::Serializer;
 use crate::routing::{Int8Format, Ops, RouteSpec, RouteTable, TablePattern, Template};
-use crate::transport::{ChannelLimits, Limits};
+use crate::transport::{ChannelLimits, Limits, Wire};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -149,8 +151,8 @@ impl Bench {
         bench
     }
 
-    fn open(&mut self, serializer: Serializer) -> usize {
-        self.state.open(serializer, crate::auth::Identity::default(), self.now)
+    fn open(&mut self, wire: impl Into<Wire>) -> usize {
+        self.state.open(wire, crate::auth::Identity::default(), self.now)
     }
 
     fn say(&mut self, slot: usize, message: &Value) {
@@ -273,6 +275,20 @@ fn leaving_and_joining_twice_keep_one_subscription() {
     let messages = bench.messages(client);
     assert_eq!(messages.len(), 2, "{messages:?}");
     assert_eq!(bench.messages(other).len(), 3);
+}
+
+#[test]
+fn a_goodbye_that_breaks_the_rules_is_the_last_that_is_waited_for() {
+    // A code that is never sent, half a code, and a reason that is no text.
+    for (payload, code) in [(&[0x03, 0xED][..], 1002_u16), (&[3], 1002), (&[0x03, 0xE8, 0xFF], 1007)] {
+        let mut bench = Bench::new(1 << 20);
+        let client = bench.open(Serializer::V2);
+        bench.bytes(client, &frame(0x88, payload));
+        assert!(!bench.state.is_finished(client), "the answer is still to be sent");
+        let frames = bench.frames(client);
+        assert_eq!((frames[0].0, &frames[0].1[..2]), (0x88, &code.to_be_bytes()[..]));
+        assert!(bench.state.is_finished(client));
+    }
 }
 
 #[test]

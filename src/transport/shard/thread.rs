@@ -165,8 +165,8 @@ impl Shard {
         }
     }
 
-    /// Writes to some of those who have got something: whether others are left, and how many batches of the hub there is
-    /// room for before they have been.
+    /// Writes to some of those who have got something: whether others are left, and how many batches of the hub there
+    /// is room for before they have been.
     fn write_some(&self) -> (bool, usize) {
         let mut shell = self.shell.borrow_mut();
         (shell.write_some(), shell.round.room())

@@ -41,7 +41,10 @@ pub(super) async fn serve(request: Request<Incoming>, server: &Server) -> Respon
     };
     let identity = match gate.admit(request.headers(), &params).await {
         Ok(identity) => identity,
-        Err(denied) => return json(denied.status(), Bytes::from(denied.body())),
+        Err(denied) => {
+            server.shell.borrow_mut().count_post(denied.reason());
+            return json(denied.status(), Bytes::from(denied.body()));
+        }
     };
     let path = request.uri().path().strip_prefix(PREFIX).and_then(|path| path.strip_suffix(EVENTS_SUFFIX));
     let result = match path.map(decode_path) {
@@ -49,6 +52,7 @@ pub(super) async fn serve(request: Request<Incoming>, server: &Server) -> Respon
         Some(Ok(_)) => Err(Refusal::Unauthorized),
         Some(Err(_)) | None => Err(Refusal::UnmatchedTopic),
     };
+    server.shell.borrow_mut().count_post(result.as_ref().map_or_else(Refusal::reason, |()| "done"));
     match result {
         Ok(()) => json(StatusCode::OK, OK),
         Err(refusal) => refused(&refusal.response()),

@@ -24,14 +24,21 @@ thread_local! {
     static DEFLATER: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(LEVEL), false));
 }
 
-/// Of 1 to 9. Rows as JSON are repetitive: the lowest takes most of it away, at a fraction of what others cost.
-const LEVEL: u32 = 1;
+/// Of 1 to 9. Of 18 KiB of rows as JSON, 1 leaves 23 % in 27 µs, 3 leaves 16 % in 69 µs, and 6, zlib's own default,
+/// leaves 15 % in 92 µs; of a single row (340 bytes) 3 leaves 71 % in 14 µs, and those above it no less. It is done
+/// once for all.
+const LEVEL: u32 = 3;
 
 /// How far back a client can look while it inflates, as agreed with it: 2 to the power of this, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window(pub(super) u8);
+pub struct Window(u8);
 
 impl Window {
+    /// The exponent, 8 to 15.
+    pub(in crate::transport) const fn of_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
     /// Whether it is worth deflating this frame, and the client can inflate it: nothing in a message points further
     /// back than the message is long. So one deflated form serves windows of any size that it fits into.
     pub(in crate::transport) const fn takes(self, frame: &Bytes) -> bool {
@@ -187,9 +194,9 @@ mod tests {
     fn a_bomb_is_not_inflated() {
         let mut bomb = Vec::with_capacity(1 << 20);
         Compress::new(Compression::best(), false)
-            .compress_vec(&vec![b'x'; 100 << 20], &mut bomb, FlushCompress::Sync)
+            .compress_vec(&vec![b'x'; 10 << 20], &mut bomb, FlushCompress::Sync)
             .unwrap();
-        assert!(bomb.len() < LIMIT + LIMIT / 10, "{}", bomb.len());
+        assert!(bomb.len() < LIMIT, "{}", bomb.len());
         assert_eq!(inflate(&bomb), Err(FrameError::TooLarge));
     }
 
@@ -215,17 +222,17 @@ mod tests {
     #[test]
     fn a_frame_is_taken_by_who_can_look_back_far_enough() {
         let of = |length: usize| Bytes::from(vec![0; length]);
-        assert!(!Window(15).takes(&of(DEFLATED_MIN - 1)));
-        assert!(Window(15).takes(&of(32 << 10)));
-        assert!(!Window(15).takes(&of((32 << 10) + 1)));
-        assert!(Window(9).takes(&of(512)));
-        assert!(!Window(9).takes(&of(513)));
+        assert!(!Window::of_bits(15).takes(&of(DEFLATED_MIN - 1)));
+        assert!(Window::of_bits(15).takes(&of(32 << 10)));
+        assert!(!Window::of_bits(15).takes(&of((32 << 10) + 1)));
+        assert!(Window::of_bits(9).takes(&of(512)));
+        assert!(!Window::of_bits(9).takes(&of(513)));
     }
 
     proptest! {
         #[test]
-        fn a_message_comes_out_as_it_went_in(words in prop::collection::vec("[a-e]{1,8}", 0..3000)) {
-            let plain = frame(words.join(" ").as_bytes());
+        fn a_message_comes_out_as_it_went_in(text in "[a-h ]{0,300}", times in 1_usize..300) {
+            let plain = frame(text.repeat(times).as_bytes());
             let deflated = deflated(&plain);
             prop_assert!(deflated.len() <= plain.len());
             if deflated[0] & RSV1 == 0 {

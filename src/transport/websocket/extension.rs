@@ -54,7 +54,7 @@ fn accept(offer: &str) -> Option<Agreement> {
         answer.push_str(&format!("; server_max_window_bits={bits}"));
     }
     let answer = HeaderValue::try_from(answer).ok()?;
-    Some(Agreement { window: Window(window.unwrap_or(WINDOW_BITS_MAX)), answer })
+    Some(Agreement { window: Window::of_bits(window.unwrap_or(WINDOW_BITS_MAX)), answer })
 }
 
 /// Deflate's own: 32 KiB.
@@ -91,12 +91,12 @@ mod tests {
 
     const PLAIN: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
-    fn agreed(headers: &[&str]) -> Option<(u8, String)> {
+    fn agreed(headers: &[&str]) -> Option<(Window, String)> {
         let mut map = HeaderMap::new();
         for header in headers {
             map.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_str(header).unwrap());
         }
-        agree(&map).map(|it| (it.window.0, it.answer.to_str().unwrap().to_owned()))
+        agree(&map).map(|it| (it.window, it.answer.to_str().unwrap().to_owned()))
     }
 
     #[test]
@@ -118,9 +118,9 @@ mod tests {
             ("permessage-deflate; server_max_window_bits=7, permessage-deflate", 15, ""),
             ("permessage-deflate; server_max_window_bits=12, permessage-deflate", 12, "; server_max_window_bits=12"),
         ] {
-            assert_eq!(agreed(&[offer]), Some((window, format!("{PLAIN}{more}"))), "{offer}");
+            assert_eq!(agreed(&[offer]), Some((Window::of_bits(window), format!("{PLAIN}{more}"))), "{offer}");
         }
-        assert_eq!(agreed(&["x-other", "permessage-deflate"]), Some((15, PLAIN.to_owned())));
+        assert_eq!(agreed(&["x-other", "permessage-deflate"]), Some((Window::of_bits(15), PLAIN.to_owned())));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(in crate::transport) struct MessageReader {
     limit: usize,
     /// Messages may be deflated.
     deflate: bool,
+    /// The client has said its last word, rightly or not.
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -62,7 +64,12 @@ struct Kind {
 impl MessageReader {
     /// `deflate`: it was agreed with the client that messages may be deflated.
     pub(in crate::transport) fn new(limit: usize, deflate: bool) -> Self {
-        Self { partial: BytesMut::new(), fragments: None, limit, deflate }
+        Self { partial: BytesMut::new(), fragments: None, limit, deflate, ended: false }
+    }
+
+    /// A close frame has come, be it one that breaks the rules: nothing comes after it.
+    pub(in crate::transport) const fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Takes what the socket gave (and unmasks it in place); `sink` gets each message, and says whether to go on.
@@ -153,7 +160,10 @@ impl MessageReader {
         match header.opcode {
             OpCode::Control(Control::Ping) => Ok(sink(Incoming::Ping(payload))),
             OpCode::Control(Control::Pong) => Ok(sink(Incoming::Pong)),
-            OpCode::Control(_) => Ok(sink(Incoming::Close(close_code(payload)?))),
+            OpCode::Control(_) => {
+                self.ended = true;
+                Ok(sink(Incoming::Close(close_code(payload)?)))
+            }
             OpCode::Data(Data::Continue) => self.take_fragment(header.is_final, payload, inflater, sink),
             OpCode::Data(kind) => {
                 let kind = Kind { text: kind == Data::Text, deflated: header.rsv1 };

@@ -31,7 +31,13 @@ impl Gateway {
     /// `walcast setup`, then `walcast run`, then waits until it is ready. `routes` is TOML after
     /// `[postgres]`, `[server]` and `[auth] mode = "none"`: `[[route]]`s, `[limits]` and so on.
     pub(crate) async fn start(database_url: &str, routes: &str) -> Self {
+        Self::start_edited(database_url, routes, |config| config).await
+    }
+
+    /// The same with another config file.
+    pub(crate) async fn start_edited(database_url: &str, routes: &str, edit: impl FnOnce(String) -> String) -> Self {
         let mut gateway = Self::configure(database_url, routes);
+        gateway.edit_config(edit);
         let setup = gateway.walcast("setup").await;
         assert!(setup.status.success(), "walcast setup: {}\n{}{}", setup.status, setup.stdout, setup.stderr);
         gateway.spawn();
@@ -54,6 +60,11 @@ impl Gateway {
     /// Replaces the config file.
     pub(crate) fn write_config(&self, text: &str) {
         fs::write(self.config_file(), text).expect("write the config file");
+    }
+
+    pub(crate) fn edit_config(&self, edit: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(self.config_file()).expect("read the config file");
+        self.write_config(&edit(text));
     }
 
     pub(crate) fn config_file(&self) -> PathBuf {

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use walcast::replication::wire::ConnectionConfig;
-use walcast::routing::{Claims, Conflict, Ops, RouteSpec, TablePattern, Template, WritableRoute, WritePolicy};
+use walcast::routing::{
+    Claims, Conflict, Expression, Ops, RouteSpec, TablePattern, Template, WritableRoute, WritePolicy,
+};
 use walcast::sync::{self, Answer, Outcome, Queued, Request, Settings, WriteLimits};
 
 use super::Device;
@@ -36,13 +38,18 @@ create policy all_of_them on notes to gateway using (true);
 insert into notes values (1, 'u1', 'mine'), (2, 'u2', 'theirs'), (3, 'u2', 'public');
 ";
 
-struct Writer {
+pub(super) struct Writer {
     requests: mpsc::Sender<Queued>,
     answers: mpsc::Receiver<Answer>,
     number: u32,
 }
 
 fn start(database: &Database, role: Option<&str>) -> Writer {
+    start_with(database, role, Conflict::Columns, None)
+}
+
+/// With a `where`, too.
+pub(super) fn start_with(database: &Database, role: Option<&str>, conflict: Conflict, filter: Option<&str>) -> Writer {
     let url = database.url();
     let (before, host) = url.split_once("://").expect("a url");
     let host = host.split_once('@').map_or(host, |(_, host)| host);
@@ -50,14 +57,13 @@ fn start(database: &Database, role: Option<&str>) -> Writer {
         table: TablePattern::parse("public.notes").unwrap(),
         topic: Template::parse("notes").unwrap(),
         columns: None,
-        filter: None,
+        filter: filter.map(|sql| Expression::parse(sql).unwrap()),
         allow: None,
         ops: Ops::ALL,
         event: "sync_update".into(),
         int8: walcast::routing::Int8Format::Number,
     };
-    let policy =
-        WritePolicy { ops: Ops::ALL, columns: None, conflict: Conflict::Columns, role: role.map(str::to_owned) };
+    let policy = WritePolicy { ops: Ops::ALL, columns: None, conflict, role: role.map(str::to_owned) };
     let settings = Settings {
         connection: ConnectionConfig::parse(&format!("{before}://gateway@{host}")).unwrap(),
         publication: "walcast".to_owned(),
@@ -78,7 +84,7 @@ fn start(database: &Database, role: Option<&str>) -> Writer {
 }
 
 impl Writer {
-    async fn ask(&mut self, claims: Value, id: &str, changes: Value) -> Result<(), Value> {
+    pub(super) async fn ask(&mut self, claims: Value, id: &str, changes: Value) -> Result<(), Value> {
         let Value::Object(claims) = claims else { panic!("an object") };
         self.number += 1;
         let payload = RawValue::from_string(json!({"id": id, "changes": changes}).to_string()).unwrap();
@@ -99,7 +105,7 @@ fn update(id: u32, base: &str) -> Value {
     json!([{"op": "update", "key": {"id": id}, "record": {"title": "changed"}, "base": {"title": base}}])
 }
 
-async fn prepared() -> Database {
+pub(super) async fn prepared() -> Database {
     let database = Database::start().await;
     database.execute(SETUP).await;
     database.execute(TEAM).await;
