@@ -29,10 +29,10 @@ fn step(readme: &str, number: usize) -> String {
     code.to_owned()
 }
 
-/// The fifth step goes on with the socket that the fourth has connected.
+/// The sixth step goes on with the socket that the fifth has connected.
 fn program(port: u16) -> String {
     let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    let (socket, live_table) = (step(&readme, 4), step(&readme, 5));
+    let (socket, live_table) = (step(&readme, 5), step(&readme, 6));
     let (socket, _channel) = socket.split_once("socket.connect()").expect("a socket that is connected");
     assert!(socket.contains("localhost:4000"), "{socket}");
     let socket = socket.replace("localhost:4000", &format!("127.0.0.1:{port}"));

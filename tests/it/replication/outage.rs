@@ -89,7 +89,7 @@ async fn a_slot_in_use_is_waited_for_and_taken_over() {
     let pid: i32 = client.query_one("select active_pid from pg_replication_slots", &[]).await.unwrap().get(0);
     let mut second = Feed::start(&cluster);
     let waiting = second.wait_for("waiting", |state| matches!(state, SourceState::Waiting { .. })).await;
-    assert!(format!("{waiting:?}").contains(&format!("PID {pid}")), "{waiting:?}");
+    assert!(format!("{waiting:?}").contains(&format!("process {pid} ")), "{waiting:?}");
     first.stop().await;
     second.caught_up().await;
     client.batch_execute("insert into t values (1, 'n')").await.unwrap();
