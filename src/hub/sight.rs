@@ -56,7 +56,7 @@ impl Sight {
 
     /// What tells a cursor of these subscribers from one that was given out for other rows, over a restart with another
     /// configuration, too; none where it is one route that gives the topic, and all is shown that its tables have.
-    pub(super) fn fingerprint(&self, routes: &RouteTable) -> Option<Fingerprint> {
+    pub(super) fn fingerprint(&self, routes: &RouteTable, topic: &str) -> Option<Fingerprint> {
         let mut rules: Vec<String> = Vec::new();
         for (route, rule) in &self.routes {
             let parts: Vec<String> =
@@ -64,15 +64,18 @@ impl Sight {
             if !parts.is_empty() {
                 rules.push(parts.join(" and "));
             }
-            rules.extend(routes.route(*route).filter(|route| !route.shows_all()).map(form));
         }
-        let is_plain = self.view.filter.is_none() && rules.is_empty() && self.routes.len() < 2;
-        let tables = self.routes.iter().filter_map(|(route, _)| routes.route(*route));
-        rules.extend(tables.map(|route| route.table.to_string()));
+        let shows_all_rows = self.view.filter.is_none() && rules.is_empty();
+        let specs = || self.routes.iter().filter_map(|(route, _)| routes.route(*route));
+        rules.extend(specs().filter(|route| !route.shows_all()).map(form));
+        let is_plain = shows_all_rows && rules.is_empty() && self.routes.len() < 2;
+        rules.extend(specs().map(|route| route.table.to_string()));
         rules.sort_unstable();
         rules.dedup();
         let filter = self.view.filter.as_ref().map(Filter::canonical);
-        (!is_plain).then(|| Fingerprint::of(&(rules, filter)))
+        let hash = hash_of(&(rules, filter));
+        (!is_plain)
+            .then(|| if shows_all_rows { Fingerprint::of_all_rows(topic, hash) } else { Fingerprint::of_rows(hash) })
     }
 }
 
@@ -82,19 +85,43 @@ fn form(route: &RouteSpec) -> String {
     format!("{:?} {ops:?} {:?}", route.columns, route.int8)
 }
 
-/// Of a filter and of rules: the same after every restart of the same version. Another version may give another one,
-/// and then its cursors begin afresh.
+/// Of a filter and of rules, or of what gives a topic all of its rows: the same after every restart of the same version.
+/// Another version may give another one, and then its cursors begin afresh.
 ///
 /// No secret, and no right is derived from it: who forges one is sent rows that its own rules show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub u64);
 
+/// The bit of those who are shown some of the rows.
+const SOME_ROWS: u64 = 1;
+/// Half of it is the topic's where all rows are shown.
+const TOPIC_SHIFT: u32 = 32;
+
 impl Fingerprint {
-    fn of(value: &impl Hash) -> Self {
-        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-        value.hash(&mut hash);
-        Self(hash.0)
+    const fn of_rows(hash: u64) -> Self {
+        Self(hash | SOME_ROWS)
     }
+
+    fn of_all_rows(topic: &str, hash: u64) -> Self {
+        Self((hash_of(&topic) << TOPIC_SHIFT) | (hash >> TOPIC_SHIFT) & !SOME_ROWS)
+    }
+
+    /// It is of a subscriber who was shown all rows of another topic: a cursor with it says nothing of this one's rows,
+    /// and is as good as any position in the feed.
+    pub(super) fn is_of_another_topic(self, topic: &str) -> bool {
+        self.0 & SOME_ROWS == 0 && self.0 >> TOPIC_SHIFT != Self::of_all_rows(topic, 0).0 >> TOPIC_SHIFT
+    }
+
+    /// Whether its subscribers are shown some of the rows only.
+    pub(super) const fn is_of_some_rows(self) -> bool {
+        self.0 & SOME_ROWS != 0
+    }
+}
+
+fn hash_of(value: &impl Hash) -> u64 {
+    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    value.hash(&mut hash);
+    hash.0
 }
 
 /// FNV-1a, 64 bits: the same in every process, which the standard library's is not.

@@ -35,7 +35,7 @@ impl Hub {
         if log.topics.get(&name).is_none_or(|(_, state)| state.audience.find(&sight).is_none()) {
             self.tables.check_sight(&sight, &name)?;
         }
-        let fingerprint = sight.fingerprint(&self.tables.routes);
+        let fingerprint = sight.fingerprint(&self.tables.routes, &name);
         let resume = cursor.map(|text| resumable(log, (&name, &routes), &text, fingerprint)).transpose();
         // The current rows are what a client needs whose cursor is too old.
         let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
@@ -176,9 +176,12 @@ fn resumable(
     fingerprint: Option<Fingerprint>,
 ) -> Result<Cursor, Refusal> {
     let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
+    let is_the_same = cursor.fingerprint == fingerprint;
+    let shows_all_rows = !fingerprint.is_some_and(Fingerprint::is_of_some_rows);
+    let is_anothers = shows_all_rows && cursor.fingerprint.is_some_and(|given| given.is_of_another_topic(topic));
     // Else it is of other rows than these, or of another history.
-    let is_ours = cursor.fingerprint == fingerprint && log.lineage.holds(&cursor);
-    let is_cut = fingerprint.is_none() && log.turns.may_cut(cursor.position, topic);
+    let is_ours = (is_the_same || is_anothers) && log.lineage.holds(&cursor);
+    let is_cut = (fingerprint.is_none() || is_anothers) && log.turns.may_cut(cursor.position, topic);
     let is_reached = !log.is_beyond(cursor.position) && !is_cut;
     let valid = is_ours && is_reached && log.can_resume(cursor.position, topic, routes);
     valid.then_some(cursor).ok_or(Refusal::ResyncRequired)

@@ -1,5 +1,6 @@
 //! What systemd is told, by a socket in its place.
 
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -43,7 +44,13 @@ impl Manager {
 
     fn message(&self) -> Vec<String> {
         let mut buffer = [0; 4096];
-        let length = self.socket.recv(&mut buffer).expect("a message in time");
+        let length = loop {
+            match self.socket.recv(&mut buffer) {
+                // By a signal that is none of its business, of which a test that starts processes has many.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => break received.expect("a message in time"),
+            }
+        };
         String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned).collect()
     }
 

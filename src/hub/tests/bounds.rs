@@ -1,6 +1,7 @@
 //! What the log keeps, what it lets go of, and what may be acknowledged.
 
 use super::*;
+use crate::routing::Filter;
 use std::collections::BTreeSet;
 
 #[test]
@@ -247,4 +248,32 @@ fn a_topic_that_the_log_has_no_room_for_has_a_shape_of_its_own() {
         let joined = [1, 2, 3].map(|customer| bench.join(&format!("orders:{customer}"), None).unwrap().shape);
         assert!(joined[0] != joined[1] && joined[1] != joined[2] && joined[0] != joined[2], "{memory}: {joined:?}");
     }
+}
+
+/// What several routes give has cursors that say so; all the same they are positions in the one feed.
+#[test]
+fn a_cursor_of_a_topic_with_all_rows_is_good_for_another_topic() {
+    let narrow = RouteSpec { columns: Some(vec!["customer".to_owned()]), ..route("some", "new_updates") };
+    let routes = vec![route("all", "new_updates"), route("all", "more"), route("orders", "new_updates"), narrow];
+    let mut bench = Bench::new(routes).connected();
+    let cursors = ["all", "some", "orders"].map(|topic| (topic, bench.join(topic, None).unwrap().cursor));
+    bench.commit(&[vec![insert(1)]]);
+    for (of, cursor) in &cursors {
+        for topic in ["all", "some", "orders"] {
+            let resumed = bench.join(topic, Some(cursor)).map(|joined| joined.resume_after.is_some());
+            // A cursor that says nothing may be from before its own topic had another route.
+            let is_in_doubt = *of == "orders" && topic != "orders";
+            let expected = if is_in_doubt { Err(Refusal::ResyncRequired) } else { Ok(true) };
+            assert_eq!(resumed, expected, "{of} at {topic}");
+        }
+    }
+    bench.view.filter = Some(Filter::parse("customer=eq.1").unwrap());
+    let filtered = bench.join("all", None).unwrap().cursor;
+    assert_eq!(
+        bench.join("all", Some(&cursors[0].1)),
+        Err(Refusal::ResyncRequired),
+        "it has not the filter's rows only"
+    );
+    bench.view.filter = None;
+    assert_eq!(bench.join("orders", Some(&filtered)), Err(Refusal::ResyncRequired), "it has the filter's rows only");
 }
