@@ -2,7 +2,7 @@
 -- `walcast setup` runs this file; it may be run any number of times.
 
 create schema if not exists walcast;
-comment on schema walcast is 'walcast, revision 4: live updates from the write-ahead log';
+comment on schema walcast is 'walcast, revision 5: live updates from the write-ahead log';
 
 -- The role that walcast connects as needs no more than the following. `walcast setup` does not create it.
 --
@@ -34,6 +34,19 @@ create index if not exists mutations_at on walcast.mutations (at);
 --   grant usage on schema walcast to walcast;
 --   grant select, insert, update, delete on walcast.mutations to walcast;
 --   grant web to walcast;
+
+-- Since when each slot has everything: what was altered by transactions before this one had been before the slot was. A
+-- gateway that starts asks for it; without it, more is in doubt, and clients may have to resync that need not.
+create table if not exists walcast.slots (
+    name   text primary key,
+    since  xid8 not null,
+    -- The database system that the id is of: a dump may be restored into another one.
+    system bigint not null
+);
+-- For a role that has not run this file itself:
+--
+--   grant usage on schema walcast to walcast;
+--   grant select on walcast.slots to walcast;
 
 -- Messages to topics, for triggers, functions and apps:
 --

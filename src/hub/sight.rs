@@ -85,8 +85,8 @@ fn form(route: &RouteSpec) -> String {
     format!("{:?} {ops:?} {:?}", route.columns, route.int8)
 }
 
-/// Of a filter and of rules, or of what gives a topic all of its rows: the same after every restart of the same version.
-/// Another version may give another one, and then its cursors begin afresh.
+/// Of a filter and of rules, or of what gives a topic all of its rows: the same after every restart of the same
+/// version. Another version may give another one, and then its cursors begin afresh.
 ///
 /// No secret, and no right is derived from it: who forges one is sent rows that its own rules show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -259,6 +259,27 @@ async fn a_killed_gateway_is_resumed_from_without_a_hole() {
     }
 }
 
+/// A new slot is given the oldest `catalog_xmin` of them all, from before the table and the publication were there.
+#[tokio::test]
+async fn a_cluster_with_older_slots_makes_no_cursor_doubtful() {
+    let database = Database::start().await;
+    database.execute("select pg_create_logical_replication_slot('anothers', 'test_decoding')").await;
+    database.execute("create table articles (id int primary key, title text)").await;
+    let mut gateway = Gateway::start(&database.url(), ROUTES).await;
+    let mut client = Client::joined(&gateway, "updates:feed").await;
+    database.execute("insert into articles values (1, 'x')").await;
+    let cursor = client.next_updates().await["cursor"].clone();
+    gateway.kill().await;
+    database.execute("insert into articles values (2, 'while it was away')").await;
+    gateway.spawn();
+    gateway.wait_until_ready().await;
+    let mut client = Client::connect(&gateway).await;
+    let reply = client.try_join("updates:feed", json!({ "cursor": cursor })).await;
+    assert_eq!(reply["response"], json!({"cursor": cursor, "resumed": true}), "{}", gateway.log());
+    assert_eq!(ids(&client.next_updates().await).collect::<Vec<_>>(), [2]);
+    assert!(!gateway.log().contains("was altered"), "{}", gateway.log());
+}
+
 #[tokio::test]
 async fn a_slot_that_holds_much_wal_is_warned_of() {
     let database = Database::start_with(&[("max_wal_size", "32MB"), ("min_wal_size", "32MB")]).await;

@@ -11,6 +11,8 @@ use crate::routing::{Op, Ops};
 const SETUP_SQL: &str = include_str!("../../../sql/setup.sql");
 /// How long the slot's creation waits: an open transaction of an app usually ends within seconds.
 pub(super) const PATIENCE_SECONDS: u32 = 60;
+/// The setting that keeps, from before the slot's creation until after it, which transaction was the oldest.
+const SINCE: &str = "walcast.since";
 
 /// Steps in the order in which they are to be run, each in a transaction of its own. None when all is there.
 #[derive(Debug, PartialEq, Eq)]
@@ -226,18 +228,33 @@ fn slot(facts: &ServerFacts, config: &Config) -> Option<Step> {
         });
     }
     let failover = if copied { ", failover => true" } else { "" };
+    let note = if facts.ha.in_recovery { String::new() } else { note_slot(name.as_str()) };
     Some(Step {
         title: format!("create the replication slot {name}"),
         sql: format!(
-            "-- It waits for every transaction that is running now, and gives up after {PATIENCE_SECONDS} s.\n\
+            "select set_config('{SINCE}', pg_snapshot_xmin(pg_current_snapshot())::text, false);\n\
+             -- It waits for every transaction that is running now, and gives up after {PATIENCE_SECONDS} s.\n\
              set lock_timeout = '{PATIENCE_SECONDS}s';\n\
              set statement_timeout = '{PATIENCE_SECONDS}s';\n\
              select pg_create_logical_replication_slot('{name}', 'pgoutput'{failover});\n\
              reset lock_timeout;\n\
-             reset statement_timeout;\n"
+             reset statement_timeout;\n{note}"
         ),
         kind: StepKind::SlotCreation,
     })
+}
+
+/// Says since when the new slot has everything, in the same session. Nobody is stopped who may not say it: then more is
+/// in doubt when a gateway starts.
+fn note_slot(name: &str) -> String {
+    format!(
+        "do $$ begin\n  \
+         insert into walcast.slots (name, since, system)\n  \
+         select '{name}', current_setting('{SINCE}')::xid8, system_identifier from pg_control_system()\n  \
+         on conflict (name) do update set since = excluded.since, system = excluded.system;\n\
+         exception when insufficient_privilege then null;\n\
+         end $$;\n"
+    )
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! A gateway that starts has nothing to compare with. But every row of the catalogue knows which transaction wrote it,
 //! and Postgres keeps for a slot what the catalogue was from `catalog_xmin` on: who wrote a row before that had ended
-//! before the slot's position. Only rows count that say what the feed depends on: `pg_class`, which is written by
+//! before the slot's position, as had who wrote one before the slot was created. Only rows count that say what the feed depends on: `pg_class`, which is written by
 //! truncates, rewrites, grants and triggers, does not. That a table was created, renamed or moved is told by the row of
 //! its type.
 
@@ -27,10 +27,30 @@ pub async fn altered_since(client: &Client, look: &Look, slot: &str) -> Result<V
     };
     let (members_of, members): (Vec<Oid>, Vec<Oid>) = look.tables().flat_map(membership).unzip();
     let sql = sql(server_version(client).await?);
-    let rows = client.query(&sql, &[&slot, &tables, &members_of, &members, &publication.id]).await?;
+    let since = since(client, slot).await?;
+    let rows = client.query(&sql, &[&slot, &tables, &members_of, &members, &publication.id, &since]).await?;
     let relation = |id: RelationId| publication.tables.get(&id).map(|table| &table.relation);
     let suspicions = rows.iter().map(|row| suspicion(row, relation)).collect::<Result<Vec<_>, WireError>>()?;
     Ok(suspicions.into_iter().flatten().collect())
+}
+
+/// The first transaction that may have ended after the slot was created, as `walcast setup` has noted it. A new slot's
+/// `catalog_xmin` is that of the oldest slot there is, and says less.
+async fn since(client: &Client, slot: &str) -> Result<Option<String>, WireError> {
+    const IS_THERE: &str = "\
+select exists(
+    select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = 'walcast' and c.relname = 'slots'
+       and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
+       and pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'execute'))";
+    const SINCE: &str = "\
+select s.since::pg_catalog.text from walcast.slots s, pg_catalog.pg_control_system() c
+ where s.name = $1 and s.system = c.system_identifier";
+    if !client.query_one(IS_THERE, &[]).await?.try_get::<_, bool>(0)? {
+        return Ok(None);
+    }
+    let row = client.query_opt(SINCE, &[&slot]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
 fn suspicion<'a>(
@@ -61,8 +81,10 @@ fn sql(version: i32) -> String {
     };
     format!(
         "\
-with recursive slot as (select pg_catalog.age(catalog_xmin) as age from pg_catalog.pg_replication_slots
-                         where slot_name = $1),
+with recursive slot as (
+    select least(pg_catalog.age(catalog_xmin), pg_catalog.age($6::pg_catalog.text::pg_catalog.xid8::pg_catalog.xid))
+           as age
+      from pg_catalog.pg_replication_slots where slot_name = $1),
 given (oid, relkind, reltype, relispartition) as (
     select c.oid, c.relkind, c.reltype, c.relispartition
       from pg_catalog.pg_class c where c.oid = any($2::pg_catalog.oid[])),
