@@ -206,11 +206,9 @@ impl Scene {
             transactions += writer.await.unwrap();
         }
         self.ready().await;
-        let stopped = Instant::now();
         for client in &self.clients {
             self.equal(client).await;
         }
-        println!("everybody has everything {:?} after the last transaction", stopped.elapsed());
         // The window reaches back to the beginning, and the slot is its durable copy.
         assert!(!self.roomy || self.resyncs() == 0, "clients were told to resync\n{}", self.gateway.log());
         let reader = self.database.connect().await;

@@ -155,6 +155,8 @@ impl Replica {
             .read_only(true)
             .start()
             .await?;
+        // Before the snapshot: a truncate that commits after it would leave a table empty that it sees full.
+        transaction.batch_execute("lock table ledger, accounts in access share mode").await?;
         let text: String = transaction.query_one("select pg_current_snapshot()::text", &[]).await?.get(0);
         let until: String = transaction.query_one("select pg_current_wal_flush_lsn()::text", &[]).await?.get(0);
         let rows = transaction.query(&rows_query(topic), &[]).await?;
