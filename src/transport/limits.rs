@@ -5,8 +5,9 @@ use std::time::Duration;
 /// How long a connection that is being closed may take to say goodbye: its close frame must get through whatever it
 /// is still sending, and a client that never answers must not keep the socket.
 pub(super) const LINGER: Duration = Duration::from_secs(5);
-/// Replies are pushed whatever waits in the outbox, up to this many times its limit; then the client, which keeps
-/// asking without reading, is closed.
+/// Replies and broadcasts are pushed whatever waits in the outbox. Once that is more than this many times its limit,
+/// and more than its limit of it are no rows, the client is closed: it keeps asking without reading. Rows alone close
+/// nobody: a read for each of many topics is a lot, too.
 pub(super) const OUTBOX_REPLY_FACTOR: usize = 2;
 
 /// Bounds from the config's `[limits]`.

@@ -25,7 +25,7 @@ use walcast::hub::Cursor;
 
 use super::support::database::Database;
 use super::support::eventually;
-use super::support::gateway::{Gateway, signal};
+use super::support::gateway::{Gateway, get, signal};
 use client::Client;
 use official::Official;
 use proxy::Proxy;
@@ -34,6 +34,9 @@ use writer::{SCHEMA, Work};
 const WRITERS: i32 = 3;
 /// Transactions between two faults.
 const BETWEEN: u64 = 40;
+
+/// Where nobody gets anything for so long, and the gateway takes nothing from the database, that is no slowness.
+const STANDSTILL: Duration = super::support::PATIENCE.saturating_mul(2);
 
 /// Up to this long a run fits the log's default memory: it writes some megabytes a second.
 const FITS_DEFAULT_MEMORY: u64 = 10;
@@ -144,17 +147,6 @@ impl Scene {
         self.clients.push(client);
     }
 
-    async fn all_join(&self) {
-        eventually("all joins", async || {
-            let has_joined = |client: &Client| {
-                let state = client.state.lock().unwrap();
-                state.joined >= state.topics.len()
-            };
-            self.clients.iter().all(has_joined).then_some(())
-        })
-        .await;
-    }
-
     fn assert_no_fault(&self) {
         let faults: Vec<_> = self.clients.iter().filter_map(|it| it.state.lock().unwrap().fault.clone()).collect();
         assert!(faults.is_empty(), "{}\n{}", faults.join("\n"), self.gateway.log());
@@ -213,14 +205,14 @@ impl Scene {
         for writer in std::mem::take(&mut self.writers) {
             transactions += writer.await.unwrap();
         }
-        self.gateway.wait_until_ready().await;
+        self.ready().await;
         for client in &self.clients {
             self.equal(client).await;
         }
         // The window reaches back to the beginning, and the slot is its durable copy.
         assert!(!self.roomy || self.resyncs() == 0, "clients were told to resync\n{}", self.gateway.log());
         let reader = self.database.connect().await;
-        self.official.equal(replica::oracle("everything", &reader).await, self.roomy).await;
+        self.official.equal(replica::oracle("everything", &reader).await, self.roomy, STANDSTILL).await;
         transactions
     }
 
@@ -229,16 +221,59 @@ impl Scene {
         let reader = self.database.connect().await;
         for topic in topics {
             let expected = replica::oracle(&topic, &reader).await;
-            let deadline = Instant::now() + super::support::PATIENCE * 4;
-            loop {
-                self.assert_no_fault();
-                if client.state.lock().unwrap().topics[&topic].rows == expected {
-                    break;
-                }
-                assert!(Instant::now() < deadline, "{}", difference(client, &topic, &expected));
-                tokio::time::sleep(super::support::POLL).await;
-            }
+            let is_equal = async || client.state.lock().unwrap().topics[&topic].rows == expected;
+            self.until(is_equal, || difference(client, &topic, &expected)).await;
         }
+    }
+
+    async fn ready(&self) {
+        self.until(async || self.gateway.readyz().await == Some(200), || "not ready".to_owned()).await;
+    }
+
+    async fn all_join(&self) {
+        let has_joined = |client: &Client| {
+            let state = client.state.lock().unwrap();
+            state.joined >= state.topics.len()
+        };
+        self.until(async || self.clients.iter().all(has_joined), || "somebody has not joined".to_owned()).await;
+    }
+
+    /// Until something is so, however long that takes, as long as anything moves: a restarted gateway has all to read
+    /// again that the log promises, clients have much to catch up on, and a busy machine is slow at either.
+    async fn until(&self, is_so: impl AsyncFn() -> bool, missing: impl Fn() -> String) {
+        let (mut moved, mut latest) = (Instant::now(), (0, None));
+        while !is_so().await {
+            self.assert_no_fault();
+            let now = (self.updates(), self.taken().await);
+            if latest != now {
+                (moved, latest) = (Instant::now(), now);
+            }
+            if moved.elapsed() > STANDSTILL {
+                self.fail(&missing()).await;
+            }
+            tokio::time::sleep(super::support::POLL).await;
+        }
+    }
+
+    /// Messages with rows that clients have got.
+    fn updates(&self) -> u64 {
+        self.clients.iter().map(|client| client.state.lock().unwrap().updates).sum()
+    }
+
+    /// How many transactions the gateway has taken from the database; none while it is not there.
+    async fn taken(&self) -> Option<String> {
+        let (_, metrics) = get(self.gateway.admin_port(), "/metrics").await?;
+        metrics.lines().find(|line| line.starts_with("walcast_transactions_total")).map(str::to_owned)
+    }
+
+    /// With what there is to know of where it stands still.
+    async fn fail(&self, missing: &str) {
+        let metrics = get(self.gateway.admin_port(), "/metrics").await.map(|(_, metrics)| metrics).unwrap_or_default();
+        let metrics: Vec<&str> = metrics.lines().filter(|line| !line.starts_with('#')).collect();
+        let senders = "select json_agg(s)::text from pg_stat_replication s";
+        let senders: Option<String> = self.database.value(senders).await;
+        let (metrics, log) = (metrics.join("\n"), self.gateway.log());
+        panic!("nothing has moved for {STANDSTILL:?}: {missing}\n{senders:?}\n{metrics}\n{log}");
     }
 
     /// How often clients began with rows of either kind.
@@ -306,7 +341,7 @@ async fn nothing_is_lost_and_nothing_comes_twice() {
             faults += 1;
         }
         // Else a run would come to consist of restarts, each with more to catch up on than the one before.
-        scene.gateway.wait_until_ready().await;
+        scene.ready().await;
         scene.all_join().await;
         scene.commits(BETWEEN).await;
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::hub::{self, Broadcast, Command, ConnectionKey, Content, JoinToken, Saying};
 use crate::phoenix::{Body, CloseReason, JoinId, Payload, Refusal, Status};
 use crate::routing::ChannelSpec;
-use crate::transport::limits::{ChannelLimits, OUTBOX_REPLY_FACTOR};
+use crate::transport::limits::ChannelLimits;
 
 use super::connection::Subscription;
 use super::introduction;
@@ -167,12 +167,12 @@ impl State {
                 {
                     continue;
                 }
-                if connection.outbox.len() > self.limits.outbox.saturating_mul(OUTBOX_REPLY_FACTOR) {
+                if connection.outbox.is_flooded(self.limits.outbox) {
                     overflowing.push(member.slot);
                     continue;
                 }
                 let Some(frame) = connection.wire.broadcast(broadcast) else { continue };
-                connection.outbox.push(frame);
+                connection.outbox.push_said(frame);
                 if !connection.dirty {
                     connection.dirty = true;
                     self.dirty.push_back(member.slot);

@@ -5,6 +5,8 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
+use crate::transport::limits::OUTBOX_REPLY_FACTOR;
+
 /// An empty outbox keeps room for this many frames at most: a burst must not cost an idle connection memory for ever.
 const IDLE_CAPACITY: usize = 8;
 
@@ -13,6 +15,8 @@ const IDLE_CAPACITY: usize = 8;
 pub struct Outbox {
     frames: VecDeque<Bytes>,
     bytes: usize,
+    /// At most so many of them are no rows.
+    said: usize,
     /// The socket has taken part of the front.
     begun: bool,
 }
@@ -25,6 +29,17 @@ impl Outbox {
         }
         self.bytes += frame.len();
         self.frames.push_back(frame);
+    }
+
+    /// A reply, or what somebody says: such frames can't be read again from the log.
+    pub(super) fn push_said(&mut self, frame: Bytes) {
+        self.said += frame.len();
+        self.push(frame);
+    }
+
+    /// No more may be said: too much waits, and not for the sake of rows alone.
+    pub(super) const fn is_flooded(&self, limit: usize) -> bool {
+        self.bytes > limit.saturating_mul(OUTBOX_REPLY_FACTOR) && self.said > limit
     }
 
     /// Bytes that wait.
@@ -52,7 +67,7 @@ impl Outbox {
 
     /// The socket took this many bytes.
     pub fn advance(&mut self, mut taken: usize) {
-        self.bytes = self.bytes.saturating_sub(taken);
+        self.took(taken);
         while let Some(front) = self.frames.front_mut() {
             if front.len() > taken {
                 self.begun |= taken > 0;
@@ -71,8 +86,13 @@ impl Outbox {
     /// Takes the first frame out.
     pub(super) fn pop(&mut self) -> Option<Bytes> {
         let frame = self.frames.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(frame.len());
+        self.took(frame.len());
         Some(frame)
+    }
+
+    fn took(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.said = self.said.min(self.bytes);
     }
 
     /// All that waits, in order.
@@ -84,6 +104,7 @@ impl Outbox {
     pub(super) fn drop_unsent(&mut self) {
         self.frames.truncate(usize::from(self.begun));
         self.bytes = self.frames.iter().map(Bytes::len).sum();
+        self.said = self.said.min(self.bytes);
     }
 }
 

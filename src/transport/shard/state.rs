@@ -19,7 +19,7 @@ use crate::hub::{
     ToShard,
 };
 use crate::phoenix::{CloseReason, Effect, JoinId, Outgoing, Refusal, Session};
-use crate::transport::limits::{LINGER, Limits, OUTBOX_REPLY_FACTOR};
+use crate::transport::limits::{LINGER, Limits};
 use crate::transport::websocket::{
     FrameError, Incoming, Inflater, MessageReader, bare_close_frame, close_frame, pong_frame,
 };
@@ -507,10 +507,10 @@ impl State {
         if connection.phase != Phase::Open {
             return;
         }
-        if connection.outbox.len() > self.limits.outbox.saturating_mul(OUTBOX_REPLY_FACTOR) {
+        if connection.outbox.is_flooded(self.limits.outbox) {
             return self.close_slow(slot, now);
         }
-        connection.outbox.push(frame);
+        connection.outbox.push_said(frame);
         self.mark_dirty(slot);
     }
 

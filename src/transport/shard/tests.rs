@@ -367,6 +367,23 @@ fn who_asks_and_does_not_read_is_closed() {
 }
 
 #[test]
+fn rows_that_wait_close_nobody_who_asks_now_and_then() {
+    let mut bench = Bench::new(1 << 20);
+    let client = bench.open(Serializer::V2);
+    bench.say(client, &join("1", None));
+    bench.commit(200);
+    assert!(bench.state.outbox_mut(client).unwrap().len() > 2 * OUTBOX);
+    for _ in 0..3 {
+        bench.say(client, &json!([null, "1", "phoenix", "heartbeat", {}]));
+    }
+    assert_eq!(bench.state.statistics(Duration::ZERO).counters.closes, [].into());
+    let messages = bench.messages(client);
+    let (rows, replies) = messages[1..].split_first().unwrap();
+    assert_eq!(numbers_of(rows), (1..=200).collect::<Vec<_>>());
+    assert_eq!(replies.iter().filter(|reply| reply[2] == "phoenix").count(), 3);
+}
+
+#[test]
 fn broken_clients_are_closed_with_their_codes() {
     let text = |text: &str| frame(0x81, text.as_bytes());
     for (bytes, code) in [

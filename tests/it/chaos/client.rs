@@ -36,6 +36,8 @@ pub(super) struct State {
     pub(super) fault: Option<String>,
     pub(super) connections: u64,
     pub(super) joined: usize,
+    /// Messages with rows.
+    pub(super) updates: u64,
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -126,7 +128,10 @@ impl Client {
                 tokio::time::sleep(POLL).await;
                 self.join(socket, topic).await
             }
-            Some("new_updates") => self.replica(topic, |replica| replica.apply(payload)),
+            Some("new_updates") => {
+                self.state.lock().unwrap().updates += 1;
+                self.replica(topic, |replica| replica.apply(payload))
+            }
             Some("cursor") => self.replica(topic, |replica| {
                 replica.cursor = payload["cursor"].as_str().map(str::to_owned);
                 Ok(())
