@@ -44,7 +44,7 @@ impl fmt::Display for Holder {
 }
 
 impl Source {
-    /// Returns once nobody streams from the slot, or there is none.
+    /// Returns once nobody streams from the slot, or there is none, or not yet.
     pub(super) async fn wait_for_slot(&self, client: &Client) -> Result<(), WireError> {
         let slot = self.settings.slot.as_str();
         let mut known = None;
@@ -70,7 +70,7 @@ async fn holder(client: &Client, slot: &str) -> Result<Option<Holder>, WireError
 select s.active_pid, nullif(a.application_name, ''), host(a.client_addr),
        to_char(a.backend_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC')
   from pg_catalog.pg_replication_slots s left join pg_catalog.pg_stat_activity a on a.pid = s.active_pid
- where s.slot_name = $1 and s.active_pid is not null";
+ where s.slot_name = $1 and s.active_pid is not null and s.confirmed_flush_lsn is not null";
     let Some(row) = client.query_opt(SQL, &[&slot]).await? else { return Ok(None) };
     Ok(Some(Holder {
         slot: slot.to_owned(),
