@@ -2,9 +2,9 @@
 //!
 //! A gateway that starts has nothing to compare with. But every row of the catalogue knows which transaction wrote it,
 //! and Postgres keeps for a slot what the catalogue was from `catalog_xmin` on: who wrote a row before that had ended
-//! before the slot's position, as had who wrote one before the slot was created. Only rows count that say what the feed depends on: `pg_class`, which is written by
-//! truncates, rewrites, grants and triggers, does not. That a table was created, renamed or moved is told by the row of
-//! its type.
+//! before the slot's position, as had who wrote one before the slot was created. Only rows count that say what the feed
+//! depends on: `pg_class`, which is written by truncates, rewrites, grants and triggers, does not. That a table was
+//! created, renamed or moved is told by the row of its type.
 
 use std::sync::Arc;
 
