@@ -35,7 +35,8 @@ pub async fn altered_since(client: &Client, look: &Look, slot: &str) -> Result<V
 }
 
 /// The first transaction that may have ended after the slot was created, as `walcast setup` has noted it. A new slot's
-/// `catalog_xmin` is that of the oldest slot there is, and says less.
+/// `catalog_xmin` is that of the oldest slot there is, and says less. An id that is too old to be compared by its lower
+/// half says nothing any more.
 async fn since(client: &Client, slot: &str) -> Result<Option<String>, WireError> {
     const IS_THERE: &str = "\
 select exists(
@@ -45,7 +46,9 @@ select exists(
        and pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'execute'))";
     const SINCE: &str = "\
 select s.since::pg_catalog.text from walcast.slots s, pg_catalog.pg_control_system() c
- where s.name = $1 and s.system = c.system_identifier";
+ where s.name = $1 and s.system = c.system_identifier
+   and pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8
+       - s.since::pg_catalog.text::pg_catalog.int8 between 0 and 2000000000";
     if !client.query_one(IS_THERE, &[]).await?.try_get::<_, bool>(0)? {
         return Ok(None);
     }
