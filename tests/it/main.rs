@@ -12,6 +12,7 @@ mod demo_page;
 mod inspector;
 mod interop;
 mod live;
+mod manual;
 mod metrics;
 mod pgoutput;
 mod predicates;
