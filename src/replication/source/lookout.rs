@@ -80,7 +80,9 @@ pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sende
             () = sightings.closed() => return,
         }
         let began = Instant::now();
-        match again(&mut connection, &subject, &last, &sightings, &mut said).await {
+        let outcome = again(&mut connection, &subject, &last, &sightings, &mut said).await;
+        let took = began.elapsed();
+        match outcome {
             Ok(Some(observation)) => {
                 last = observation.look.clone();
                 if sightings.send(Sighting::Publication(observation)).await.is_err() {
@@ -95,7 +97,7 @@ pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sende
             Err(error) => tracing::warn!(%error, "the publication could not be looked at, trying again"),
         }
         let interval = if subject.in_recovery { STANDBY_LOOK_INTERVAL } else { LOOK_INTERVAL };
-        rest = interval.max(began.elapsed().saturating_mul(REST_FACTOR));
+        rest = interval.max(took.saturating_mul(REST_FACTOR));
     }
 }
 
