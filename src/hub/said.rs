@@ -1,7 +1,7 @@
 //! What SQL says to topics: messages of their own among those with rows.
 //!
 //! A broadcast's payload is its sender's, and has no place for a cursor: the event `cursor` follows it, unless rows do
-//! that the subscriber is shown.
+//! that the subscriber is shown. Where a transport has a place of its own for it, as server-sent events do, it is there.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -42,7 +42,7 @@ impl Said {
         match self {
             Self::Broadcast(payload) => {
                 let publication = Publication::new(shape.id, topic, event, span, payload.bytes().clone());
-                publication.in_form(form(payload)).with_splice(cursor.splice)
+                publication.in_form(form(payload)).beside_cursor(cursor)
             }
             Self::Cursor => cursor_event(topic, shape.id, span, cursor),
         }
