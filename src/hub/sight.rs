@@ -90,8 +90,8 @@ fn form(route: &RouteSpec) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) fingerprint: Fingerprint,
-    /// One route gives the topic, and all is shown that its tables have: a cursor is a position in the feed, and says no
-    /// more, unless a reload has made that ambiguous.
+    /// One route gives the topic, and all is shown that its tables have: a cursor is a position in the feed, and says
+    /// no more, unless a reload has made that ambiguous.
     pub(super) is_plain: bool,
 }
 
