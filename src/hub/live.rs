@@ -48,9 +48,9 @@ impl Hub {
             for id in self.audience_of(at, |audience| audience.everyone().to_vec()) {
                 self.publish_to(at, id, None);
             }
-            for concerns in self.concerned(at).chunk_by(|(one, _), (other, _)| one == other) {
-                if let Some((id, _)) = concerns.first() {
-                    self.publish_to(at, *id, Some(concerns));
+            for concerns in self.concerned(at).chunk_by(|one, other| one.shape == other.shape) {
+                if let Some(Concern { shape, .. }) = concerns.first() {
+                    self.publish_to(at, *shape, Some(concerns));
                 }
             }
         }
@@ -195,10 +195,10 @@ impl Log {
         let Some((entry, batch)) = self.batch(at) else { return Ok(Vec::new()) };
         match concerns {
             Some(concerns) => {
-                let places = concerns.iter().filter_map(|(_, place)| *place);
-                shape.see(entry, places.filter_map(|place| batch.deliveries.get(place)))
+                let place = |concern: &Concern| Some((batch.deliveries.get(concern.place?)?, concern.known));
+                shape.see(entry, concerns.iter().filter_map(place))
             }
-            None => shape.see(entry, batch.deliveries.iter()),
+            None => shape.see_all(entry, batch),
         }
     }
 }

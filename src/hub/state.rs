@@ -324,9 +324,9 @@ impl Hub {
 
     pub(super) fn forget_shape(&mut self, shape: &Shape) {
         let Some(log) = &mut self.log else { return };
-        let Some(slot) = log.topics.find(shape.topic.as_str()) else { return };
+        let Some(slot) = log.topics.find(shape.topic().as_str()) else { return };
         if let Some(state) = log.topics.at_mut(slot) {
-            state.audience.remove(shape.id, &shape.sight);
+            state.audience.remove(shape.id, shape.sight());
         }
         log.topics.remove_if_idle(slot);
     }
