@@ -12,6 +12,7 @@
 mod altered;
 mod catalogue;
 mod holes;
+mod in_flight;
 mod notes;
 mod signature;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use crate::change::{Oid, Relation, RelationId, TableHole};
 pub use altered::altered_since;
 pub use catalogue::{Known, Mark, look, mark};
 pub use holes::holes;
+pub use in_flight::{Horizon, InFlight};
 pub use notes::{Notebook, Notes};
 pub(crate) use signature::signature;
 
@@ -116,6 +118,10 @@ pub struct Look {
     pub relations: Vec<Arc<Relation>>,
     /// Of the tables and partitions that the look before did not know: those that have never had a row.
     pub empty: BTreeSet<Oid>,
+    /// Which transactions there were after it.
+    pub horizon: Horizon,
+    /// Tables that were altered while transactions were in progress.
+    pub in_flight: InFlight,
 }
 
 impl Look {
@@ -136,6 +142,8 @@ pub struct Suspicion {
     pub hole: TableHole,
     /// A truncate of this table in each of these transactions explains everything.
     pub unless_truncated: Option<(RelationId, Vec<u32>)>,
+    /// What the publication gives was altered: transactions that were in progress then may have more to it.
+    pub by_publication: bool,
 }
 
 impl Suspicion {
@@ -143,6 +151,12 @@ impl Suspicion {
     #[must_use]
     pub fn of(table: &PublishedTable, reason: impl Into<String>) -> Self {
         let (schema, name) = (Arc::clone(&table.schema), Arc::clone(&table.name));
-        Self { hole: TableHole { schema, name, reason: reason.into() }, unless_truncated: None }
+        Self { hole: TableHole { schema, name, reason: reason.into() }, unless_truncated: None, by_publication: false }
+    }
+
+    /// The same where the publication itself was altered.
+    #[must_use]
+    pub fn of_publication(table: &PublishedTable, reason: impl Into<String>) -> Self {
+        Self { by_publication: true, ..Self::of(table, reason) }
     }
 }

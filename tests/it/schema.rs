@@ -1,5 +1,6 @@
 //! Schema and publication change while clients watch: whatever no change tells them, a reset does.
 
+mod in_flight;
 mod remembered;
 mod unwatched;
 

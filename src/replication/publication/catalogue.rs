@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, Row};
 
+use super::in_flight::{InFlight, horizon};
 use super::signature::enums;
 use super::{Look, Partition, Publication, PublishedColumn, PublishedTable, Version, signature};
 use crate::change::{Column, Lsn, Oid, Relation, RelationId};
@@ -47,7 +48,8 @@ select oid, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, xmin::pg_c
         Known::Publication(before) => empty(client, unknown(before, &publication)).await?,
         Known::Nothing => BTreeSet::new(),
     };
-    Ok(Look { publication: Some(publication), relations, empty })
+    let horizon = horizon(client).await?;
+    Ok(Look { publication: Some(publication), relations, empty, horizon, in_flight: InFlight::new() })
 }
 
 /// An xid has 32 bits, and comes as a number that has a sign.

@@ -11,7 +11,7 @@ pub fn holes(before: Option<&Publication>, after: &Look) -> Vec<Suspicion> {
     let Some(known) = before else { return joined(None, after) };
     if let Some(reason) = changed_as_a_whole(known, after.publication.as_ref()) {
         let all = known.tables.values().chain(after.tables().map(|(_, table)| table));
-        return all.map(|table| Suspicion::of(table, reason)).collect();
+        return all.map(|table| Suspicion::of_publication(table, reason)).collect();
     }
     let mut found = joined(Some(known), after);
     for (id, table) in &known.tables {
@@ -47,7 +47,8 @@ fn joined(before: Option<&Publication>, after: &Look) -> Vec<Suspicion> {
         false => table.partitions.keys().any(|partition| !after.empty.contains(partition)),
     };
     let joined = after.tables().filter(|(id, table)| is_new(id) && has_rows(*id, table));
-    joined.map(|(_, table)| Suspicion::of(table, "it joined the publication with rows in it")).collect()
+    let reason = "it joined the publication with rows in it";
+    joined.map(|(_, table)| Suspicion::of_publication(table, reason)).collect()
 }
 
 fn changed(id: RelationId, before: &PublishedTable, after: &PublishedTable, empty: &BTreeSet<Oid>) -> Vec<Suspicion> {
@@ -60,7 +61,7 @@ fn changed(id: RelationId, before: &PublishedTable, after: &PublishedTable, empt
     }
     if !before.members.is_empty() && before.members.is_disjoint(&after.members) {
         let reason = "it was taken out of the publication and put back, or its column list or row filter was changed";
-        found.push(Suspicion::of(after, reason));
+        found.push(Suspicion::of_publication(after, reason));
     }
     found.extend(columns(before, after).map(|reason| Suspicion::of(after, reason)));
     found.extend(partitions(id, before, after, empty));

@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
-use super::Publication;
+use super::{InFlight, Publication};
 use crate::change::{FeedSystem, PlacedHole};
 use crate::replication::wire::WireError;
 
@@ -22,6 +22,24 @@ pub struct Notes {
     pub publication: Option<Publication>,
     /// One for each name, the last.
     pub holes: Vec<PlacedHole>,
+    /// Tables that are to be told of once more, as [`InFlight`] has them.
+    #[serde(with = "as_list")]
+    pub in_flight: InFlight,
+}
+
+/// JSON's objects have texts for keys.
+mod as_list {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::InFlight;
+
+    pub(super) fn serialize<S: Serializer>(in_flight: &InFlight, serializer: S) -> Result<S::Ok, S::Error> {
+        in_flight.iter().collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<InFlight, D::Error> {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+    }
 }
 
 impl Notes {

@@ -100,6 +100,7 @@ impl Changes {
 
     fn note(&mut self, look: &Look) {
         self.notes.publication.clone_from(&look.publication);
+        self.notes.in_flight.clone_from(&look.in_flight);
         self.is_noted = true;
     }
 
@@ -131,7 +132,7 @@ mod tests {
         let hole = TableHole { schema: "public".into(), name: "t".into(), reason: "altered".to_owned() };
         Observation {
             look: Look::default(),
-            suspicions: vec![Suspicion { unless_truncated, hole }],
+            suspicions: vec![Suspicion { unless_truncated, hole, by_publication: false }],
             until: Some(Until { position: Lsn::new(until), is_followed: true }),
             remembered: Vec::new(),
         }

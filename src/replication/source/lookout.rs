@@ -10,7 +10,7 @@ use super::changes::{Observation, Until};
 use super::gauge::{self, ServerSample};
 use super::sight;
 use crate::change::{FeedSystem, Visibility};
-use crate::replication::publication::{Known, Look, Mark, Notebook, Notes, altered_since, holes, look, mark};
+use crate::replication::publication::{InFlight, Known, Look, Mark, Notebook, Notes, altered_since, holes, look, mark};
 use crate::replication::slot::{Concern, concerns};
 use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
 
@@ -65,20 +65,23 @@ pub(super) async fn first(
         (None, Some(notes)) => Known::Publication(notes.publication.as_ref()),
         (None, None) => Known::Nothing,
     };
-    let now = look(client, &subject.publication, known).await?;
-    let (is_new, suspicions) = match (before, known) {
-        (Some(before), _) => (!before.is_as(&now), holes(before.publication.as_ref(), &now)),
+    let mut now = look(client, &subject.publication, known).await?;
+    let (is_same, found) = match (before, known) {
+        (Some(before), _) => (before.is_as(&now), holes(before.publication.as_ref(), &now)),
         (None, Known::Publication(noted)) => {
-            let mut suspicions = holes(noted, &now);
-            suspicions.iter_mut().for_each(|it| it.hole.reason.push_str(", while no gateway watched"));
-            (noted != now.publication.as_ref(), suspicions)
+            let mut found = holes(noted, &now);
+            found.iter_mut().for_each(|it| it.hole.reason.push_str(", while no gateway watched"));
+            (noted == now.publication.as_ref(), found)
         }
         (None, Known::Nothing) => {
             let Subject { slot, system, is_copied, .. } = subject;
-            let suspicions = altered_since(client, &now, slot, *system, *is_copied).await?;
-            (!suspicions.is_empty(), suspicions)
+            (true, altered_since(client, &now, slot, *system, *is_copied).await?)
         }
     };
+    let noted = notes.as_ref().map(|notes| &notes.in_flight);
+    let in_flight = before.map(|before| &before.in_flight).or(noted);
+    let suspicions = now.follow(in_flight.unwrap_or(&InFlight::new()), found);
+    let is_new = !is_same || !suspicions.is_empty();
     let remembered = notes.map(|notes| notes.holes).unwrap_or_default();
     let mut observation = Observation { look: now, suspicions, until: None, remembered };
     if is_new {
@@ -185,13 +188,13 @@ async fn again(
     }
     // Without anyone who listens, the caller ends.
     drop(sightings.send(Sighting::Snapshot(sight::look(client).await?)).await);
-    let now = look(client, &subject.publication, Known::Publication(last.publication.as_ref())).await?;
-    if now.is_as(last) {
+    let mut now = look(client, &subject.publication, Known::Publication(last.publication.as_ref())).await?;
+    let suspicions = now.follow(&last.in_flight, holes(last.publication.as_ref(), &now));
+    if now.is_as(last) && suspicions.is_empty() {
         return Ok(None);
     }
     let Mark { position, is_open } = mark(client).await?;
     let until = Some(Until { position, is_followed: is_open });
-    let suspicions = holes(last.publication.as_ref(), &now);
     let observation = Observation { look: now.clone(), suspicions, until, remembered: Vec::new() };
     // It is handed over first, so that the stream has not come past the mark before it is known. Without anyone who
     // listens, the caller ends.
