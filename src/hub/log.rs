@@ -166,10 +166,15 @@ impl Log {
         self.head = self.head.max(position);
     }
 
-    /// No reader passes it. A route's last hole is as good as all of them.
+    /// No reader passes it. A route's last hole is as good as all of them: a log that is being rebuilt may have one
+    /// that it has yet to come to.
     pub(super) fn add_hole(&mut self, hole: Hole) {
+        if self.holes.iter().any(|known| known.route == hole.route && known.at >= hole.at) {
+            return;
+        }
         self.holes.retain(|known| known.route != hole.route);
-        self.holes.push_back(hole);
+        let place = self.holes.partition_point(|known| known.at <= hole.at);
+        self.holes.insert(place, hole);
     }
 
     /// A hole after every position that anybody can have been given, and before every other.

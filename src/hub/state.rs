@@ -158,6 +158,7 @@ impl Hub {
             FeedEvent::Part(part) => self.append(part),
             FeedEvent::Broadcast(broadcast) => self.say_now(broadcast),
             FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
+            FeedEvent::Remembered(holes) => self.remembered(&holes),
             FeedEvent::Seen(visibility) => {
                 let alone = self.readers.snapshots.are_all_read();
                 if let Some(log) = &mut self.log {
