@@ -125,6 +125,11 @@ impl AppError {
     }
 }
 
+/// Before [`run`], for whoever looks at the service meanwhile.
+pub fn say_that_the_database_is_waited_for() {
+    Service::default().waits_for_the_database();
+}
+
 /// Runs the gateway until SIGTERM or Ctrl-C, then ends it in order. Whenever `origin`, from which `config` was read,
 /// changes or SIGHUP asks for it, the routes and channels are read again.
 ///

@@ -72,7 +72,7 @@ impl Hub {
     fn listeners(&self, at: BatchRef, shapes: &mut Vec<ShapeId>) -> Listeners {
         let found = self.log.as_ref().and_then(|log| {
             let (_, batch) = log.batch(at)?;
-            Some((batch, &log.topics.get(batch.topic.as_str())?.1.audience))
+            Some((batch, &log.topics.at(batch.slot)?.audience))
         });
         let Some((batch, audience)) = found else { return Listeners::Everyone };
         if batch.said.is_some() {
@@ -96,19 +96,18 @@ impl Hub {
         self.index(at);
         let Some(log) = &self.log else { return Vec::new() };
         let Some((entry, batch)) = log.batch(at) else { return Vec::new() };
-        let state = log.topics.get(batch.topic.as_str());
-        state.map(|(_, state)| state.audience.concerned(entry, batch)).unwrap_or_default()
+        log.topics.at(batch.slot).map(|state| state.audience.concerned(entry, batch)).unwrap_or_default()
     }
 
     /// Indexes the shapes by what they ask of a batch's tables. Those that no longer fit a table go no further.
     fn index(&mut self, at: BatchRef) {
         let missing = self.log.as_ref().and_then(|log| {
             let (entry, batch) = log.batch(at)?;
-            let (topic, state) = log.topics.get(batch.topic.as_str())?;
+            let state = log.topics.at(batch.slot)?;
             let tables = state.audience.not_indexed(entry, batch);
-            (!tables.is_empty()).then(|| (topic.clone(), tables, state.audience.choosy().clone()))
+            (!tables.is_empty()).then(|| (batch.slot, tables, state.audience.choosy().clone()))
         });
-        let Some((topic, tables, choosy)) = missing else { return };
+        let Some((slot, tables, choosy)) = missing else { return };
         for table in tables {
             let (mut found, mut unfit) = (Vec::with_capacity(choosy.len()), Vec::new());
             for id in &choosy {
@@ -119,7 +118,7 @@ impl Hub {
                 }
             }
             unfit.into_iter().for_each(|(id, refusal)| self.end(id, refusal));
-            if let Some(state) = self.log.as_mut().and_then(|log| log.topics.get_mut(topic.as_str())) {
+            if let Some(state) = self.log.as_mut().and_then(|log| log.topics.at_mut(slot)) {
                 state.audience.index_table(table, found.into_iter());
             }
         }
@@ -134,10 +133,11 @@ impl Hub {
             Err(Trouble::Ended(refusal)) => return self.end(id, refusal),
         };
         let Some((_, batch)) = log.batch(at) else { return };
+        let slot = batch.slot;
         let is_sent = !seen.is_empty() || shape.wants_empty(batch, shape.owed);
         let is_owed = batch.more && (shape.owed || is_sent);
         if is_owed != shape.owed
-            && let Some(state) = log.topics.get_mut(shape.topic.as_str())
+            && let Some(state) = log.topics.at_mut(slot)
         {
             state.audience.owe(id, is_owed);
         }

@@ -10,6 +10,7 @@
 
 mod altered;
 mod catalogue;
+mod in_flight;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use crate::change::{Oid, Relation, RelationId, TableHole};
 
 pub use altered::altered_since;
 pub use catalogue::{look, mark};
+pub use in_flight::{Horizon, InFlight};
 
 /// A publication as the catalogue has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +74,10 @@ pub struct Look {
     pub publication: Option<Publication>,
     /// Of the tables and partitions that the look before did not know: those that have never had a row.
     pub empty: BTreeSet<Oid>,
+    /// Which transactions there were after it.
+    pub horizon: Horizon,
+    /// Tables that were altered while transactions were in progress.
+    pub in_flight: InFlight,
 }
 
 impl Look {
@@ -94,6 +100,8 @@ pub struct Suspicion {
     pub hole: TableHole,
     /// A truncate of this table in each of these transactions explains everything.
     pub unless_truncated: Option<(RelationId, Vec<u32>)>,
+    /// What the publication gives was altered: transactions that were in progress then may have more to it.
+    pub by_publication: bool,
 }
 
 impl Suspicion {
@@ -101,7 +109,13 @@ impl Suspicion {
     #[must_use]
     pub fn of(relation: &Relation, reason: impl Into<String>) -> Self {
         let (schema, name) = (Arc::clone(&relation.schema), Arc::clone(&relation.name));
-        Self { hole: TableHole { schema, name, reason: reason.into() }, unless_truncated: None }
+        Self { hole: TableHole { schema, name, reason: reason.into() }, unless_truncated: None, by_publication: false }
+    }
+
+    /// The same where the publication itself was altered.
+    #[must_use]
+    pub fn of_publication(relation: &Relation, reason: impl Into<String>) -> Self {
+        Self { by_publication: true, ..Self::of(relation, reason) }
     }
 }
 
@@ -111,7 +125,7 @@ pub fn holes(before: &Look, after: &Look) -> Vec<Suspicion> {
     let Some(known) = &before.publication else { return joined(before, after) };
     if let Some(reason) = changed_as_a_whole(known, after.publication.as_ref()) {
         let all = before.tables().chain(after.tables());
-        return all.map(|(_, table)| Suspicion::of(&table.relation, reason)).collect();
+        return all.map(|(_, table)| Suspicion::of_publication(&table.relation, reason)).collect();
     }
     let mut found = joined(before, after);
     for (id, table) in &known.tables {
@@ -146,7 +160,8 @@ fn joined(before: &Look, after: &Look) -> Vec<Suspicion> {
         false => table.partitions.keys().any(|partition| !after.empty.contains(partition)),
     };
     let joined = after.tables().filter(|(id, table)| is_new(id) && has_rows(*id, table));
-    joined.map(|(_, table)| Suspicion::of(&table.relation, "it joined the publication with rows in it")).collect()
+    let reason = "it joined the publication with rows in it";
+    joined.map(|(_, table)| Suspicion::of_publication(&table.relation, reason)).collect()
 }
 
 fn changed(before: &PublishedTable, after: &PublishedTable, empty: &BTreeSet<Oid>) -> Vec<Suspicion> {
@@ -157,7 +172,7 @@ fn changed(before: &PublishedTable, after: &PublishedTable, empty: &BTreeSet<Oid
     }
     if !before.members.is_empty() && before.members.is_disjoint(&after.members) {
         let reason = "it was taken out of the publication and put back, or its column list or row filter was changed";
-        found.push(Suspicion::of(&after.relation, reason));
+        found.push(Suspicion::of_publication(&after.relation, reason));
     }
     let columns = columns(before, after).map(|reason| Suspicion::of(&after.relation, reason));
     found.extend(columns);

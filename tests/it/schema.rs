@@ -1,5 +1,6 @@
 //! Schema and publication change while clients watch: whatever no change tells them, a reset does.
 
+mod in_flight;
 mod unwatched;
 
 use serde_json::{Value, json};
@@ -208,12 +209,14 @@ async fn columns_come_and_go_and_their_values_are_what_they_are_said_to_be() {
 /// Alters what resets nobody, and waits until the gateway has looked at it: then it writes a mark, and the session that
 /// looks shows that until its next look.
 async fn alter_and_notice(database: &Database, alteration: &str) {
+    let marks = "select exists(select from pg_stat_activity where application_name = 'walcast'
+                               and query like '%walcast.mark%' and query_start > ";
+    // Not those of the alteration before, of which there are two.
+    let over = format!("select not ({marks} '-infinity'))");
+    eventually("the next look", async || database.value::<bool>(&over).await.then_some(())).await;
     let before: String = database.value("select clock_timestamp()::text").await;
     database.execute(alteration).await;
-    let sql = format!(
-        "select exists(select from pg_stat_activity where application_name = 'walcast'
-                        and query like '%walcast.mark%' and query_start > '{before}')"
-    );
+    let sql = format!("{marks} '{before}')");
     eventually(alteration, async || {
         tokio::time::sleep(POLL).await;
         database.value::<bool>(&sql).await.then_some(())

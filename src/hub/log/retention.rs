@@ -42,8 +42,15 @@ impl Log {
         self.past.thin(now, self.kept(), &self.limits, subscribed);
     }
 
+    /// Where the first transaction commits that the log has, of which anything is promised.
+    #[cfg(test)]
+    pub(in crate::hub) fn oldest(&self) -> Option<Lsn> {
+        self.entries.front().map(|front| front.header.commit_lsn)
+    }
+
     /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
-    /// after a crash the log is rebuilt as it was, and begins no later than where it is promised to.
+    /// after a crash the log is rebuilt as it was, and begins no later than where it is promised to. So whatever has led
+    /// here, this is never past the first commit that the log has ([`Log::kept`]), unless `replay.wal` is 0.
     pub(in crate::hub) fn acknowledgeable(&self) -> Lsn {
         let promised = match self.past.oldest() {
             _ if self.limits.wal == 0 => self.reached,
@@ -93,14 +100,14 @@ impl Log {
             if let Some(kept) = &batch.publication {
                 self.encodings.forget(kept.age);
             }
-            if let Some(state) = self.topics.get_mut(batch.topic.as_str()) {
+            if let Some(state) = self.topics.at_mut(batch.slot) {
                 let was_fed = !state.batches.is_empty();
                 while state.batches.front().is_some_and(|reference| reference.entry <= self.first) {
                     state.batches.pop_front();
                 }
                 self.fed -= usize::from(was_fed && state.batches.is_empty());
             }
-            self.topics.remove_if_idle(batch.topic.as_str());
+            self.topics.remove_if_idle(batch.slot);
         }
         while self.truncates.front().is_some_and(|truncate| truncate.entry <= self.first) {
             self.truncates.pop_front();

@@ -67,7 +67,7 @@ fn suspicion<'a>(
     let truncates: Vec<u32> = truncates.into_iter().map(|xid| u32::try_from(xid).unwrap_or_default()).collect();
     let unless_truncated = (!truncates.is_empty()).then_some((id, truncates));
     let reason = format!("{what} while no gateway watched");
-    Ok(relation(id).map(|relation| Suspicion { unless_truncated, ..Suspicion::of(relation, reason) }))
+    Ok(relation(id).map(|relation| Suspicion { unless_truncated, ..Suspicion::of_publication(relation, reason) }))
 }
 
 /// A row for each table and what may have happened to it, with the transactions that would explain it if they

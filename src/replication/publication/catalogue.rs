@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, Row};
 
+use super::in_flight::{InFlight, horizon};
 use super::{Look, Partition, Publication, PublishedColumn, PublishedTable};
 use crate::change::{Lsn, Oid, Relation, RelationId};
 use crate::replication::catalogue::{published_relations, server_version};
@@ -35,7 +36,8 @@ select oid, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot
         Some(before) => empty(client, unknown(before, &publication)).await?,
         None => BTreeSet::new(),
     };
-    Ok(Look { publication: Some(publication), empty })
+    let horizon = horizon(client).await?;
+    Ok(Look { publication: Some(publication), empty, horizon, in_flight: InFlight::new() })
 }
 
 /// Two queries, between which a table can be altered: then both are asked again.

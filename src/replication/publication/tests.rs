@@ -30,7 +30,7 @@ fn partitioned(ids: &[(Oid, Oid, u32)]) -> PublishedTable {
 fn look(tables: impl IntoIterator<Item = PublishedTable>) -> Look {
     let tables = tables.into_iter().map(|table| (table.relation.id, table)).collect();
     let publication = Publication { id: 9, operations: [true; 4], via_root: true, tables };
-    Look { publication: Some(publication), empty: BTreeSet::new() }
+    Look { publication: Some(publication), ..Look::default() }
 }
 
 fn with_relation(table: &PublishedTable, alter: impl FnOnce(&mut Relation)) -> PublishedTable {

@@ -47,16 +47,26 @@ pub(super) struct Subject {
 /// The first look of a connection. Without one before, which an earlier process may have had, everything is suspect
 /// that may have been altered since the slot's position.
 pub(super) async fn first(client: &Client, subject: &Subject, before: Option<&Look>) -> Result<Observation, WireError> {
-    let now = look(client, &subject.publication, before).await?;
-    let (is_new, suspicions) = match before {
-        Some(before) => (before.publication != now.publication, holes(before, &now)),
-        None => {
-            let suspicions = altered_since(client, &now, &subject.slot).await?;
-            (!suspicions.is_empty(), suspicions)
-        }
+    let mut now = look(client, &subject.publication, before).await?;
+    let found = match before {
+        Some(before) => holes(before, &now),
+        None => altered_since(client, &now, &subject.slot).await?,
     };
+    let suspicions = now.follow(before, found);
+    let is_new = !suspicions.is_empty() || before.is_some_and(|before| before.publication != now.publication);
     let until = if is_new { Some(mark(client).await?) } else { None };
+    if is_new {
+        move_on(client).await;
+    }
     Ok(Observation { look: now, suspicions, until })
+}
+
+/// Has the feed move on behind what is told: whoever begins afresh on a quiet database would have a position that
+/// nothing tells from those of before.
+async fn move_on(client: &Client) {
+    if let Err(error) = mark(client).await {
+        tracing::debug!(%error, "no second mark was written");
+    }
 }
 
 /// Looks again and again, from `last` on, and sends what is new of the publication, and all of the server, until nobody
@@ -75,6 +85,9 @@ pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sende
                 last = observation.look.clone();
                 if sightings.send(Sighting::Publication(observation)).await.is_err() {
                     return;
+                }
+                if let Some(client) = &connection {
+                    move_on(client).await;
                 }
             }
             Ok(None) => {}
@@ -116,12 +129,14 @@ async fn again(
     }
     // Without anyone who listens, the caller ends.
     drop(sightings.send(Sighting::Snapshot(sight::look(client).await?)).await);
-    let now = look(client, &subject.publication, Some(last)).await?;
-    if now.publication == last.publication {
+    let mut now = look(client, &subject.publication, Some(last)).await?;
+    let found = holes(last, &now);
+    let suspicions = now.follow(Some(last), found);
+    if now.publication == last.publication && suspicions.is_empty() {
         return Ok(None);
     }
     let until = mark(client).await?;
-    Ok(Some(Observation { suspicions: holes(last, &now), look: now, until: Some(until) }))
+    Ok(Some(Observation { look: now, suspicions, until: Some(until) }))
 }
 
 /// Says each concern when it comes and when it goes.

@@ -266,6 +266,7 @@ impl Streaming<'_> {
         if reached && *self.source.state.borrow() == SourceState::CatchingUp {
             tracing::info!(slot = self.source.settings.slot, flush = %self.flush, "caught up");
             self.source.state.send_replace(SourceState::Streaming);
+            self.source.caught_up();
         }
     }
 
