@@ -89,7 +89,9 @@ mod tests {
         drop(thread);
         let mut ended = Box::pin(tenants.ended());
         assert_eq!(short.await.unwrap(), 1);
-        assert!(std::future::poll_fn(|context| std::task::Poll::Ready(ended.as_mut().poll(context))).await.is_pending());
+        assert!(
+            std::future::poll_fn(|context| std::task::Poll::Ready(ended.as_mut().poll(context))).await.is_pending()
+        );
         release.send(2).unwrap();
         assert_eq!(long.await.unwrap().unwrap(), 2);
         ended.await;
