@@ -9,6 +9,7 @@ mod check;
 mod dba;
 mod deflate;
 mod demo_page;
+mod health;
 mod inspector;
 mod interop;
 mod live;
