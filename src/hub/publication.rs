@@ -46,7 +46,9 @@ pub struct Publication {
     pub committed: Option<PgTimestamp>,
     /// What its cursor holds of a snapshot.
     pub(super) splice: Option<Arc<Splice>>,
-    encoded: [OnceLock<Bytes>; ENCODINGS],
+    /// The wire form that was asked for first, with its number: most often there is no other.
+    first: OnceLock<(usize, Bytes)>,
+    others: OnceLock<Box<[OnceLock<Bytes>; ENCODINGS]>>,
 }
 
 impl Publication {
@@ -57,9 +59,9 @@ impl Publication {
         span: std::ops::Range<Position>,
         payload: Bytes,
     ) -> Self {
-        let encoded = std::array::from_fn(|_| OnceLock::new());
         let (before, position, form) = (span.start, span.end, Form::Feed);
-        Self { shape, topic, event, position, before, payload, form, committed: None, splice: None, encoded }
+        let (first, others) = (OnceLock::new(), OnceLock::new());
+        Self { shape, topic, event, position, before, payload, form, committed: None, splice: None, first, others }
     }
 
     #[must_use]
@@ -104,7 +106,21 @@ impl Publication {
 
     /// The wire form with this number, made by `encode` when it is first asked for, whichever shard asks.
     pub fn encoded(&self, encoding: usize, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        match self.encoded.get(encoding) {
+        if self.first.get().is_none_or(|(first, _)| *first == encoding) {
+            let mut encode = Some(encode);
+            let form = || (encoding, encode.take().map_or_else(Bytes::new, |encode| encode(self)));
+            let (first, form) = self.first.get_or_init(form);
+            if *first == encoding {
+                return form.clone();
+            }
+            return encode.map_or_else(Bytes::new, |encode| self.other(encoding, encode));
+        }
+        self.other(encoding, encode)
+    }
+
+    fn other(&self, encoding: usize, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        let others = self.others.get_or_init(|| Box::new(std::array::from_fn(|_| OnceLock::new())));
+        match others.get(encoding) {
             Some(form) => form.get_or_init(|| encode(self)).clone(),
             None => encode(self),
         }

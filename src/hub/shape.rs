@@ -116,13 +116,13 @@ impl Shape {
         batch.is_part() && (self.shows_everything || (owed && !batch.more))
     }
 
-    /// What is shown of a batch: of all its deliveries, or of those that are given.
+    /// Appends what is shown of a batch: of all its deliveries, or of those that are given.
     pub(super) fn see<'d>(
         &mut self,
         entry: &Transaction,
         deliveries: impl Iterator<Item = &'d Delivery>,
-    ) -> Result<Vec<Seen>, Trouble> {
-        let mut seen = Vec::new();
+        seen: &mut Vec<Seen>,
+    ) -> Result<(), Trouble> {
         for delivery in deliveries {
             let Some(logged) = entry.changes.get(delivery.change) else { continue };
             seen.extend(if self.shows_all_rows {
@@ -131,7 +131,7 @@ impl Shape {
                 self.judges.of(&logged.table, &self.sight).map_err(Trouble::Ended)?.see(logged, *delivery)?
             });
         }
-        Ok(seen)
+        Ok(())
     }
 
     /// What the shape is found by in a table; see [`Judge::keys`].
