@@ -148,7 +148,7 @@ fn every_reason_for_not_being_ready_is_in_the_runbook() {
 fn every_warning_of_readyz_is_in_the_runbook() {
     let rows = rows(&read("docs/runbook.md"), "Warnings");
     let listed: BTreeSet<&str> = rows.keys().map(String::as_str).collect();
-    assert_eq!(listed, walcast::replication::slot::Concern::NAMES.into_iter().collect());
+    assert_eq!(listed, walcast::telemetry::health::warnings().into_iter().collect());
 }
 
 /// Files and tests that pages name.

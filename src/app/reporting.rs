@@ -67,8 +67,14 @@ impl Reporting {
         let (inspect, inspections) = mpsc::channel(INSPECTIONS);
         let source = Reports::default();
         let (caught_up, shutdown) = (elsewhere.caught_up.clone(), elsewhere.shutdown.clone());
-        let (state, statistics) = (source.state.subscribe(), source.statistics.subscribe());
-        let health = Health { caught_up, source: state, statistics, shutdown };
+        let health = Health {
+            caught_up,
+            source: source.state.subscribe(),
+            statistics: source.statistics.subscribe(),
+            outage: source.outage.subscribe(),
+            patience: config.limits.outage,
+            shutdown,
+        };
         let reporting = Self {
             source,
             hub: watch::Sender::default(),
@@ -97,6 +103,7 @@ impl Reporting {
         Gauges {
             certificate: elsewhere.certificate.clone(),
             denials: elsewhere.denials.clone(),
+            health: self.health.clone(),
             routes: self.routes.subscribe(),
             state: self.source.state.subscribe(),
             source: self.source.statistics.subscribe(),

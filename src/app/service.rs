@@ -12,8 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::hub;
-use crate::replication::source::SourceState;
-use crate::telemetry::health::Health;
+use crate::telemetry::health::{Health, Readiness, Reason};
 use crate::telemetry::metrics::Gauges;
 use crate::transport::ShardStatistics;
 
@@ -34,6 +33,11 @@ struct Told {
 }
 
 impl Service {
+    /// There is nothing to start with yet.
+    pub(super) fn waits_for_the_database(&self) {
+        self.notify(&[NotifyState::Status("waiting for the database")]);
+    }
+
     /// Clients are served, for the first time or after [`Service::reloading`].
     pub(super) fn ready(&self) {
         self.0.ready.store(true, Ordering::Relaxed);
@@ -79,11 +83,11 @@ impl Service {
 pub(super) struct Watch {
     service: Service,
     health: Health,
-    state: watch::Receiver<SourceState>,
     hub: watch::Receiver<hub::Statistics>,
     shards: Vec<watch::Receiver<ShardStatistics>>,
     looks: Interval,
     has_watchdog: bool,
+    was_ready: bool,
     status: String,
 }
 
@@ -91,9 +95,9 @@ impl Watch {
     pub(super) fn new(service: Service, health: Health, gauges: Gauges) -> Self {
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let Gauges { state, hub, shards, .. } = gauges;
+        let Gauges { hub, shards, .. } = gauges;
         let has_watchdog = sd_notify::watchdog_enabled().is_some();
-        Self { service, health, state, hub, shards, looks, has_watchdog, status: String::new() }
+        Self { service, health, hub, shards, looks, has_watchdog, was_ready: false, status: String::new() }
     }
 
     /// Tells what there is to tell, for ever.
@@ -112,10 +116,11 @@ impl Watch {
         if readiness.ready && !self.service.0.ready.load(Ordering::Relaxed) {
             self.service.ready();
         }
-        let status = match (readiness.reasons.first(), &*self.state.borrow()) {
+        self.say_what_changed(&readiness);
+        let status = match (readiness.reasons.first(), &*self.health.outage.borrow()) {
             (Some(reason), _) => reason.message.clone(),
-            (None, SourceState::Waiting { reason, .. }) => format!("serving clients without the database: {reason}"),
-            (None, _) => "serving clients".to_owned(),
+            (None, Some(outage)) => format!("serving clients without anything new: {outage}"),
+            (None, None) => "serving clients".to_owned(),
         };
         if status != self.status {
             self.service.notify(&[NotifyState::Status(&status)]);
@@ -123,6 +128,18 @@ impl Watch {
         }
         if self.has_watchdog && self.everything_lives() {
             self.service.notify(&[NotifyState::Watchdog]);
+        }
+    }
+
+    /// In the log, too: who asks `/readyz` tells nobody what it has answered.
+    fn say_what_changed(&mut self, readiness: &Readiness) {
+        if std::mem::replace(&mut self.was_ready, readiness.ready) == readiness.ready {
+            return;
+        }
+        match readiness.reasons.first() {
+            None => tracing::info!("ready: clients are served"),
+            Some(Reason { reason, .. }) if *reason == "stopping" => {}
+            Some(Reason { reason, message }) => tracing::error!(reason, "not ready any more: {message}"),
         }
     }
 

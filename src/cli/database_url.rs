@@ -38,6 +38,30 @@ impl DatabaseUrl {
     }
 }
 
+/// What other commands have to be given for the same: "the same --database-url", and what else is no default.
+pub(super) fn same_options(published: &Published) -> String {
+    let own = Published::new(String::new());
+    let named = |option: &str, name: &str, default: &str| (name != default).then(|| format!("{option} {}", word(name)));
+    let names =
+        [named("--publication", &published.publication, &own.publication), named("--slot", &published.slot, &own.slot)];
+    let names: Vec<String> = names.into_iter().flatten().collect();
+    if names.is_empty() {
+        "the same --database-url".to_owned()
+    } else {
+        format!("the same --database-url and {}", names.join(" "))
+    }
+}
+
+/// As a shell takes it for one word.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// Without a file nobody is asked for a token: others than this machine must not get in.
 pub(super) fn loopback(text: &str) -> Result<SocketAddr, Box<dyn Error + Send + Sync>> {
     let address: SocketAddr =
@@ -70,6 +94,16 @@ mod tests {
         for (text, says) in [("0.0.0.0:4000", "loopback only"), ("localhost", "an IP address and a port")] {
             assert!(loopback(text).unwrap_err().to_string().contains(says), "{text}");
         }
+    }
+
+    #[test]
+    fn what_must_be_given_again_is_named() {
+        let mut published = Published::new("postgres://db".to_owned());
+        assert_eq!(same_options(&published), "the same --database-url");
+        published.slot = "second".to_owned();
+        assert_eq!(same_options(&published), "the same --database-url and --slot second");
+        published.publication = "it's all".to_owned();
+        assert_eq!(same_options(&published), r"the same --database-url and --publication 'it'\''s all' --slot second");
     }
 
     #[test]

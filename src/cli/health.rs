@@ -1,7 +1,7 @@
 //! `walcast health`: what `/readyz` says, as an exit code.
 
+use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::{FAILURE, Outcome, file_or_default, load, output, reachable, runtime};
-use crate::config::{Address, defaults};
+use super::{FAILURE, Outcome, file_or_default, output, reachable, runtime};
+use crate::config::{self, Address, OperatorsError, defaults};
 
 /// A gateway that takes longer to answer is not well.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,24 +22,29 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// Ask a running gateway whether it is ready: exit code 0, or 1 and what is in the way
 ///
 /// For health checks of containers and for scripts: it needs neither a shell nor an HTTP client. The gateway is asked
-/// at the configuration's first server.admin, on this machine; without a configuration file at 127.0.0.1:4001.
+/// on this machine, at the first of the configuration's server.admin where somebody listens; without a configuration
+/// file at 127.0.0.1:4001. Whatever else is wrong with the file makes no difference.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Another address to ask, as in 10.0.0.7:4001
+    /// Another address to ask, as in 10.0.0.7:4001 or unix:/run/walcast/admin.sock; no configuration file is read
     #[arg(long, value_name = "ADDRESS")]
-    admin: Option<SocketAddr>,
+    admin: Option<Address>,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum HealthError {
     #[error("nobody listens at {address} for operators: {source}")]
     Unreachable { address: Address, source: io::Error },
+    #[error("this user may not connect to {address}: be one who may, by the group and `socket_mode` of [server]")]
+    Forbidden { address: Address },
     #[error("the gateway at {address} does not answer within {} s", PATIENCE.as_secs())]
     Silent { address: Address },
     #[error("what answers at {address} is no gateway: is this its `server.admin`?")]
     Stranger { address: Address },
-    #[error("the configuration has errors (walcast check shows them): name the address with --admin")]
-    Config,
+    #[error("there is no address to ask: name one with --admin")]
+    Nowhere,
+    #[error("{0}: name the gateway's address with --admin")]
+    Config(OperatorsError),
 }
 
 /// `/readyz`'s answer.
@@ -59,15 +64,12 @@ struct Reason {
 }
 
 pub(super) fn execute(config: Option<&Path>, arguments: &Arguments) -> Outcome {
-    let addresses = match (arguments.admin, file_or_default(config)) {
-        (Some(address), _) => vec![Address::Tcp(address)],
-        (None, Some(file)) => load(Some(file))?.config.ok_or(HealthError::Config)?.server.admin,
+    let addresses = match (&arguments.admin, file_or_default(config)) {
+        (Some(address), _) => vec![address.clone()],
+        (None, Some(file)) => from_file(file)?,
         (None, None) => vec![Address::Tcp(defaults::ADMIN)],
     };
-    // Behind each of them is the same gateway.
-    let address = addresses.into_iter().next().ok_or(HealthError::Config)?;
-    let asked = runtime()?.block_on(async { timeout(PATIENCE, ask(&address)).await });
-    let readiness = asked.map_err(|_late| HealthError::Silent { address })??;
+    let readiness = runtime()?.block_on(ask_any(&addresses))?;
     for Reason { reason, message } in &readiness.reasons {
         output::say(&format!("{reason}: {message}"));
     }
@@ -77,8 +79,34 @@ pub(super) fn execute(config: Option<&Path>, arguments: &Arguments) -> Outcome {
     Ok(if readiness.ready { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) })
 }
 
+fn from_file(file: &Path) -> Result<Vec<Address>, Box<dyn Error>> {
+    match config::operators(file, &|name| std::env::var(name)) {
+        Ok(addresses) => Ok(addresses),
+        Err(OperatorsError::Read(error)) => Err(error.into()),
+        Err(error) => Err(HealthError::Config(error).into()),
+    }
+}
+
+/// Behind each address is the same gateway: the first answer counts. Where nobody listens at any, the first is named.
+async fn ask_any(addresses: &[Address]) -> Result<Readiness, HealthError> {
+    let mut first = None;
+    for address in addresses {
+        let asked = timeout(PATIENCE, ask(address)).await;
+        match asked.unwrap_or_else(|_late| Err(HealthError::Silent { address: address.clone() })) {
+            Err(error @ (HealthError::Unreachable { .. } | HealthError::Forbidden { .. })) => {
+                first = first.or(Some(error));
+            }
+            answer => return answer,
+        }
+    }
+    Err(first.unwrap_or(HealthError::Nowhere))
+}
+
 async fn ask(address: &Address) -> Result<Readiness, HealthError> {
-    let unreachable = |source| HealthError::Unreachable { address: address.clone(), source };
+    let unreachable = |source: io::Error| match source.kind() {
+        io::ErrorKind::PermissionDenied => HealthError::Forbidden { address: address.clone() },
+        _ => HealthError::Unreachable { address: address.clone(), source },
+    };
     let answer = match address {
         Address::Tcp(address) => exchange(TcpStream::connect(reachable(*address)).await.map_err(unreachable)?).await,
         Address::Unix(path) => exchange(UnixStream::connect(path).await.map_err(unreachable)?).await,

@@ -12,6 +12,7 @@ mod tail;
 mod why;
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -81,7 +82,7 @@ type Outcome = Result<ExitCode, Box<dyn Error>>;
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let matches = Arguments::command().get_matches();
+    let matches = without_empty_variables(Arguments::command()).get_matches();
     let Arguments { config, command } = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if command.needs_no_file() && matches.value_source("config") == Some(ValueSource::CommandLine) {
         let message = "--database-url stands in for a configuration file: leave out it or --config\n";
@@ -100,6 +101,15 @@ pub fn main() -> ExitCode {
         output::error(error.as_ref());
         ExitCode::from(FAILURE)
     })
+}
+
+/// A variable that is set to nothing counts as unset: that is how compose files and units leave one out.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|argument| {
+        if argument.get_env().is_some_and(is_empty) { argument.env(None::<&'static str>) } else { argument }
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// Reads and judges the configuration file that the user named, or the first default that exists.

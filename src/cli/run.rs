@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::database_url::{DatabaseUrl, loopback, named};
+use super::database_url::{DatabaseUrl, loopback, named, same_options};
 use super::{FAILURE, Outcome, file, load, output};
 use crate::app::{self, Origin};
 use crate::config::catalogue::{gather, judge};
@@ -102,16 +102,18 @@ async fn serve_published(config: &Config, published: Box<Published>) -> Outcome 
         let name = &published.publication;
         let message = format!("there is no publication `{name}` with tables in this database");
         output::say(&format!("error: {message}"));
-        output::say("help: run `walcast setup` with the same --database-url: it publishes every table that can be");
+        let options = same_options(&published);
+        output::say(&format!("help: run `walcast setup` with {options}: it publishes every table that can be"));
         output::say("help: published safely, and creates the replication slot; with --print it shows the SQL instead");
         return Ok(ExitCode::from(FAILURE));
     }
     let Some(config) = usable(published.load(&tables)) else { return Ok(ExitCode::from(FAILURE)) };
     output::result(config.source.text().trim_end())?;
     introduce(&published, &tables);
+    let options = same_options(&published);
     let outcome = serve(&config, Origin::Published(published)).await?;
     if outcome != ExitCode::SUCCESS {
-        output::say("help: `walcast setup` with the same --database-url makes a publication or slot that is missing");
+        output::say(&format!("help: `walcast setup` with {options} makes a publication or slot that is missing"));
     }
     Ok(outcome)
 }
@@ -164,6 +166,7 @@ async fn wait_for_server(config: &Config, deadline: Instant) -> Result<Client, W
             return Err(error);
         }
         tracing::warn!(%error, advice = verdict.advice, "the database can't be reached yet, trying again");
+        app::say_that_the_database_is_waited_for();
         sleep(RETRY_INTERVAL).await;
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// What stands before a path.
 const UNIX: &str = "unix:";
@@ -17,7 +18,7 @@ pub enum Address {
 
 /// Why a text is no address, and what would be one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct AddressError {
+pub struct AddressError {
     pub(super) problem: String,
     /// An address that the writer is likely to have meant.
     pub(super) guess: Option<String>,
@@ -57,6 +58,25 @@ impl Address {
         }
     }
 }
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    /// A relative path starts where the process does.
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        Self::parse(text, Path::new(""))
+    }
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { problem, guess } = self;
+        let example = guess.as_deref().unwrap_or("127.0.0.1:4001");
+        write!(f, "{problem}, as in {example}")
+    }
+}
+
+impl std::error::Error for AddressError {}
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

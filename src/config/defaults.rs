@@ -127,6 +127,10 @@ pub const WRITE_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Below the time in which a client tries again, ids would protect nobody.
 pub const WRITE_RETENTION_ALLOWED: RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(366 * 24 * 60 * 60);
+/// Longer than a restart of Postgres, and most failovers: not all gateways are to be taken out at once for those.
+pub const OUTAGE: Duration = Duration::from_secs(2 * 60);
+/// From at once to practically never.
+pub const OUTAGE_ALLOWED: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 24 * 60 * 60);
 /// What Rails, Ecto and others call such columns.
 pub const VERSION_COLUMN: &str = "version";
 pub const TIMESTAMP_COLUMN: &str = "updated_at";

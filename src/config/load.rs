@@ -47,9 +47,14 @@ pub struct Loaded {
 /// # Errors
 /// The file can't be read. Everything else is a finding.
 pub fn read(path: &Path, environment: &Environment<'_>) -> Result<Loaded, ReadError> {
+    Ok(parse(read_source(path)?, environment))
+}
+
+/// The file at `path`, whatever stands in it.
+pub(super) fn read_source(path: &Path) -> Result<Source, ReadError> {
     let path = || path.to_owned();
     match read_text(&path()) {
-        Ok(Some(text)) => Ok(parse(Source::new(path().display().to_string(), text), environment)),
+        Ok(Some(text)) => Ok(Source::new(path().display().to_string(), text)),
         Ok(None) => Err(ReadError::TooLarge { path: path() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ReadError::Missing { path: path() }),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(ReadError::NotText { path: path() }),

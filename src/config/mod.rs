@@ -15,6 +15,7 @@ mod auth;
 pub mod catalogue;
 mod channels;
 pub mod code;
+mod connection;
 pub mod defaults;
 pub mod diagnostic;
 mod document;
@@ -24,6 +25,7 @@ mod load;
 mod manual;
 #[cfg(test)]
 mod mistyped;
+mod operators;
 pub mod published;
 mod quantity;
 pub mod reload;
@@ -46,10 +48,11 @@ use crate::replication::wire::ConnectionConfig;
 use crate::routing::{ChannelSpec, ChannelTable, RouteSpec, RouteTable, TooManyRoutes, WritableRoute, WritePolicy};
 use crate::tls;
 
-pub use address::Address;
+pub use address::{Address, AddressError};
 pub use diagnostic::{Finding, Severity, Span};
 pub use expand::Environment;
 pub use load::{Loaded, ReadError, parse, read};
+pub use operators::{OperatorsError, operators};
 pub use quantity::{display_duration, display_size};
 pub use rules::SqlText;
 pub use source::Source;
@@ -311,6 +314,8 @@ pub struct Limits {
     pub poll: Duration,
     /// How long an event stream is quiet before it is sent a comment.
     pub keep_alive: Duration,
+    /// How long the feed may stand still before the gateway is not ready any more.
+    pub outage: Duration,
 }
 
 impl Default for Limits {
@@ -343,6 +348,7 @@ impl Default for Limits {
             handshake: defaults::HANDSHAKE,
             poll: defaults::POLL,
             keep_alive: defaults::KEEP_ALIVE,
+            outage: defaults::OUTAGE,
         }
     }
 }

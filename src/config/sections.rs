@@ -4,12 +4,12 @@
 use std::ops::Range;
 
 use super::code::Code;
+use super::connection;
 use super::defaults as default;
 use super::diagnostic::Finding;
 use super::document::{Reader, Section};
 use super::expand::Text;
 use super::{Limits, Postgres, PostgresSpans, PublicationName, Replay, SlotName};
-use crate::replication::wire::ConnectionConfig;
 
 /// Postgres cuts longer names off (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;
@@ -28,7 +28,8 @@ pub(super) fn postgres(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Optio
         slot: slot.as_ref().map(|text| text.span.clone()),
         failover: failover.as_ref().map(|(_, span)| span.clone()),
     };
-    let connection = url.and_then(|text| connection(reader, &text));
+    let connection =
+        url.and_then(|text| connection::parse(&text).map_err(|finding| reader.findings.push(finding)).ok());
     let publication = name(reader, publication, default::PUBLICATION, "publication", publication_problem);
     let slot = name(reader, slot, default::SLOT, "slot", slot_problem);
     Some(Postgres {
@@ -38,21 +39,6 @@ pub(super) fn postgres(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Optio
         failover: failover.is_some_and(|(flag, _)| flag),
         spans,
     })
-}
-
-/// The text itself is in no message: it may hold a password.
-fn connection(reader: &mut Reader<'_>, text: &Text) -> Option<ConnectionConfig> {
-    match ConnectionConfig::parse(&text.value) {
-        Ok(connection) => Some(connection),
-        Err(error) => {
-            reader.findings.push(
-                Finding::error(Code::BadUrl, "`postgres.url` is not a connection string that can be used")
-                    .label(text.span.clone(), "can't be used")
-                    .note(error.to_string()),
-            );
-            None
-        }
-    }
 }
 
 /// A part of a name and what is wrong with it.
@@ -138,6 +124,7 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Limits 
         handshake: reader.duration(section, "handshake", default::HANDSHAKE, default::HANDSHAKE_ALLOWED),
         poll: reader.duration(section, "poll", default::POLL, default::POLL_ALLOWED),
         keep_alive: reader.duration(section, "keep_alive", default::KEEP_ALIVE, default::KEEP_ALIVE_ALLOWED),
+        outage: reader.duration(section, "outage", default::OUTAGE, default::OUTAGE_ALLOWED),
         ..what_clients_may_say(reader, section)
     };
     reader.finish(limits);

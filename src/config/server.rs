@@ -49,13 +49,13 @@ fn hosts(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Hosts> {
 }
 
 /// An address and where it stands, if it does.
-struct Place {
-    address: Address,
-    span: Option<Span>,
+pub(super) struct Place {
+    pub(super) address: Address,
+    pub(super) span: Option<Span>,
 }
 
 /// At least one; the default where none can be used.
-fn addresses(
+pub(super) fn addresses(
     reader: &mut Reader<'_>,
     section: &mut Section<'_>,
     key: &'static str,

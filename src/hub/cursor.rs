@@ -89,20 +89,26 @@ impl Cursor {
     /// Appends it as a JSON string, or null where that would be too long: who loses the connection right then begins
     /// afresh.
     pub(super) fn write_json(&self, out: &mut Vec<u8>) {
-        if self.splice.as_ref().is_some_and(|splice| splice.visibility.in_progress().len() > IN_PROGRESS_MAX) {
-            return out.extend_from_slice(b"null");
+        if self.splice.is_some() {
+            let Some(text) = self.text() else { return out.extend_from_slice(b"null") };
+            out.push(b'"');
+            out.extend_from_slice(text.as_bytes());
+        } else {
+            // In each message of each shape, and short: nothing is allocated for it.
+            let (bytes, length) = self.fixed();
+            let bytes = bytes.get(..length).unwrap_or(&bytes);
+            out.push(b'"');
+            let start = out.len();
+            out.resize(start + BASE64URL_NOPAD.encode_len(bytes.len()), 0);
+            BASE64URL_NOPAD.encode_mut(bytes, out.split_at_mut(start).1);
         }
         out.push(b'"');
-        match self.splice {
-            None => {
-                let (bytes, length) = self.fixed();
-                let (bytes, start) = (bytes.get(..length).unwrap_or(&bytes), out.len());
-                out.resize(start + BASE64URL_NOPAD.encode_len(bytes.len()), 0);
-                BASE64URL_NOPAD.encode_mut(bytes, out.split_at_mut(start).1);
-            }
-            Some(_) => out.extend_from_slice(self.to_string().as_bytes()),
-        }
-        out.push(b'"');
+    }
+
+    /// What clients are given, unless that would be too long.
+    pub(super) fn text(&self) -> Option<String> {
+        let is_long = |splice: &Arc<Splice>| splice.visibility.in_progress().len() > IN_PROGRESS_MAX;
+        (!self.splice.as_ref().is_some_and(is_long)).then(|| self.to_string())
     }
 
     /// What stands before a snapshot's, and how long it is.

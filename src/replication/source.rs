@@ -21,6 +21,7 @@ mod holder;
 mod intake;
 mod lag;
 mod lookout;
+mod outage;
 mod outbox;
 mod prerequisites;
 mod session;
@@ -35,12 +36,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 pub use backoff::{Backoff, FIRST_BOUND, FLOOR, LAST_BOUND};
-pub use changes::Observation;
+pub use changes::{Observation, Until};
 pub use continuity::{Discontinuity, Position, resume};
 pub use failure::Failure;
 pub use gauge::ServerSample;
 pub use intake::{Connected, Delivered, Intake, IntakeError};
 pub use lookout::LOOK_INTERVAL;
+pub use outage::Outage;
 pub use outbox::{OUTBOX_BYTES, OUTBOX_EVENTS};
 pub use prerequisites::Prerequisite;
 pub use session::{FINISH_LIMIT, SHUTDOWN_BOUNDARY, TYPE_LOOKUP_LIMIT};
@@ -110,6 +112,8 @@ pub struct Reports {
     pub state: watch::Sender<SourceState>,
     /// At most a status interval old while streaming, and then also at each interruption.
     pub statistics: watch::Sender<Statistics>,
+    /// While the feed stands still that has moved before.
+    pub outage: watch::Sender<Option<Outage>>,
 }
 
 /// Why the source gave up. Only a first start does: a gateway that has clients keeps trying.
@@ -155,6 +159,9 @@ struct Source {
     backoff: Backoff,
     /// Streaming has begun at least once.
     started: bool,
+    outage: watch::Sender<Option<Outage>>,
+    /// Why the last attempt failed, where the one before it did, too.
+    said: Option<String>,
     /// From which [`super::progress::Progress`] counts time.
     epoch: Instant,
 }
@@ -167,7 +174,7 @@ impl Source {
         reports: Reports,
     ) -> Self {
         let intake = Intake::new(settings.part_limits);
-        let Reports { state, statistics: published } = reports;
+        let Reports { state, statistics: published, outage } = reports;
         let statistics = Statistics { wal_budget: settings.wal_budget, ..Statistics::default() };
         Self {
             settings,
@@ -180,6 +187,8 @@ impl Source {
             intake,
             backoff: Backoff::default(),
             started: false,
+            outage,
+            said: None,
             epoch: Instant::now(),
         }
     }
@@ -209,12 +218,7 @@ impl Source {
             self.lose(&failure.to_string());
         }
         let retry_in = self.backoff.next(fastrand::f64());
-        let slot = self.settings.slot.as_str();
-        if verdict.disposition == Disposition::Retry {
-            tracing::warn!(slot, reason = %failure, advice = verdict.advice, ?retry_in, "replication interrupted");
-        } else {
-            tracing::error!(slot, reason = %failure, advice = verdict.advice, ?retry_in, "replication can't go on");
-        }
+        self.failed(&failure, verdict, retry_in);
         let reason = format!("{failure}: {}", verdict.advice);
         self.state.send_replace(SourceState::Waiting { reason, retry_in });
         Ok(retry_in)
@@ -259,6 +263,7 @@ impl Source {
     }
 
     fn streams(&mut self, flush: Lsn, sample: Option<ServerSample>) {
+        self.reconnected();
         self.statistics.streams += 1;
         self.lag.connected(flush, self.now());
         self.statistics.server = sample;

@@ -18,13 +18,13 @@ pub enum Format {
     Json,
 }
 
-/// Installs the process' logger; without [`FILTER_VARIABLE`] it lets `level` and what is worse through. A second call
-/// changes nothing.
+/// Installs the process' logger; without [`FILTER_VARIABLE`], or where that is empty, it lets `level` and what is worse
+/// through. A second call changes nothing.
 pub fn init(format: Format, level: LevelFilter) {
-    let wanted = EnvFilter::try_from_env(FILTER_VARIABLE);
-    let unreadable =
-        wanted.as_ref().err().map(ToString::to_string).filter(|_| std::env::var_os(FILTER_VARIABLE).is_some());
-    let filter = wanted.unwrap_or_else(|_| EnvFilter::new(level.to_string()));
+    let is_set = std::env::var_os(FILTER_VARIABLE).is_some_and(|filter| !filter.is_empty());
+    let wanted = is_set.then(|| EnvFilter::try_from_env(FILTER_VARIABLE));
+    let unreadable = wanted.as_ref().and_then(|filter| Some(filter.as_ref().err()?.to_string()));
+    let filter = wanted.and_then(Result::ok).unwrap_or_else(|| EnvFilter::new(level.to_string()));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let installed = match format {
         Format::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),

@@ -20,6 +20,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use super::health::Health;
 use super::inspector::RouteLine;
 use crate::auth::Denials;
 use crate::replication::source::{self, SourceState};
@@ -36,6 +37,7 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 pub struct Gauges {
     /// The routes as the config has them now, in order.
     pub routes: watch::Receiver<Arc<[RouteLine]>>,
+    pub health: Health,
     pub state: watch::Receiver<SourceState>,
     pub source: watch::Receiver<source::Statistics>,
     pub hub: watch::Receiver<hub::Statistics>,

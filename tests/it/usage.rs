@@ -133,6 +133,27 @@ fn a_file_that_is_none_is_told() {
     }
 }
 
+/// What compose files write for "none": `WALCAST_CONFIG=${FILE:-}`.
+#[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let desk = Desk::new();
+    let empty = ["WALCAST_CONFIG", "WALCAST_LOG", "WALCAST_LOG_FORMAT", "WALCAST_TOKEN"].map(|name| (name, ""));
+    let none = "error: no configuration file: there is neither walcast.toml nor config/walcast.toml here; name one \
+                with --config, or try `walcast run --database-url URL`, which needs none\n";
+    assert_eq!(desk.walcast(&["check"], &empty), (Some(1), none.to_owned()));
+    assert_eq!(desk.walcast(&["run"], &empty), (Some(1), none.to_owned()));
+    let config = "[postgres]\nurl = \"postgres://db/shop\"\n[auth]\nmode = \"none\"\n\
+                  [[route]]\ntable = \"public.orders\"\ntopic = \"orders\"\n";
+    desk.write("walcast.toml", config);
+    let fine = "walcast.toml: 1 route, 0 errors, 0 warnings\n";
+    assert_eq!(desk.walcast(&["check"], &empty), (Some(0), fine.to_owned()));
+    // One that is given is nobody's variable.
+    let said = format!("error: a value is required for '--config <FILE>' but none was supplied{MORE}");
+    desk.says(&["check", "--config", ""], 2, &said);
+    let health = desk.walcast(&["health", "--admin", "127.0.0.1:1"], &empty);
+    assert_eq!(health.0, Some(1), "{}", health.1);
+}
+
 #[test]
 fn a_file_with_nothing_in_it_says_what_must_be() {
     let desk = Desk::new();

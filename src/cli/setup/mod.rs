@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use tokio_postgres::Client;
 
-use super::database_url::{DatabaseUrl, named};
+use super::database_url::{DatabaseUrl, named, same_options};
 use super::output::Format;
 use super::{FAILURE, Outcome, load, output, runtime};
 use crate::config::catalogue::{ServerFacts, gather, judge, refused_updates};
@@ -154,7 +154,7 @@ async fn set_up_without_file(published: &Published, print: bool) -> Outcome {
     };
     let outcome = set_up(&config, kept, print).await?;
     if outcome == ExitCode::SUCCESS && !print {
-        output::say("`walcast run` with the same --database-url serves them");
+        output::say(&format!("`walcast run` with {} serves them", same_options(published)));
     }
     Ok(outcome)
 }

@@ -52,6 +52,7 @@ impl Source {
             if known.as_ref() != Some(&holder) {
                 tracing::warn!(slot, "{holder}");
                 let reason = holder.to_string();
+                self.stands_still(&reason);
                 self.state.send_replace(SourceState::Waiting { reason, retry_in: LOOK_INTERVAL });
                 known = Some(holder);
             }

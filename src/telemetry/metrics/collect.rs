@@ -66,7 +66,7 @@ impl Gauges {
     }
 
     fn encode_hub(&self, samples: &mut Samples<'_>, hub: &hub::Statistics) -> fmt::Result {
-        samples.gauge(it::READY, u64::from(hub.caught_up))?;
+        samples.gauge(it::READY, u64::from(self.health.readiness().ready))?;
         samples.counter(it::TRANSACTIONS, hub.counters.transactions)?;
         samples.counter(it::CHANGES, hub.counters.changes)?;
         let lines = Arc::clone(&self.routes.borrow());

@@ -46,7 +46,7 @@ macro_rules! metrics {
 
 metrics! {
     BUILD = gauge("walcast_build_info", &["version"], "Always 1; the label is the program's version");
-    READY = gauge("walcast_ready", &[], "1 where clients are served: the log has caught up with the database");
+    READY = gauge("walcast_ready", &[], "1 where /readyz says so: the log has caught up with the database, and has not been without it for long (limits.outage)");
 
     STREAMING = gauge("walcast_replication_streaming", &[], "1 while the replication connection streams");
     STREAMS = counter("walcast_replication_streams", &[], "How often streaming began");

@@ -31,7 +31,7 @@ async fn what_the_policy_leaves_out_is_refused() {
         (json!([{"op": "update", "table": "orders", "key": key}]), "invalid_request", "no table `orders`"),
         (json!([{"op": "insert", "key": key, "record": {"id": 2}}]), "invalid_request", "different values"),
         (json!([]), "invalid_request", "empty"),
-        (json!({}), "invalid_request", "expected a sequence"),
+        (json!({}), "invalid_request", "`changes` is a list of objects"),
     ]
     .into_iter()
     .enumerate()
