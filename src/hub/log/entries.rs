@@ -104,7 +104,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn entries_are_found_where_a_plain_queue_has_them(steps in prop::collection::vec((any::<bool>(), 0..200_u32), 0..20)) {
+        fn a_plain_queue_has_the_same_entries(steps in prop::collection::vec((any::<bool>(), 0..200_u32), 0..20)) {
             let (mut entries, mut model) = (Entries::default(), VecDeque::new());
             let mut next = 0;
             for (push, count) in steps {
