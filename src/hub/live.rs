@@ -57,9 +57,9 @@ impl Hub {
                 Listeners::Everyone => shapes.drain(..).for_each(|id| self.publish_to(at, id, None)),
                 Listeners::Choosy => {
                     shapes.drain(..).for_each(|id| self.publish_to(at, id, None));
-                    for concerns in self.concerned(at).chunk_by(|(one, _), (other, _)| one == other) {
-                        if let Some((id, _)) = concerns.first() {
-                            self.publish_to(at, *id, Some(concerns));
+                    for concerns in self.concerned(at).chunk_by(|one, other| one.shape == other.shape) {
+                        if let Some(Concern { shape, .. }) = concerns.first() {
+                            self.publish_to(at, *shape, Some(concerns));
                         }
                     }
                 }
@@ -208,10 +208,10 @@ impl Log {
         let Some((entry, batch)) = self.batch(at) else { return Ok(Vec::new()) };
         match concerns {
             Some(concerns) => {
-                let places = concerns.iter().filter_map(|(_, place)| *place);
-                shape.see(entry, places.filter_map(|place| batch.deliveries.get(place)))
+                let place = |concern: &Concern| Some((batch.deliveries.get(concern.place?)?, concern.known));
+                shape.see(entry, concerns.iter().filter_map(place))
             }
-            None => shape.see(entry, batch.deliveries.iter()),
+            None => shape.see_all(entry, batch),
         }
     }
 }
