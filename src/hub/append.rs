@@ -11,11 +11,11 @@ use crate::change::{Change, Lsn, NumberMap, Relation, RelationId, TransactionPar
 use crate::routing::{RouteId, RouteTable, Scratch, Sources, Target, Topic};
 
 use super::Position;
-use super::entry::{BATCH_OVERHEAD, Batch, Delivery, Entry, Logged};
+use super::entry::{BATCH_OVERHEAD, Batch, Deliveries, Delivery, Entry, Logged};
 use super::log::{Hole, Log, Truncate};
 use super::statistics::RouteCounts;
 use super::table::Table;
-use super::topics::{BatchRef, OpenTopic, TopicState};
+use super::topics::{BatchRef, OpenTopic, TopicSlot, TopicState};
 
 /// The routes, and what they make of each relation.
 #[derive(Debug)]
@@ -134,6 +134,8 @@ pub(super) fn append(
         tables,
         entry: Entry::new(part.header, span, last, now),
         number,
+        table: None,
+        coming: part.changes.len(),
         truncates: log.truncates.len(),
         log,
         holes: Vec::new(),
@@ -155,6 +157,10 @@ struct Appending<'a> {
     tables: &'a mut Tables,
     entry: Entry,
     number: u64,
+    /// The latest change's.
+    table: Option<Arc<Table>>,
+    /// How many changes are still to come, with the one that is being routed.
+    coming: usize,
     /// How many truncates the log had before.
     truncates: usize,
     holes: Vec<RouteId>,
@@ -164,18 +170,24 @@ struct Appending<'a> {
 impl Appending<'_> {
     fn route(&mut self, change: Change, scratch: &mut Scratch) {
         let at = Position { lsn: self.lsn(), ordinal: change.ordinal };
-        for route in self.tables.moved_between(&change.relation) {
-            self.hole(at, route);
-        }
-        let table = self.tables.table(&change.relation);
+        let table = self.table_of(&change.relation, at);
         let place = self.entry.changes.len();
         let mut kept = false;
         table.plan.route(&change, scratch, &mut |target| match target {
             Target::Topic { topic, before, after } => {
                 kept = true;
+                let delivery = Delivery { change: place, before, after };
                 let Some(first) = table.plan.first_of(after).or(table.plan.first_of(before)) else { return };
-                self.feed(topic, &table, [before, after]);
-                self.deliver(topic, at, first, Delivery { change: place, before, after });
+                if self.follows(topic, &table, first, delivery) {
+                    return;
+                }
+                let known = self.log.topics.find(topic);
+                if let Some(slot) = known {
+                    self.feed(slot, &table, [before, after]);
+                }
+                if let Some(slot) = known.or_else(|| self.meet(topic)) {
+                    self.deliver(slot, at, first, delivery);
+                }
             }
             Target::EveryTopic { route } => {
                 kept = true;
@@ -184,19 +196,37 @@ impl Appending<'_> {
             Target::Hole { route } => self.hole(at, route),
         });
         if kept {
+            if self.entry.changes.is_empty() {
+                // Most often all of a transaction's changes go somewhere.
+                self.entry.changes.reserve_exact(self.coming);
+            }
             self.entry.changes.push(Logged { change, table });
         }
+        self.coming = self.coming.saturating_sub(1);
+    }
+
+    /// A change's table. Routes that no longer take it by its name, or begin to, have a hole here.
+    fn table_of(&mut self, relation: &Arc<Relation>, at: Position) -> Arc<Table> {
+        if let Some(table) = self.table.as_ref().filter(|table| Arc::ptr_eq(&table.relation, relation)) {
+            return Arc::clone(table);
+        }
+        for route in self.tables.moved_between(relation) {
+            self.hole(at, route);
+        }
+        let table = self.tables.table(relation);
+        self.table = Some(Arc::clone(&table));
+        table
     }
 
     /// The routes feed the topic, even if this table was not known when the topic was met: then nobody who is there was
     /// held against their rules, or knows that there are rows where there were none before.
-    fn feed(&mut self, topic: &str, table: &Table, sources: [Sources; 2]) {
+    fn feed(&mut self, slot: TopicSlot, table: &Table, sources: [Sources; 2]) {
         let rules =
             sources.into_iter().flat_map(Sources::rules).filter_map(|rule| table.plan.rules().get(rule).copied());
         for route in rules.chain(sources.into_iter().filter_map(Sources::rest)) {
-            let Some(begun) = self.log.topics.feed(topic, route) else { continue };
+            let Some(begun) = self.log.topics.feed(slot, route) else { continue };
             if begun.first || self.tables.routes.has_rules(route) {
-                self.widened.extend(Topic::parse(topic));
+                self.widened.extend(self.log.topics.at(slot).map(|state| state.topic.clone()));
             }
         }
     }
@@ -213,28 +243,37 @@ impl Appending<'_> {
 
     fn truncate(&mut self, at: Position, change: usize, route: RouteId) {
         self.log.truncates.push_back(Truncate { entry: self.number, change, route });
-        let topics: Vec<Topic> = self.log.topics.of_route(route).cloned().collect();
-        for topic in topics {
-            self.deliver(topic.as_str(), at, route, Delivery::of_truncate(change, route));
+        let topics: Vec<TopicSlot> = self.log.topics.of_route(route).map(|(slot, _)| slot).collect();
+        for slot in topics {
+            self.deliver(slot, at, route, Delivery::of_truncate(change, route));
         }
     }
 
-    /// Adds a change that comes first by a route to the topic's message of this entry; a topic that is new to the log
-    /// is met first.
-    fn deliver(&mut self, topic: &str, at: Position, route: RouteId, delivery: Delivery) {
+    /// Most rows of a transaction go where the one before them went, by the same routes: they join the entry's newest
+    /// message, which then is its topic's newest, too. `first` is the first of the delivery's routes.
+    fn follows(&mut self, topic: &str, table: &Arc<Table>, first: RouteId, delivery: Delivery) -> bool {
+        let Some(newest) = self.entry.batches.last_mut().filter(|it| it.said.is_none()) else { return false };
+        let Some(latest) = newest.deliveries.last() else { return false };
+        // What has a route on one side only has the same one there that the latest one had on some side.
+        let known = [latest.before, latest.after];
+        let goes_by_known = |sources: Sources| sources.is_empty() || known.contains(&sources);
+        let is_next = self.entry.changes.get(latest.change).is_some_and(|it| Arc::ptr_eq(&it.table, table))
+            && table.plan.first_of(latest.after).or(table.plan.first_of(latest.before)) == Some(first)
+            && goes_by_known(delivery.before)
+            && goes_by_known(delivery.after)
+            && self.log.topics.at(newest.slot).is_some_and(|state| state.topic.as_str() == topic);
+        if is_next {
+            newest.deliveries.push(delivery);
+            self.tables.count(first, |counts| &mut counts.changes);
+        }
+        is_next
+    }
+
+    /// Adds a change that comes first by a route to the topic's message of this entry.
+    fn deliver(&mut self, slot: TopicSlot, at: Position, route: RouteId, delivery: Delivery) {
         let event = self.tables.event(route);
-        if self.joins_newest(topic, &event, delivery) {
-            self.tables.count(route, |counts| &mut counts.changes);
-            return;
-        }
-        if self.log.topics.get(topic).is_none() {
-            let Ok(topic) = Topic::parse(topic) else { return };
-            self.meet(&topic);
-        }
-        let Some((topic, _)) = self.log.topics.get(topic) else { return };
-        let topic = topic.clone();
         let mut start = self.entry.span.start;
-        let (latest, latest_rows) = (self.latest(&topic), self.latest_rows(&topic));
+        let (latest, latest_rows) = (self.latest(slot), self.latest_rows(slot));
         if let Some(Batch { said: Some(_), span, .. }) = latest.and_then(|batch| self.entry.batches.get(batch)) {
             start = span.end;
             if let Some(rows) = latest_rows.and_then(|batch| self.entry.batches.get_mut(batch)) {
@@ -256,66 +295,58 @@ impl Appending<'_> {
             start = before;
         }
         self.tables.count(route, |counts| &mut counts.changes);
-        self.open_batch(topic, event, start..self.entry.span.end, vec![delivery]);
+        self.open_batch(slot, event, start..self.entry.span.end, Deliveries::One(delivery));
     }
 
-    /// Most rows of a transaction go where the one before them went: to the entry's newest message, which then is its
-    /// topic's newest, too.
-    fn joins_newest(&mut self, topic: &str, event: &Arc<str>, delivery: Delivery) -> bool {
-        let newest = self.entry.batches.last_mut();
-        let Some(batch) = newest.filter(|it| it.said.is_none() && it.event == *event && it.topic.as_str() == topic)
-        else {
-            return false;
-        };
-        // Two routes that bring it here are the other way's business.
-        let is_new = batch.deliveries.last().is_some_and(|latest| latest.change != delivery.change);
-        if is_new {
-            batch.deliveries.push(delivery);
-        }
-        is_new
-    }
-
-    fn open_batch(&mut self, topic: Topic, event: Arc<str>, span: Range<Position>, deliveries: Vec<Delivery>) {
+    fn open_batch(&mut self, slot: TopicSlot, event: Arc<str>, span: Range<Position>, deliveries: Deliveries) {
         let lsn = self.lsn();
-        let Some(state) = self.log.topics.get_mut(topic.as_str()) else { return };
+        let Some(state) = self.log.topics.at_mut(slot) else { return };
         let part = state.next_part(lsn);
         let more = !self.entry.last;
         if more && part == 0 {
-            self.log.open.push(OpenTopic { topic: topic.clone(), event: Arc::clone(&event) });
+            self.log.open.push(OpenTopic { topic: state.topic.clone(), event: Arc::clone(&event) });
         }
-        self.add_batch(Batch { topic, event, part, more, span, deliveries, said: None, publication: None });
+        self.add_batch(Batch { slot, event, part, more, span, deliveries, said: None, publication: None });
     }
 
     fn add_batch(&mut self, batch: Batch) {
         let reference = BatchRef { entry: self.number, batch: self.entry.batches.len() };
-        let Some(state) = self.log.topics.get_mut(batch.topic.as_str()) else { return };
+        let Some(state) = self.log.topics.at_mut(batch.slot) else { return };
         self.log.fed += usize::from(state.batches.is_empty());
         state.batches.push_back(reference);
+        if self.entry.batches.is_empty() {
+            // Most transactions are one topic's.
+            self.entry.batches.reserve_exact(1);
+        }
         self.entry.batches.push(batch);
     }
 
-    /// A topic that the log did not know: the truncates that it keeps are that topic's too.
-    fn meet(&mut self, topic: &Topic) {
+    /// A topic that the log did not know: the truncates that it keeps are that topic's too. None where nothing can have
+    /// that name.
+    fn meet(&mut self, topic: &str) -> Option<TopicSlot> {
+        let topic = Topic::parse(topic).ok()?;
         let routes = self.tables.routes_for_topic(topic.as_str());
-        meet(self.log, self.tables, topic, routes);
+        let slot = meet(self.log, self.tables, &topic, routes);
         let mine = |truncate: &&Truncate| truncate.entry == self.number;
         let truncates: Vec<Truncate> = self.log.truncates.iter().filter(mine).copied().collect();
         for truncate in truncates {
-            let fed = self.log.topics.get(topic.as_str()).is_some_and(|(_, s)| s.routes.contains(&truncate.route));
+            let fed = self.log.topics.at(slot).is_some_and(|state| state.routes.contains(&truncate.route));
             let change = self.entry.changes.get(truncate.change).map(|logged| logged.change.ordinal);
             if let Some(ordinal) = change.filter(|_| fed) {
                 let at = Position { lsn: self.lsn(), ordinal };
                 let delivery = Delivery::of_truncate(truncate.change, truncate.route);
-                self.deliver(topic.as_str(), at, truncate.route, delivery);
+                self.deliver(slot, at, truncate.route, delivery);
             }
         }
+        Some(slot)
     }
 
     /// The transaction's last entry closes every topic that got a part of it.
     fn close_open_topics(&mut self) {
         for OpenTopic { topic, event } in std::mem::take(&mut self.log.open) {
-            if self.latest_rows(&topic).is_none() {
-                self.open_batch(topic, event, self.entry.span.clone(), Vec::new());
+            let known = self.log.topics.find(topic.as_str());
+            if let Some(slot) = known.filter(|slot| self.latest_rows(*slot).is_none()) {
+                self.open_batch(slot, event, self.entry.span.clone(), Deliveries::default());
             }
         }
     }
@@ -343,8 +374,9 @@ impl Appending<'_> {
 }
 
 /// Begins to know a topic: the log's truncates of its routes, up to the newest entry, become batches of it.
-pub(super) fn meet(log: &mut Log, tables: &Tables, topic: &Topic, routes: Vec<RouteId>) {
-    let mut past = Past { state: TopicState::new(routes), topic, log };
+pub(super) fn meet(log: &mut Log, tables: &Tables, topic: &Topic, routes: Vec<RouteId>) -> TopicSlot {
+    let slot = log.topics.vacant();
+    let mut past = Past { state: TopicState::new(topic.clone(), routes), slot, log };
     let logged = past.log.truncates.iter().filter(|truncate| past.log.entry(truncate.entry).is_some());
     let fed = logged.filter(|truncate| past.state.routes.contains(&truncate.route));
     let truncates: Vec<Truncate> = fed.copied().collect();
@@ -363,13 +395,14 @@ pub(super) fn meet(log: &mut Log, tables: &Tables, topic: &Topic, routes: Vec<Ro
     }
     let state = past.state;
     log.fed += usize::from(!state.batches.is_empty());
-    log.topics.insert(topic.clone(), state);
+    log.topics.insert(state);
+    slot
 }
 
 /// A topic's batches in entries that are in the log already, oldest first.
 struct Past<'a> {
     state: TopicState,
-    topic: &'a Topic,
+    slot: TopicSlot,
     log: &'a mut Log,
 }
 
@@ -382,12 +415,13 @@ impl Past<'_> {
         if let Some(batch) = known.and_then(|reference| entry.batches.get_mut(reference.batch)) {
             // Two routes can bring it here: once is enough.
             let known = batch.deliveries.last().map(|latest| latest.change);
-            batch.deliveries.extend(delivery.filter(|delivery| Some(delivery.change) != known));
+            let new = delivery.filter(|delivery| Some(delivery.change) != known);
+            new.into_iter().for_each(|delivery| batch.deliveries.push(delivery));
             return;
         }
         self.state.batches.push_back(BatchRef { entry: number, batch: entry.batches.len() });
         entry.batches.push(Batch {
-            topic: self.topic.clone(),
+            slot: self.slot,
             event,
             part: self.state.next_part(entry.header.commit_lsn),
             more: !entry.last,
@@ -404,7 +438,7 @@ impl Past<'_> {
         match self.log.transaction_end(number) {
             Some(end) if end == number => {}
             Some(end) => self.add(end, event, None),
-            None => self.log.open.push(OpenTopic { topic: self.topic.clone(), event }),
+            None => self.log.open.push(OpenTopic { topic: self.state.topic.clone(), event }),
         }
     }
 }

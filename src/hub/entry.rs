@@ -1,6 +1,6 @@
 //! One transaction, or a part of a large one, as the log keeps it.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use bytes::{Bytes, BytesMut};
 
 use crate::change::json::{MalformedValue, write_timestamp};
 use crate::change::{Change, OldRow, Operation, Relation, Row, TransactionHeader};
-use crate::routing::{RouteId, Sources, Topic};
+use crate::routing::{RouteId, Sources};
 
 use super::judge::Seen;
 use super::said::Said;
 use super::shape::Shape;
 use super::table::Table;
-use super::topics::BatchRef;
+use super::topics::{BatchRef, TopicSlot};
 use super::{Cursor, Position, Publication};
 
 /// What an entry costs when it is empty: itself, and its buffer's bookkeeping.
@@ -49,7 +49,8 @@ impl Delivery {
 /// What one topic gets of an entry, in one message.
 #[derive(Debug)]
 pub(super) struct Batch {
-    pub(super) topic: Topic,
+    /// The topic's, which is known as long as the log has this.
+    pub(super) slot: TopicSlot,
     pub(super) event: Arc<str>,
     /// Counts the topic's messages of this transaction, from 0.
     pub(super) part: u32,
@@ -57,11 +58,67 @@ pub(super) struct Batch {
     pub(super) more: bool,
     /// A reader at `start` lacks this message; at `end` it has it.
     pub(super) span: Range<Position>,
-    pub(super) deliveries: Vec<Delivery>,
+    pub(super) deliveries: Deliveries,
     /// It has no deliveries, because it is this.
     pub(super) said: Option<Box<Said>>,
     /// Kept when somebody catches up, since others are likely to.
     pub(super) publication: Option<Kept>,
+}
+
+/// A batch's deliveries, in the order of its entry's changes. Most are one, which lies in the batch itself.
+#[derive(Debug)]
+pub(super) enum Deliveries {
+    One(Delivery),
+    Any(Vec<Delivery>),
+}
+
+impl Deliveries {
+    pub(super) fn push(&mut self, delivery: Delivery) {
+        match self {
+            Self::One(first) => *self = Self::Any(vec![*first, delivery]),
+            Self::Any(deliveries) if deliveries.is_empty() => *self = Self::One(delivery),
+            Self::Any(deliveries) => deliveries.push(delivery),
+        }
+    }
+
+    fn shrink_to_fit(&mut self) {
+        if let Self::Any(deliveries) = self {
+            deliveries.shrink_to_fit();
+        }
+    }
+
+    /// Bytes of memory beside the batch's own.
+    fn size(&self) -> usize {
+        match self {
+            Self::One(_) => 0,
+            Self::Any(deliveries) => deliveries.len() * size_of::<Delivery>(),
+        }
+    }
+}
+
+impl Default for Deliveries {
+    fn default() -> Self {
+        Self::Any(Vec::new())
+    }
+}
+
+impl Deref for Deliveries {
+    type Target = [Delivery];
+
+    fn deref(&self) -> &[Delivery] {
+        match self {
+            Self::One(delivery) => std::slice::from_ref(delivery),
+            Self::Any(deliveries) => deliveries,
+        }
+    }
+}
+
+impl FromIterator<Delivery> for Deliveries {
+    fn from_iter<I: IntoIterator<Item = Delivery>>(deliveries: I) -> Self {
+        let mut all = Self::default();
+        deliveries.into_iter().for_each(|delivery| all.push(delivery));
+        all
+    }
 }
 
 /// A batch's encoding, with the number by which [`super::encodings`] knows it.
@@ -82,7 +139,7 @@ impl Batch {
         let is_new =
             |delivery: &&Delivery| changes.get(delivery.change).is_some_and(|logged| logged.change.ordinal > ordinal);
         Self {
-            topic: self.topic.clone(),
+            slot: self.slot,
             event: Arc::clone(&self.event),
             part: self.part,
             more: self.more,
@@ -135,7 +192,7 @@ impl Entry {
         for logged in &mut self.changes {
             move_rows(&mut logged.change.operation, &mut arena);
         }
-        let deliveries: usize = self.batches.iter().map(|batch| batch.deliveries.len()).sum();
+        let deliveries: usize = self.batches.iter().map(|batch| batch.deliveries.size()).sum();
         self.size += self
             .batches
             .iter()
@@ -143,7 +200,7 @@ impl Entry {
             .map(|said| size_of::<Said>() + said.size())
             .sum::<usize>();
         self.size += total + self.changes.len() * size_of::<Logged>();
-        self.size += self.batches.len() * BATCH_OVERHEAD + deliveries * size_of::<Delivery>();
+        self.size += self.batches.len() * BATCH_OVERHEAD + deliveries;
     }
 
     /// A message's payload, of what a shape is shown of a batch:

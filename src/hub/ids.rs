@@ -1,8 +1,8 @@
 //! Sets of transaction ids that are asked which of them a snapshot of the database does not see.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use crate::change::Visibility;
+use crate::change::{NumberMap, Visibility};
 
 /// Transaction ids in a chunk: a bitmap of 8 KiB.
 const CHUNK_IDS: u32 = 1 << 16;
@@ -15,7 +15,7 @@ const CHUNKS_MAX: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     /// By the upper half of the id.
-    chunks: HashMap<u16, Box<[u64; CHUNK_WORDS]>>,
+    chunks: NumberMap<u16, Box<[u64; CHUNK_WORDS]>>,
     /// The oldest first.
     order: VecDeque<u16>,
     /// Chunks that were given up: every id of them may be in the set.

@@ -77,19 +77,18 @@ impl Hub {
         self.index(at);
         let Some(log) = &self.log else { return Vec::new() };
         let Some((entry, batch)) = log.batch(at) else { return Vec::new() };
-        let state = log.topics.get(batch.topic.as_str());
-        state.map(|(_, state)| state.audience.concerned(entry, batch)).unwrap_or_default()
+        log.topics.at(batch.slot).map(|state| state.audience.concerned(entry, batch)).unwrap_or_default()
     }
 
     /// Indexes the shapes by what they ask of a batch's tables. Those that no longer fit a table go no further.
     fn index(&mut self, at: BatchRef) {
         let missing = self.log.as_ref().and_then(|log| {
             let (entry, batch) = log.batch(at)?;
-            let (topic, state) = log.topics.get(batch.topic.as_str())?;
+            let state = log.topics.at(batch.slot)?;
             let tables = state.audience.not_indexed(entry, batch);
-            (!tables.is_empty()).then(|| (topic.clone(), tables, state.audience.choosy().clone()))
+            (!tables.is_empty()).then(|| (batch.slot, tables, state.audience.choosy().clone()))
         });
-        let Some((topic, tables, choosy)) = missing else { return };
+        let Some((slot, tables, choosy)) = missing else { return };
         for table in tables {
             let (mut found, mut unfit) = (Vec::with_capacity(choosy.len()), Vec::new());
             for id in &choosy {
@@ -100,7 +99,7 @@ impl Hub {
                 }
             }
             unfit.into_iter().for_each(|(id, refusal)| self.end(id, refusal));
-            if let Some(state) = self.log.as_mut().and_then(|log| log.topics.get_mut(topic.as_str())) {
+            if let Some(state) = self.log.as_mut().and_then(|log| log.topics.at_mut(slot)) {
                 state.audience.index_table(table, found.into_iter());
             }
         }
@@ -115,10 +114,11 @@ impl Hub {
             Err(Trouble::Ended(refusal)) => return self.end(id, refusal),
         };
         let Some((_, batch)) = log.batch(at) else { return };
+        let slot = batch.slot;
         let is_sent = !seen.is_empty() || shape.wants_empty(batch, shape.owed);
         let is_owed = batch.more && (shape.owed || is_sent);
         if is_owed != shape.owed
-            && let Some(state) = log.topics.get_mut(shape.topic.as_str())
+            && let Some(state) = log.topics.at_mut(slot)
         {
             state.audience.owe(id, is_owed);
         }
@@ -184,8 +184,8 @@ impl Hub {
 
     fn audience_of<T: Default>(&self, at: BatchRef, of: impl Fn(&Audience) -> T) -> T {
         let log = self.log.as_ref();
-        let state = log.and_then(|log| log.topics.get(log.batch(at)?.1.topic.as_str()));
-        state.map(|(_, state)| of(&state.audience)).unwrap_or_default()
+        let state = log.and_then(|log| log.topics.at(log.batch(at)?.1.slot));
+        state.map(|state| of(&state.audience)).unwrap_or_default()
     }
 }
 

@@ -384,7 +384,7 @@ impl Log {
             // Without the room to grow that it was encoded in.
             payload = Bytes::copy_from_slice(&payload);
         }
-        let (topic, event) = (batch.topic.clone(), Arc::clone(&batch.event));
+        let (topic, event) = (shape.topic.clone(), Arc::clone(&batch.event));
         let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
         let publication = publication.committed_at(entry.header.commit_timestamp);
         (Arc::new(publication.with_splice(cursor.splice)), malformed)
@@ -394,7 +394,7 @@ impl Log {
     pub(super) fn said(&self, at: BatchRef, shape: &Shape, splice: Option<&Arc<Splice>>) -> Option<Arc<Publication>> {
         let (entry, batch) = self.batch(at)?;
         let cursor = self.cursor(batch.span.end, splice, shape.fingerprint);
-        let publication = batch.said.as_ref()?.publication(batch, shape.id, cursor);
+        let publication = batch.said.as_ref()?.publication(batch, shape, cursor);
         Some(Arc::new(publication.committed_at(entry.header.commit_timestamp)))
     }
 

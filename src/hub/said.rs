@@ -16,6 +16,7 @@ use super::broadcast::{Content, Saying};
 use super::entry::Batch;
 use super::live::{CURSOR_EVENT, publish};
 use super::publication::Form;
+use super::shape::Shape;
 use super::{Cursor, Hub, Position, Publication, ShapeId};
 
 /// What a batch is that shows no rows.
@@ -36,14 +37,14 @@ impl Said {
     }
 
     /// The message that such a batch is, to a shape's subscribers with this cursor after it.
-    pub(super) fn publication(&self, batch: &Batch, shape: ShapeId, cursor: Cursor) -> Publication {
-        let (topic, event, span) = (batch.topic.clone(), Arc::clone(&batch.event), batch.span.clone());
+    pub(super) fn publication(&self, batch: &Batch, shape: &Shape, cursor: Cursor) -> Publication {
+        let (topic, event, span) = (shape.topic.clone(), Arc::clone(&batch.event), batch.span.clone());
         match self {
             Self::Broadcast(payload) => {
-                let publication = Publication::new(shape, topic, event, span, payload.bytes().clone());
+                let publication = Publication::new(shape.id, topic, event, span, payload.bytes().clone());
                 publication.in_form(form(payload)).with_splice(cursor.splice)
             }
-            Self::Cursor => cursor_event(topic, shape, span, cursor),
+            Self::Cursor => cursor_event(topic, shape.id, span, cursor),
         }
     }
 }
@@ -67,9 +68,11 @@ impl Hub {
     /// Who was sent a broadcast of an entry and nothing after it, since what followed is hidden, would be sent it again
     /// on coming back: the cursor follows.
     pub(super) fn follow_broadcasts(&mut self, number: u64) {
-        let Some(entry) = self.log.as_ref().and_then(|log| log.entry(number)) else { return };
+        let Some(log) = &self.log else { return };
+        let Some(entry) = log.entry(number) else { return };
+        let said = entry.batches.iter().filter(|batch| batch.said.is_some());
         let topics: BTreeSet<Topic> =
-            entry.batches.iter().filter(|batch| batch.said.is_some()).map(|batch| batch.topic.clone()).collect();
+            said.filter_map(|batch| log.topics.at(batch.slot)).map(|state| state.topic.clone()).collect();
         let end = entry.span.end;
         for topic in topics {
             for id in self.shapes_of(&topic) {

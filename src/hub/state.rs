@@ -324,10 +324,11 @@ impl Hub {
 
     pub(super) fn forget_shape(&mut self, shape: &Shape) {
         let Some(log) = &mut self.log else { return };
-        if let Some(state) = log.topics.get_mut(shape.topic.as_str()) {
+        let Some(slot) = log.topics.find(shape.topic.as_str()) else { return };
+        if let Some(state) = log.topics.at_mut(slot) {
             state.audience.remove(shape.id, &shape.sight);
         }
-        log.topics.remove_if_idle(shape.topic.as_str());
+        log.topics.remove_if_idle(slot);
     }
 
     /// Continuity is lost: everyone begins afresh, and the log too.
@@ -342,7 +343,7 @@ impl Hub {
 
     pub(super) fn reset_topics_of(&mut self, route: RouteId) {
         let Some(log) = &self.log else { return };
-        for topic in log.topics.of_route(route).cloned().collect::<Vec<_>>() {
+        for topic in log.topics.of_route(route).map(|(_, topic)| topic.clone()).collect::<Vec<_>>() {
             self.reset_topic(&topic);
         }
     }

@@ -47,7 +47,9 @@ impl Hub {
         let log = self.log.as_mut().ok_or(Refusal::NotReady)?;
         match log.topics.get_mut(&name) {
             Some(state) => state.routes = routes,
-            None => meet(log, &self.tables, &topic, routes),
+            None => {
+                meet(log, &self.tables, &topic, routes);
+            }
         }
         let cursor = match &resume {
             Some(cursor) => Some(cursor.to_string()),

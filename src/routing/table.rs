@@ -1,6 +1,6 @@
 //! The routes, compiled and immutable.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::ops::Ops;
@@ -9,8 +9,8 @@ use super::plan::Plan;
 use super::predicate::Expression;
 use super::template::Template;
 use super::topic::MAX_TOPIC_LENGTH;
-use crate::change::Relation;
 use crate::change::json::Int8Format;
+use crate::change::{NumberMap, Relation};
 
 /// The most routes in one config: every joined topic is held against each of them, and every table's plan is made
 /// from all of them.
@@ -71,7 +71,7 @@ pub struct RouteTable {
     /// One for each route.
     pub(super) ids: Box<[RouteId]>,
     /// The routes' places.
-    places: HashMap<RouteId, usize>,
+    places: NumberMap<RouteId, usize>,
 }
 
 impl RouteTable {

@@ -4,22 +4,13 @@
 // the usual places.
 
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
-import { chromium } from "playwright-core";
+import { launch } from "./browser.mjs";
 
-const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-const PLACES = NAMES.map((name) => `/usr/bin/${name}`);
 const PATIENCE = { timeout: 20_000 };
 
-const executablePath = process.env.CHROMIUM ?? PLACES.find((path) => existsSync(path));
-assert.ok(executablePath, "no Chromium: install it (Debian: apt-get install chromium) or name it in CHROMIUM");
 const { WALCAST_PAGE: address, WALCAST_SCREENSHOT: screenshot } = process.env;
 
-const browser = await chromium.launch({
-  executablePath,
-  // As root, in a container, without a GPU: this browser only ever sees our own page.
-  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"],
-});
+const browser = await launch();
 try {
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
   const complaints = [];

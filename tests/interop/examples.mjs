@@ -1,9 +1,9 @@
 // The example pages in Chromium: each shows what it is for, in two windows where that is the point.
 import assert from "node:assert/strict";
-import { chromium } from "playwright-core";
+import { launch } from "./browser.mjs";
 
-const { WALCAST_PAGE: base, WALCAST_PICTURES: pictures, CHROMIUM: executablePath = "/usr/bin/chromium" } = process.env;
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-quic"] });
+const { WALCAST_PAGE: base, WALCAST_PICTURES: pictures } = process.env;
+const browser = await launch();
 const errors = [];
 
 async function open(path, query = "") {

@@ -3,11 +3,8 @@
 // WALCAST_ORIGIN: where the gateway listens, http://….
 
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
-import { chromium } from "playwright-core";
+import { launch } from "./browser.mjs";
 
-const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-const executablePath = process.env.CHROMIUM ?? PLACES.find((path) => existsSync(path));
 const origin = process.env.WALCAST_ORIGIN;
 
 setTimeout(() => {
@@ -15,11 +12,7 @@ setTimeout(() => {
   process.exit(1);
 }, 60_000).unref();
 
-const browser = await chromium.launch({
-  executablePath,
-  // As root, in a container, without a GPU: this browser only ever sees our own page.
-  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"],
-});
+const browser = await launch();
 const page = await browser.newPage();
 page.on("console", (message) => console.log(message.text()));
 await page.goto(`${origin}/healthz`);

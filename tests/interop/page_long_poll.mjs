@@ -4,19 +4,12 @@
 // WALCAST_SOCKET: the endpoint, ws://…/socket. WALCAST_PAGE: a page of another origin. WALCAST_CLIENT: the npm package.
 
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { launch } from "./browser.mjs";
 
-const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-const executablePath = process.env.CHROMIUM ?? PLACES.find((path) => existsSync(path));
 const { WALCAST_CLIENT: client, WALCAST_MODE: mode, WALCAST_PAGE: address, WALCAST_SOCKET: endpoint } = process.env;
 
-const browser = await chromium.launch({
-  executablePath,
-  // As root, in a container, without a GPU: this browser only ever sees our own page.
-  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"],
-});
+const browser = await launch();
 const page = await browser.newPage();
 const finished = new Promise((resolve) => {
   page.on("console", (message) => {

@@ -1,27 +1,18 @@
 //! Messages that are deflated on the way: clients of every kind, and what they agree on.
 
+use crate::support::articles;
 use crate::support::database::Database;
 use crate::support::gateway::Gateway;
 use crate::support::node::Script;
 
-const ARTICLES: &str = "create table articles (id int primary key, title text not null, body text)";
-const ROUTES: &str = "
-[[route]]
-table = \"public.articles\"
-topic = \"updates:feed\"
-
-[[route]]
-table = \"public.articles\"
-topic = \"updates:all\"
-";
 /// Each with a text of its own, so that the message is long; not so long that it comes in parts.
 const ROWS: &str =
     "insert into articles select n, 'a title like any other', md5(n::text) from generate_series(1, 100) n";
 
 async fn start(server: &str) -> (Database, Gateway) {
     let database = Database::start().await;
-    database.execute(ARTICLES).await;
-    let gateway = Gateway::start_edited(&database.url(), ROUTES, |config| {
+    database.execute(articles::TABLE).await;
+    let gateway = Gateway::start_edited(&database.url(), articles::ROUTES, |config| {
         config.replace("[server]\n", &format!("[server]\n{server}\n"))
     })
     .await;
@@ -34,15 +25,7 @@ async fn the_official_clients_take_messages_deflated() {
     let socket = gateway.socket_url();
     for (client, vsn) in [("phoenix", "2.0.0"), ("phoenix-1-7", "2.0.0"), ("phoenix", "1.0.0")] {
         let variables = [("WALCAST_SOCKET", socket.as_str()), ("WALCAST_CLIENT", client), ("WALCAST_VSN", vsn)];
-        let mut script = Script::start("feed.mjs", &variables);
-        script.until("joined").await;
-        database.execute("insert into articles values (1, 'first')").await;
-        database.execute("update articles set title = 'first, edited', body = 'text'").await;
-        let several = "begin; insert into articles values (2, 'second'), (3, 'third \"quoted\" ✓'); \
-                       delete from articles where id = 1; commit";
-        database.execute(several).await;
-        database.execute("truncate articles").await;
-        script.succeed().await;
+        articles::every_kind_of_change(&database, Script::start("feed.mjs", &variables)).await;
     }
 }
 

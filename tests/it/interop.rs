@@ -1,6 +1,7 @@
 //! The official `phoenix` client, unmodified, against the real binary. The scripts are in `tests/interop`; they print
 //! what they have seen, and the tests here commit what they wait for.
 
+use crate::support::articles;
 use crate::support::database::Database;
 use crate::support::gateway::Gateway;
 use crate::support::node::Script;
@@ -15,23 +16,10 @@ const CLIENTS: [(&str, &str, &str); 4] = [
     ("phoenix", "2.0.0", "longpoll"),
 ];
 
-const ARTICLES: &str = "create table articles (id int primary key, title text not null, body text)";
-
-/// Two topics from one table, so that a test can see one of them go quiet.
-const ROUTES: &str = r#"
-[[route]]
-table = "public.articles"
-topic = "updates:feed"
-
-[[route]]
-table = "public.articles"
-topic = "updates:all"
-"#;
-
 async fn start() -> (Database, Gateway) {
     let database = Database::start().await;
-    database.execute(ARTICLES).await;
-    let gateway = Gateway::start(&database.url(), ROUTES).await;
+    database.execute(articles::TABLE).await;
+    let gateway = Gateway::start(&database.url(), articles::ROUTES).await;
     (database, gateway)
 }
 
@@ -45,15 +33,7 @@ fn script(name: &str, gateway: &Gateway, (client, vsn, transport): (&str, &str, 
 async fn every_kind_of_change_reaches_the_official_client() {
     let (database, gateway) = start().await;
     for client in CLIENTS {
-        let mut script = script("feed.mjs", &gateway, client);
-        script.until("joined").await;
-        database.execute("insert into articles values (1, 'first')").await;
-        database.execute("update articles set title = 'first, edited', body = 'text'").await;
-        let several = "begin; insert into articles values (2, 'second'), (3, 'third \"quoted\" ✓'); \
-                       delete from articles where id = 1; commit";
-        database.execute(several).await;
-        database.execute("truncate articles").await;
-        script.succeed().await;
+        articles::every_kind_of_change(&database, script("feed.mjs", &gateway, client)).await;
     }
 }
 

@@ -13,6 +13,7 @@ mod health;
 mod inspector;
 mod interop;
 mod live;
+mod manual;
 mod metrics;
 mod pgoutput;
 mod predicates;

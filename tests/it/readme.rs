@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::support::articles;
 use crate::support::database::Database;
 use crate::support::gateway::Gateway;
 use crate::support::node::Script;
@@ -58,7 +59,7 @@ async fn equal(script: &mut Script, database: &Database) {
 #[tokio::test]
 async fn the_live_table_is_the_table_whatever_happens() {
     let database = Database::start().await;
-    database.execute("create table articles (id int primary key, title text not null, body text)").await;
+    database.execute(articles::TABLE).await;
     database.execute("insert into articles select n, 'title ' || n from generate_series(1, 2000) n").await;
     let mut gateway = Gateway::start(&database.url(), ROUTE).await;
     let folder = ScratchFolder::new();

@@ -15,14 +15,14 @@ const TABLE: &str = "create table articles (id int primary key, title text)";
 const ROUTE: &str = "[[route]]\ntable = \"public.articles\"\ntopic = \"updates:feed\"\n";
 
 /// A running `walcast tail`. Dropped, it is killed.
-struct Tail {
+pub(crate) struct Tail {
     child: Child,
     stdout: Option<Lines<BufReader<ChildStdout>>>,
     stderr: Lines<BufReader<ChildStderr>>,
 }
 
 impl Tail {
-    fn start(gateway: &Gateway, arguments: &[&str]) -> Self {
+    pub(crate) fn start(gateway: &Gateway, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_walcast"));
         command.arg("tail").arg("-c").arg(gateway.config_file()).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -33,7 +33,7 @@ impl Tail {
     }
 
     /// The next line, which is JSON.
-    async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         let lines = self.stdout.as_mut().expect("still open");
         let line = timeout(PATIENCE, lines.next_line()).await.expect("a line in time").unwrap();
         serde_json::from_str(&line.expect("another line")).expect("a line of JSON")
@@ -48,7 +48,7 @@ impl Tail {
     }
 
     /// Until it says something with `text` in it; the line.
-    async fn says(&mut self, text: &str) -> String {
+    pub(crate) async fn says(&mut self, text: &str) -> String {
         let mut said = Vec::new();
         let until = async {
             while let Some(line) = self.stderr.next_line().await.unwrap() {

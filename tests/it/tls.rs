@@ -17,22 +17,12 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
+use crate::support::articles;
 use crate::support::database::Database;
 use crate::support::gateway::{Gateway, signal};
 use crate::support::node::Script;
 use crate::support::phoenix::Client;
 use crate::support::{PATIENCE, ScratchFolder, eventually};
-
-const ARTICLES: &str = "create table articles (id int primary key, title text not null, body text)";
-const ROUTES: &str = "
-[[route]]
-table = \"public.articles\"
-topic = \"updates:feed\"
-
-[[route]]
-table = \"public.articles\"
-topic = \"updates:all\"
-";
 
 /// An authority, and the certificate of `localhost` that it has signed, in files.
 struct Authority {
@@ -72,7 +62,7 @@ impl Authority {
     async fn gateway(&self, database: &Database, more: &str) -> Gateway {
         let (certificate, key) = (self.path("certificate.pem"), self.path("key.pem"));
         let tls = format!("[server.tls]\ncertificate_file = \"{certificate}\"\nkey_file = \"{key}\"\n");
-        Gateway::start(&database.url(), &format!("{tls}\n{more}\n{ROUTES}")).await
+        Gateway::start(&database.url(), &format!("{tls}\n{more}\n{}", articles::ROUTES)).await
     }
 
     fn client(&self, version: &'static SupportedProtocolVersion, protocols: &[&str]) -> Arc<ClientConfig> {
@@ -108,7 +98,7 @@ async fn connect(gateway: &Gateway, config: Arc<ClientConfig>) -> std::io::Resul
 
 async fn start() -> (Database, Authority) {
     let database = Database::start().await;
-    database.execute(ARTICLES).await;
+    database.execute(articles::TABLE).await;
     (database, Authority::new())
 }
 
@@ -155,15 +145,7 @@ async fn the_official_client_connects_by_wss_and_https() {
             ("WALCAST_VSN", vsn),
             ("WALCAST_TRANSPORT", transport),
         ];
-        let mut script = Script::start("feed.mjs", &variables);
-        script.until("joined").await;
-        database.execute("insert into articles values (1, 'first')").await;
-        database.execute("update articles set title = 'first, edited', body = 'text'").await;
-        let several = "begin; insert into articles values (2, 'second'), (3, 'third \"quoted\" ✓'); \
-                       delete from articles where id = 1; commit";
-        database.execute(several).await;
-        database.execute("truncate articles").await;
-        script.succeed().await;
+        articles::every_kind_of_change(&database, Script::start("feed.mjs", &variables)).await;
     }
 }
 

@@ -93,14 +93,14 @@ impl Log {
             if let Some(kept) = &batch.publication {
                 self.encodings.forget(kept.age);
             }
-            if let Some(state) = self.topics.get_mut(batch.topic.as_str()) {
+            if let Some(state) = self.topics.at_mut(batch.slot) {
                 let was_fed = !state.batches.is_empty();
                 while state.batches.front().is_some_and(|reference| reference.entry <= self.first) {
                     state.batches.pop_front();
                 }
                 self.fed -= usize::from(was_fed && state.batches.is_empty());
             }
-            self.topics.remove_if_idle(batch.topic.as_str());
+            self.topics.remove_if_idle(batch.slot);
         }
         while self.truncates.front().is_some_and(|truncate| truncate.entry <= self.first) {
             self.truncates.pop_front();

@@ -366,7 +366,7 @@ impl Reader<'_> {
             None => self.unsupported(
                 expr,
                 &format!("the type `{written}`"),
-                Some("the types are those of the README's \"Who sees what\", without a length or precision"),
+                Some("the types are those of docs/guide.md, \"Who sees what\", without a length or precision"),
             ),
         }
     }

@@ -79,10 +79,15 @@ impl Gateway {
 
     /// Runs a subcommand, with its arguments, with this config file to its end.
     pub(crate) async fn walcast(&self, subcommand: &str) -> Finished {
+        self.walcast_with(subcommand, &[]).await
+    }
+
+    /// The same with the environment `variables`.
+    pub(crate) async fn walcast_with(&self, subcommand: &str, variables: &[(&str, &str)]) -> Finished {
         let file = self.config_file();
         let mut arguments: Vec<&str> = subcommand.split(' ').collect();
         arguments.extend(["-c", file.to_str().expect("a path of ours")]);
-        walcast(&arguments, &[]).await
+        walcast(&arguments, variables).await
     }
 
     /// Starts `walcast run`, whether it was set up or not; its logs are added to those of earlier runs.

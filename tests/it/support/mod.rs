@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of this")]
 
+pub(crate) mod articles;
 pub(crate) mod balancer;
 pub(crate) mod database;
 pub(crate) mod gateway;

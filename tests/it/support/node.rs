@@ -59,13 +59,13 @@ impl Script {
         panic!("{} did not say {prefix:?}:\n{errors}", self.name);
     }
 
-    /// For signals.
     /// Lets a script go on that waits for its standard input.
     pub(crate) async fn go_on(&mut self) {
         let input = self.child.stdin.as_mut().expect("piped");
         input.write_all(b"go on\n").await.expect("write to the script");
     }
 
+    /// For signals.
     pub(crate) fn process_id(&self) -> u32 {
         self.child.id().expect("a running script")
     }
