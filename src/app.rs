@@ -1,6 +1,7 @@
 //! The process: configuration → parts → tasks → an orderly end.
 
 mod certificates;
+mod filters;
 mod listeners;
 mod question;
 mod reload;
@@ -38,6 +39,7 @@ use crate::telemetry::metrics::{Gauges, Reloads};
 use crate::tls::FilesError;
 use crate::transport::{
     ChannelLimits, Control, Count, Doors, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics, ShardThread,
+    explaining,
 };
 
 use listeners::{Accepting, Listeners};
@@ -372,9 +374,10 @@ fn gate(config: &Config) -> Result<(Gate, Option<Refresher>), AppError> {
 /// What is served beside the WebSocket, and where the configuration goes that operators ask about.
 fn routers(config: &Config, gate: Gate, admin: Router) -> (Routers, watch::Sender<Arc<Config>>) {
     let current = watch::Sender::new(Arc::new(config.clone()));
-    let admin = admin.merge(question::router(current.subscribe()));
+    let admin = admin.merge(question::router(current.subscribe())).merge(filters::router(current.subscribe()));
     let posts = Pace::new(config.limits.posts_per_second);
-    (Routers { gate, doors: doors(config), public: health::liveness(), admin, posts }, current)
+    let (public, admin) = (explaining(health::liveness()), explaining(admin));
+    (Routers { gate, doors: doors(config), public, admin, posts }, current)
 }
 
 /// Those who read snapshots' rows, how they are asked, and what they say.
