@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::config::catalogue::{gather, judge};
+use crate::config::code::Code;
 use crate::config::published::{Published, TableName, published_tables};
 use crate::config::render::{self, Style};
 use crate::config::{self, Config, Finding, Loaded, Source};
@@ -190,7 +191,8 @@ impl Reload {
     /// Holds the file against the database, as at start.
     async fn check(&mut self, config: Config, mut findings: Vec<Finding>) -> Verdict {
         match facts(&config).await {
-            Ok(found) => findings.extend(found),
+            // That somebody streams from the slot is this process' own doing, and what it says itself where it waits.
+            Ok(found) => findings.extend(found.into_iter().filter(|finding| finding.code != Code::SlotActive)),
             Err(error) => {
                 if !std::mem::replace(&mut self.said, true) {
                     tracing::warn!(%error, "the changed configuration waits: the database can't be asked about it");

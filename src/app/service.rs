@@ -33,6 +33,11 @@ struct Told {
 }
 
 impl Service {
+    /// There is nothing to start with yet.
+    pub(super) fn waits_for_the_database(&self) {
+        self.notify(&[NotifyState::Status("waiting for the database")]);
+    }
+
     /// Clients are served, for the first time or after [`Service::reloading`].
     pub(super) fn ready(&self) {
         self.0.ready.store(true, Ordering::Relaxed);

@@ -166,6 +166,7 @@ async fn wait_for_server(config: &Config, deadline: Instant) -> Result<Client, W
             return Err(error);
         }
         tracing::warn!(%error, advice = verdict.advice, "the database can't be reached yet, trying again");
+        app::say_that_the_database_is_waited_for();
         sleep(RETRY_INTERVAL).await;
     }
 }

@@ -86,12 +86,16 @@ impl Cursor {
     /// Appends it as a JSON string, or null where that would be too long: who loses the connection right then begins
     /// afresh.
     pub(super) fn write_json(&self, out: &mut Vec<u8>) {
-        if self.splice.as_ref().is_some_and(|splice| splice.visibility.in_progress().len() > IN_PROGRESS_MAX) {
-            return out.extend_from_slice(b"null");
-        }
+        let Some(text) = self.text() else { return out.extend_from_slice(b"null") };
         out.push(b'"');
-        out.extend_from_slice(self.to_string().as_bytes());
+        out.extend_from_slice(text.as_bytes());
         out.push(b'"');
+    }
+
+    /// What clients are given, unless that would be too long.
+    pub(super) fn text(&self) -> Option<String> {
+        let is_long = |splice: &Arc<Splice>| splice.visibility.in_progress().len() > IN_PROGRESS_MAX;
+        (!self.splice.as_ref().is_some_and(is_long)).then(|| self.to_string())
     }
 }
 

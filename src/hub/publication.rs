@@ -1,5 +1,6 @@
 //! A message to a topic, encoded once and shared by all who are sent it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use crate::change::PgTimestamp;
 use crate::routing::Topic;
 
-use super::{Position, ShapeId, Splice};
+use super::{Cursor, Position, ShapeId, Splice};
 
 /// How many wire forms of a message there can be; `transport` numbers them.
 pub const ENCODINGS: usize = 7;
@@ -46,6 +47,8 @@ pub struct Publication {
     pub committed: Option<PgTimestamp>,
     /// What its cursor holds of a snapshot.
     pub(super) splice: Option<Arc<Splice>>,
+    /// Its cursor, where the payload is somebody's own and has no place for one.
+    beside: Option<Box<Cursor>>,
     encoded: [OnceLock<Bytes>; ENCODINGS],
 }
 
@@ -59,7 +62,19 @@ impl Publication {
     ) -> Self {
         let encoded = std::array::from_fn(|_| OnceLock::new());
         let (before, position, form) = (span.start, span.end, Form::Feed);
-        Self { shape, topic, event, position, before, payload, form, committed: None, splice: None, encoded }
+        Self {
+            shape,
+            topic,
+            event,
+            position,
+            before,
+            payload,
+            form,
+            committed: None,
+            splice: None,
+            beside: None,
+            encoded,
+        }
     }
 
     #[must_use]
@@ -77,6 +92,12 @@ impl Publication {
         Self { splice, ..self }
     }
 
+    /// With the cursor that a client has with it, which does not stand in the payload.
+    #[must_use]
+    pub(super) fn beside_cursor(self, cursor: Cursor) -> Self {
+        Self { splice: cursor.splice.clone(), beside: Some(Box::new(cursor)), ..self }
+    }
+
     /// Whether it is what such a reader is to be sent.
     pub(super) fn is_for(&self, shape: ShapeId, splice: Option<&Arc<Splice>>) -> bool {
         self.shape == shape && self.splice.as_ref() == splice
@@ -89,6 +110,15 @@ impl Publication {
         let rest = own?.strip_prefix(CURSOR_MEMBER)?;
         let end = rest.iter().position(|byte| *byte == b'"')?;
         str::from_utf8(rest.get(..end)?).ok()
+    }
+
+    /// The cursor that a client has with this message, for transports that have a place of their own for it.
+    #[must_use]
+    pub fn id(&self) -> Option<Cow<'_, str>> {
+        match &self.beside {
+            Some(cursor) => cursor.text().map(Cow::Owned),
+            None => self.cursor().map(Cow::Borrowed),
+        }
     }
 
     /// The elements of the payload's `updates`, its last member, with commas between them.

@@ -26,6 +26,11 @@ pub(super) enum SnapshotError {
          it behind?", limit.as_secs()
     )]
     Replaying { limit: std::time::Duration },
+    #[error(
+        "what was read was not on the server's disk after {} s, and a crash could undo it. May walcast's role execute \
+         pg_logical_emit_message?", limit.as_secs()
+    )]
+    Unflushed { limit: std::time::Duration },
     #[error("the server's view of transactions is {0}")]
     Visibility(#[from] crate::change::ParseVisibilityError),
     #[error("the server's WAL position is no position: {0}")]

@@ -4,6 +4,7 @@
 //! in SQL. What the rows and the feed have in common is decided by the hub, from the snapshot's view of transactions:
 //! here nobody knows the log, and subscribers only as the pace at which parts are asked for.
 
+mod durable;
 mod error;
 mod meter;
 mod parts;

@@ -52,6 +52,16 @@ select pg_catalog.pg_last_wal_replay_lsn()::pg_catalog.text, pg_catalog.pg_last_
 pub(super) const MOMENT: &str =
     "select pg_catalog.pg_current_snapshot()::pg_catalog.text, pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text";
 
+/// How much of the log is on disk, and how long its pages are.
+pub(super) const FLUSHED: &str = "\
+select pg_catalog.pg_current_wal_flush_lsn()::pg_catalog.text, current_setting('wal_block_size')::pg_catalog.int8";
+
+/// Takes the log to the disk: a commit that waits for that, as no other one in this session. One that waits for no
+/// standby.
+pub(super) const FLUSH: &str = "\
+set synchronous_commit = local;
+select pg_catalog.pg_logical_emit_message(true, 'walcast.mark', ''::pg_catalog.text)";
+
 /// Holds tables as they are. Before the snapshot is taken: a table that is rewritten after it would look empty.
 pub(super) fn lock<'t>(tables: impl Iterator<Item = &'t Relation>) -> Option<String> {
     let names: Vec<String> = tables.map(|table| qualified(&table.schema, &table.name)).collect();

@@ -15,6 +15,7 @@ use crate::hub::{SnapshotEvent, SnapshotRequest};
 use crate::replication::wire::connect_sql;
 use crate::routing::{Filter, Plan, PlanProblem, Predicate, RouteSpec, Scope, Selection};
 
+use super::durable;
 use super::error::SnapshotError;
 use super::parts::Parts;
 use super::published::{Published, published};
@@ -49,6 +50,10 @@ pub(super) async fn read(
         reading.table(table).await?;
     }
     let Reading { rows, parts, .. } = reading;
+    // A standby has nothing that is not on the primary's disk.
+    if !visibility.is_all() {
+        durable::wait(&client, until).await?;
+    }
     // Nothing was written: the end of the connection is the end of the transaction.
     Ok(Summary { rows, parts: parts.finish(visibility, until).await? })
 }

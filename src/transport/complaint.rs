@@ -165,7 +165,6 @@ fn body(reason: &str, message: &str) -> String {
 }
 
 /// The same router, which says why it serves nothing by another path or method.
-#[must_use]
 pub fn explaining(router: Router) -> Router {
     router
         .fallback(async || Complaint::NotFound.response().into_response())

@@ -38,14 +38,12 @@ const BETWEEN: u64 = 40;
 /// Where nobody gets anything for so long, and the gateway takes nothing from the database, that is no slowness.
 const STANDSTILL: Duration = super::support::PATIENCE.saturating_mul(2);
 
-/// Up to this long a run fits the log's default memory: it writes some megabytes a second.
-const FITS_DEFAULT_MEMORY: u64 = 10;
-
 /// Outbox and parts as small as they may be, so that clients fall behind and transactions come in parts.
 const CONFIG: &str = r#"
 [replay]
 window = "1h"
 memory = "{memory}"
+wal = "64GiB"
 
 [limits]
 outbox = "64KiB"
@@ -108,10 +106,11 @@ impl Scene {
     async fn start(seed: u64, seconds: u64) -> Self {
         let database = Database::start().await;
         database.execute(SCHEMA).await;
-        // What clients are kept for by the window must not be let go for its size.
+        // What clients are kept for by the window must not be let go for its size: a round of faults takes seconds, or
+        // minutes beside other work, and the writers write all the while.
         let given = env::var("WALCAST_CHAOS_MEMORY").ok();
         let roomy = given.is_none();
-        let memory = given.unwrap_or(if seconds <= FITS_DEFAULT_MEMORY { "256MiB" } else { "4GiB" }.to_owned());
+        let memory = given.unwrap_or_else(|| "4GiB".to_owned());
         let gateway = Gateway::start(&database.url(), &CONFIG.replace("{memory}", &memory)).await;
         let proxy = Proxy::start(gateway.port()).await;
         let official = Official::start(proxy.port, seconds).await;
@@ -346,10 +345,12 @@ async fn nothing_is_lost_and_nothing_comes_twice() {
         scene.commits(BETWEEN).await;
     }
     let transactions = scene.settle().await;
+    let (_, metrics) = get(scene.gateway.admin_port(), "/metrics").await.unwrap_or_default();
+    let log = metrics.lines().find(|line| line.starts_with("walcast_log_size_bytes")).unwrap_or_default().to_owned();
     let connections: u64 = scene.clients.iter().map(|it| it.state.lock().unwrap().connections).sum();
     println!(
         "{transactions} transactions, {faults} faults, {connections} connections, {} beginnings, {} resyncs, {} MiB of \
-         WAL in {:?}",
+         WAL, {log} in {:?}",
         scene.beginnings(),
         scene.resyncs(),
         scene.database.value::<i64>("select (pg_current_wal_lsn() - '0/0') ::bigint >> 20").await,

@@ -93,6 +93,9 @@ async fn routes_come_and_go_and_others_notice_nothing() {
     let reply = Client::connect(&gateway).await.try_join("ruled", json!({"cursor": cursor})).await;
     assert_eq!(reply["response"]["resumed"], true, "{reply}");
 
+    // That the slot is in use is no news of the one who uses it.
+    assert!(!gateway.log().contains("slot-active"), "{}", gateway.log());
+
     // A writer writes all the while; each row comes once, in order.
     let first = kept.next_updates().await["updates"][0]["record"]["id"].as_i64().unwrap();
     for id in first + 1..=300 {

@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use walcast::demo::cluster::StopMode;
+
 use crate::support::PATIENCE;
 use crate::support::ScratchFolder;
 use crate::support::database::Database;
@@ -79,12 +81,11 @@ async fn the_service_manager_is_told_of_every_state() {
     let database = database().await;
     let manager = Manager::listen();
     let variables = manager.variables();
-    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, &**value)).collect();
     let mut gateway = Gateway::configure(&database.url(), ROUTE);
     assert!(gateway.walcast("setup").await.status.success());
     // Somebody else has the slot: the start takes as long as that.
     let first = Gateway::start(&database.url(), ROUTE).await;
-    gateway.spawn_with(&variables);
+    gateway.spawn_with(&variables.each_ref().map(|(name, value)| (*name, &**value)));
     let waiting = manager.told();
     let says = |message: &[String], text: &str| message[0].starts_with("STATUS=") && message[0].contains(text);
     if !says(&waiting, "is in use by process") {
@@ -124,6 +125,20 @@ async fn the_service_manager_is_told_of_every_state() {
     signal(process, "TERM").await;
     assert_eq!(manager.told(), ["STOPPING=1", "STATUS=stopping"]);
     assert!(gateway.wait().await.success());
+}
+
+#[tokio::test]
+async fn the_service_manager_is_told_of_a_database_that_is_waited_for() {
+    let mut database = database().await;
+    let manager = Manager::listen();
+    let variables = manager.variables();
+    let mut gateway = Gateway::configure(&database.url(), ROUTE);
+    assert!(gateway.walcast("setup").await.status.success());
+    database.stop(StopMode::Fast);
+    gateway.spawn_with(&variables.each_ref().map(|(name, value)| (*name, &**value)));
+    assert_eq!(manager.told(), ["STATUS=waiting for the database"]);
+    database.resume().await;
+    manager.until("READY=1");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use walcast::demo::cluster::StopMode;
 
 use super::support::database::Database;
 use super::support::eventually;
@@ -482,5 +483,32 @@ async fn a_commit_that_waits_for_a_standby_is_neither_lost_nor_doubled() {
     for (client, replica) in [(&mut client, &mut replica), (&mut resumed, &mut again)] {
         replica.follow_until(client, 4).await;
         assert_eq!(replica.rows, table(&database, "true").await);
+    }
+}
+
+/// A crash undoes commits that nobody waited for; not those that a client goes on from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_snapshot_has_shown_survives_a_crash() {
+    let settings = &[("synchronous_commit", "off"), ("wal_writer_delay", "10s"), ("autovacuum", "off")];
+    let mut database = Database::start_with(settings).await;
+    database.execute(TABLE).await;
+    let mut gateway = Gateway::start(&database.url(), ROUTES).await;
+    for round in 1..=2 {
+        database.execute(&format!("insert into items values ({round}, 0, 0, 'shown')")).await;
+        let mut client = join(&gateway, "items", json!({"snapshot": true})).await;
+        let mut replica = Replica::load(&mut client).await;
+        assert!(replica.rows.contains_key(&round), "{:?}", replica.rows);
+        database.execute(&format!("insert into items values (-{round}, 0, 0, 'may be lost')")).await;
+        tokio::task::block_in_place(|| database.stop(StopMode::Immediate));
+        database.resume().await;
+        gateway.wait_until_ready().await;
+        // Under an id that the crash may have set free.
+        database.execute(&format!("insert into items values ({round}00, 0, 0, 'after')")).await;
+        drop(client);
+        let mut client = Client::connect(&gateway).await;
+        let reply = client.try_join("items", json!({"cursor": replica.cursor})).await;
+        assert_eq!(reply["response"]["resumed"], true, "{reply}");
+        replica.follow_until(&mut client, round * 100).await;
+        assert_eq!(replica.rows, table(&database, "true").await, "round {round}");
     }
 }

@@ -42,8 +42,15 @@ impl Log {
         self.past.thin(now, self.kept(), &self.limits, subscribed);
     }
 
+    /// Where the first transaction commits that the log has, of which anything is promised.
+    #[cfg(test)]
+    pub(in crate::hub) fn oldest(&self) -> Option<Lsn> {
+        self.entries.front().map(|front| front.header.commit_lsn)
+    }
+
     /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
-    /// after a crash the log is rebuilt as it was, and begins no later than where it is promised to.
+    /// after a crash the log is rebuilt as it was, and begins no later than where it is promised to. So whatever has led
+    /// here, this is never past the first commit that the log has ([`Log::kept`]), unless `replay.wal` is 0.
     pub(in crate::hub) fn acknowledgeable(&self) -> Lsn {
         let promised = match self.past.oldest() {
             _ if self.limits.wal == 0 => self.reached,

@@ -39,11 +39,11 @@ pub(in crate::transport) fn greeting(cursor: Option<&str>) -> Bytes {
 pub(in crate::transport) fn of_publication(publication: &Publication) -> Bytes {
     match publication.form {
         Form::Binary => Bytes::new(),
-        // Whatever it looks like: its payload is somebody's own.
-        Form::Json => message(&publication.event, publication.cursor(), false, &publication.payload),
+        // Whatever it looks like: its payload is somebody's own. What the database said has a cursor beside it.
+        Form::Json => message(&publication.event, publication.id().as_deref(), false, &publication.payload),
         Form::Feed => {
             let forgets = publication.payload.starts_with(NO_CURSOR);
-            message(&publication.event, publication.cursor(), forgets, &publication.payload)
+            message(&publication.event, publication.id().as_deref(), forgets, &publication.payload)
         }
     }
 }
