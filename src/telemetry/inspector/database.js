@@ -34,7 +34,8 @@ function slot(it) {
 
 function standbys(it) {
   if (it.slot_synced) return "the slot is a copy that a standby made of the primary's";
-  return it.slot_failover ? "they copy the slot (failover)" : "they don't copy the slot: after a failover everyone resyncs";
+  if (it.slot_failover) return "they copy the slot (failover)";
+  return "they don't copy the slot: after a failover everyone resyncs";
 }
 
 function safe(it) {
@@ -68,7 +69,8 @@ function facts({ replication: it, log, certificate_expiry }) {
 }
 
 export function showDatabase(state) {
-  element("database-server").textContent = `${state.replication.server}${state.replication.in_recovery ? ", a standby" : ""}`;
+  const { server, in_recovery } = state.replication;
+  element("database-server").textContent = in_recovery ? `${server}, a standby` : server;
   const items = facts(state).flatMap(([name, [text, level = "", ...more]]) => {
     const [term, value] = [document.createElement("dt"), document.createElement("dd")];
     term.textContent = name;
