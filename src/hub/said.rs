@@ -38,7 +38,7 @@ impl Said {
 
     /// The message that such a batch is, to a shape's subscribers with this cursor after it.
     pub(super) fn publication(&self, batch: &Batch, shape: &Shape, cursor: Cursor) -> Publication {
-        let (topic, event, span) = (shape.topic.clone(), Arc::clone(&batch.event), batch.span.clone());
+        let (topic, event, span) = (shape.topic().clone(), Arc::clone(&batch.event), batch.span.clone());
         match self {
             Self::Broadcast(payload) => {
                 let publication = Publication::new(shape.id, topic, event, span, payload.bytes().clone());
