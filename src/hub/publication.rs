@@ -62,7 +62,19 @@ impl Publication {
     ) -> Self {
         let encoded = std::array::from_fn(|_| OnceLock::new());
         let (before, position, form) = (span.start, span.end, Form::Feed);
-        Self { shape, topic, event, position, before, payload, form, committed: None, splice: None, beside: None, encoded }
+        Self {
+            shape,
+            topic,
+            event,
+            position,
+            before,
+            payload,
+            form,
+            committed: None,
+            splice: None,
+            beside: None,
+            encoded,
+        }
     }
 
     #[must_use]

@@ -86,7 +86,10 @@ impl Course {
             let is_promised = self.bench.join("orders", Some(&cursor)).is_ok();
             prop_assert!(
                 !is_promised || acknowledged.as_u64() <= owed,
-                "{} is acknowledged, {:?} would be resumed, and {} comes after it", acknowledged, position, owed
+                "{} is acknowledged, {:?} would be resumed, and {} comes after it",
+                acknowledged,
+                position,
+                owed
             );
         }
         Ok(())
