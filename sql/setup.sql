@@ -2,7 +2,7 @@
 -- `walcast setup` runs this file; it may be run any number of times.
 
 create schema if not exists walcast;
-comment on schema walcast is 'walcast, revision 5: live updates from the write-ahead log';
+comment on schema walcast is 'walcast, revision 6: live updates from the write-ahead log';
 
 -- The role that walcast connects as needs no more than the following. `walcast setup` does not create it.
 --
@@ -35,18 +35,26 @@ create index if not exists mutations_at on walcast.mutations (at);
 --   grant select, insert, update, delete on walcast.mutations to walcast;
 --   grant web to walcast;
 
--- Since when each slot has everything: what was altered by transactions before this one had been before the slot was. A
--- gateway that starts asks for it; without it, more is in doubt, and clients may have to resync that need not.
+-- What a gateway that starts has to know of its slot. Without it, more is in doubt, and clients may have to resync that
+-- need not.
 create table if not exists walcast.slots (
     name   text primary key,
-    since  xid8 not null,
-    -- The database system that the id is of: a dump may be restored into another one.
+    -- Since when the slot has everything: what was altered by transactions before this one had been before the slot
+    -- was.
+    since  xid8,
+    -- The database system that all of this is of: a dump may be restored into another one.
     system bigint not null
 );
+alter table walcast.slots alter column since drop not null;
+-- The timeline on which that was noted: a standby that was promoted has a slot of its own under the same name.
+alter table walcast.slots add column if not exists timeline bigint;
+-- What the gateway has noticed of the publication: the tables, as they were when it looked last, and from which
+-- positions on cursors can be resumed of those that were altered.
+alter table walcast.slots add column if not exists noticed json;
 -- For a role that has not run this file itself:
 --
 --   grant usage on schema walcast to walcast;
---   grant select on walcast.slots to walcast;
+--   grant select, insert, update on walcast.slots to walcast;
 
 -- Messages to topics, for triggers, functions and apps:
 --

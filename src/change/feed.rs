@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Broadcast, BroadcastError, Lsn, PgTimestamp, Relation, Row, Visibility};
 
 /// What the replica identity made Postgres send of the row before the change.
@@ -126,13 +128,23 @@ pub struct Acknowledgement {
 }
 
 /// A table of which the feed lacks something that no change tells: whoever watched it has to begin afresh.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableHole {
     /// Its name when it was watched.
     pub schema: Arc<str>,
     pub name: Arc<str>,
     /// For the operator.
     pub reason: String,
+}
+
+/// A hole that was told, perhaps by an earlier process, and has its place in the feed since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedHole {
+    /// Who was given a position before this has to begin afresh: up to just before what commits there, or
+    pub lsn: Lsn,
+    /// up to this change of it. It may stand behind what was given out at `lsn` before anything committed there.
+    pub ordinal: u64,
+    pub hole: TableHole,
 }
 
 /// What replication tells the hub, in order.
@@ -161,6 +173,8 @@ pub enum FeedEvent {
         relations: Vec<Arc<Relation>>,
         holes: Vec<TableHole>,
     },
+    /// Holes that were told before this process began: the log that is being rebuilt has them where they were.
+    Remembered(Vec<PlacedHole>),
     /// What a snapshot of the database has just seen, and with it every later one.
     Seen(Visibility),
     /// Nothing is pending up to here (a keepalive between transactions).

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// A WAL position: a byte offset, printed as Postgres prints it (`16/B374D848`).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(u64);
@@ -70,6 +73,19 @@ impl FromStr for Lsn {
             .and_then(|(high, low)| Some((half(high)?, half(low)?)))
             .map(|(high, low)| Self(u64::from(high) << 32 | u64::from(low)))
             .ok_or_else(|| ParseLsnError(text.to_owned()))
+    }
+}
+
+/// As its text.
+impl Serialize for Lsn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lsn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(Error::custom)
     }
 }
 

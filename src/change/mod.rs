@@ -18,8 +18,8 @@ mod visibility;
 pub use broadcast::{BROADCAST_PREFIX, Broadcast, BroadcastError, BroadcastPayload, is_reserved_event};
 pub use catalogue::{Type, TypeCatalogue, TypeKind};
 pub use feed::{
-    Acknowledgement, Ancestor, Announcement, Change, Committed, FeedEvent, FeedSystem, OldRow, Operation, TableHole,
-    TransactionHeader, TransactionPart,
+    Acknowledgement, Ancestor, Announcement, Change, Committed, FeedEvent, FeedSystem, OldRow, Operation, PlacedHole,
+    TableHole, TransactionHeader, TransactionPart,
 };
 pub use identifier::{is_reserved, quote_identifier, quoted_identifier};
 pub use lsn::{Lsn, ParseLsnError};

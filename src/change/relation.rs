@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::catalogue::Type;
 
 /// A Postgres object id.
 pub type Oid = u32;
 
 /// A relation's OID, by which WAL messages refer to it; names may change, this does not.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RelationId(pub Oid);
 
 impl fmt::Debug for RelationId {

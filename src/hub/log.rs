@@ -23,6 +23,7 @@ use super::publication::Form;
 use super::reload::Turns;
 use super::said::cursor_event;
 use super::shape::Shape;
+use super::sight::Mark;
 use super::statistics::LogStatistics;
 use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
 use super::unseen::Unseen;
@@ -165,10 +166,15 @@ impl Log {
         self.head = self.head.max(position);
     }
 
-    /// No reader passes it. A route's last hole is as good as all of them.
+    /// No reader passes it. A route's last hole is as good as all of them: a log that is being rebuilt may have one
+    /// that it has yet to come to.
     pub(super) fn add_hole(&mut self, hole: Hole) {
+        if self.holes.iter().any(|known| known.route == hole.route && known.at >= hole.at) {
+            return;
+        }
         self.holes.retain(|known| known.route != hole.route);
-        self.holes.push_back(hole);
+        let place = self.holes.partition_point(|known| known.at <= hole.at);
+        self.holes.insert(place, hole);
     }
 
     /// A hole after every position that anybody can have been given, and before every other.
@@ -217,14 +223,14 @@ impl Log {
         splice: Option<&Arc<Splice>>,
         budget: usize,
     ) -> (Vec<Arc<Publication>>, Stretch) {
-        let Some((_, state)) = self.topics.get(shape.topic.as_str()) else { return (Vec::new(), Stretch::Lost) };
-        if !self.can_resume(after, shape.topic.as_str(), &state.routes) {
+        let Some((_, state)) = self.topics.get(shape.topic().as_str()) else { return (Vec::new(), Stretch::Lost) };
+        if !self.can_resume(after, shape.topic().as_str(), &state.routes) {
             return (Vec::new(), Stretch::Lost);
         }
         let mut reading = Reading { after, splice, publications: Vec::new(), bytes: 0, looks: 0, said: None };
         for index in self.first_after(state, after).. {
             // Looked up one by one: who is far behind takes few of many at a time.
-            let Some(reference) = self.batch_of(&shape.topic, index) else { break };
+            let Some(reference) = self.batch_of(shape.topic(), index) else { break };
             match self.read_batch(index, reference, shape, &mut reading) {
                 Ok(()) => {}
                 // Whatever it is: who comes again with this position would meet it again.
@@ -275,7 +281,7 @@ impl Log {
             return Ok(());
         }
         let of = rest.as_ref().unwrap_or(batch);
-        let seen = shape.see(entry, of.deliveries.iter())?;
+        let seen = shape.see_all(entry, of)?;
         let is_owed = seen.is_empty() && of.is_part() && !of.more && self.is_owed(index, at, shape, reading);
         if seen.is_empty() && !shape.wants_empty(of, is_owed) {
             return Ok(());
@@ -309,9 +315,9 @@ impl Log {
         let mut before = index;
         while part > 0 {
             let Some(previous) = before.checked_sub(1) else { return true };
-            let Some(reference) = self.batch_of(&shape.topic, previous) else { return true };
+            let Some(reference) = self.batch_of(shape.topic(), previous) else { return true };
             let Some((entry, batch)) = self.batch(reference) else { return true };
-            if !shape.see(entry, batch.deliveries.iter()).is_ok_and(|seen| seen.is_empty()) {
+            if !shape.see_all(entry, batch).is_ok_and(|seen| seen.is_empty()) {
                 return true;
             }
             // What is said between the rows is no part of them.
@@ -377,14 +383,16 @@ impl Log {
         splice: Option<&Arc<Splice>>,
         keep: Keep,
     ) -> (Arc<Publication>, Vec<Malformed>) {
-        let cursor = self.cursor(batch.span.end, splice, shape.fingerprint);
+        let cursor = self.cursor_of(shape, batch.span.end, splice);
         let mut malformed = Vec::new();
         let mut payload = entry.encode(batch, seen, shape, &cursor, &mut malformed);
         if keep == Keep::InLog {
             // Without the room to grow that it was encoded in.
             payload = Bytes::copy_from_slice(&payload);
         }
-        let (topic, event) = (shape.topic.clone(), Arc::clone(&batch.event));
+        // The shape has it, too, but in memory that only a shape with a view of its own has use for.
+        let topic = self.topics.at(batch.slot).map_or_else(|| shape.topic().clone(), |state| state.topic.clone());
+        let event = Arc::clone(&batch.event);
         let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
         let publication = publication.committed_at(entry.header.commit_timestamp);
         (Arc::new(publication.with_splice(cursor.splice)), malformed)
@@ -393,7 +401,7 @@ impl Log {
     /// A batch that shows no rows, as a message: every shape is sent it.
     pub(super) fn said(&self, at: BatchRef, shape: &Shape, splice: Option<&Arc<Splice>>) -> Option<Arc<Publication>> {
         let (entry, batch) = self.batch(at)?;
-        let cursor = self.cursor(batch.span.end, splice, shape.fingerprint);
+        let cursor = self.cursor_of(shape, batch.span.end, splice);
         let publication = batch.said.as_ref()?.publication(batch, shape, cursor);
         Some(Arc::new(publication.committed_at(entry.header.commit_timestamp)))
     }
@@ -405,8 +413,8 @@ impl Log {
         span: Range<Position>,
         splice: Option<&Arc<Splice>>,
     ) -> Arc<Publication> {
-        let cursor = self.cursor(span.end, splice, shape.fingerprint);
-        Arc::new(cursor_event(shape.topic.clone(), shape.id, span, cursor))
+        let cursor = self.cursor_of(shape, span.end, splice);
+        Arc::new(cursor_event(shape.topic().clone(), shape.id, span, cursor))
     }
 
     /// Keeps a batch's encoding, in place of another shape's.
@@ -432,6 +440,18 @@ impl Log {
 
     fn batch_mut(&mut self, at: BatchRef) -> Option<&mut Batch> {
         self.entry_mut(at.entry)?.batches.get_mut(at.batch)
+    }
+
+    /// The cursor of a shape's subscribers at a position.
+    pub(super) fn cursor_of(&self, shape: &Shape, position: Position, splice: Option<&Arc<Splice>>) -> Cursor {
+        self.cursor(position, splice, self.fingerprint(shape.mark, shape.topic(), position))
+    }
+
+    /// What a cursor of a topic says beside its position. Where that may be the cursor of somebody who was shown other
+    /// rows before a reload, it says whose it is.
+    pub(super) fn fingerprint(&self, mark: Mark, topic: &Topic, position: Position) -> Option<Fingerprint> {
+        let is_said = !mark.is_plain || self.turns.may_cut(position, topic.as_str());
+        is_said.then_some(mark.fingerprint)
     }
 
     /// A reader's cursor at a position: what a snapshot saw is told until the feed has passed it.

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::change::{Relation, TableHole};
+use crate::change::{PlacedHole, Relation, TableHole};
 use crate::routing::{RouteId, RouteSpec};
 
-use super::Hub;
+use super::log::Hole;
+use super::{Hub, Position};
 
 impl Hub {
     /// Takes the published tables as they are now, and has those begin afresh who watch one with a hole. What was let
@@ -23,6 +24,17 @@ impl Hub {
             if holes.iter().any(|hole| spec.table.matches(&hole.schema, &hole.name)) {
                 self.break_off(route);
             }
+        }
+    }
+
+    /// Takes holes that were told before the process began: their places are those of the cursors that clients have.
+    pub(super) fn remembered(&mut self, holes: &[PlacedHole]) {
+        let Some(log) = &mut self.log else { return };
+        for PlacedHole { lsn, ordinal, hole } in holes {
+            let at = Position { lsn: *lsn, ordinal: *ordinal };
+            let routes = self.tables.routes.iter();
+            let routes = routes.filter(|(_, spec)| spec.table.matches(&hole.schema, &hole.name));
+            routes.for_each(|(route, _)| log.add_hole(Hole { at, route }));
         }
     }
 

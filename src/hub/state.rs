@@ -158,6 +158,7 @@ impl Hub {
             FeedEvent::Part(part) => self.append(part),
             FeedEvent::Broadcast(broadcast) => self.say_now(broadcast),
             FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
+            FeedEvent::Remembered(holes) => self.remembered(&holes),
             FeedEvent::Seen(visibility) => {
                 let alone = self.readers.snapshots.are_all_read();
                 if let Some(log) = &mut self.log {
@@ -324,9 +325,9 @@ impl Hub {
 
     pub(super) fn forget_shape(&mut self, shape: &Shape) {
         let Some(log) = &mut self.log else { return };
-        let Some(slot) = log.topics.find(shape.topic.as_str()) else { return };
+        let Some(slot) = log.topics.find(shape.topic().as_str()) else { return };
         if let Some(state) = log.topics.at_mut(slot) {
-            state.audience.remove(shape.id, &shape.sight);
+            state.audience.remove(shape.id, shape.sight());
         }
         log.topics.remove_if_idle(slot);
     }

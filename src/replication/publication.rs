@@ -2,69 +2,111 @@
 //!
 //! Postgres says nothing when a table leaves a publication: its changes stop. Nor when rows come to be in a table, or
 //! are gone, other than by a change of their own: a partition is attached, a column gets another type. So the catalogue
-//! is looked at now and then, and two looks are compared here. Pure: [`super::source`] looks, and sees to it that a
-//! hole is told only when the feed has come past what made it.
+//! is looked at now and then, and two looks are compared ([`holes`]), the first with the last one of the process before
+//! ([`Notes`]). Pure: [`super::source`] looks, and sees to it that a hole is told only when the feed has come past what
+//! made it.
 //!
 //! Whatever is in doubt counts as a hole: a reset too many costs a client a snapshot, one too few its trust.
 #![deny(clippy::indexing_slicing)]
 
 mod altered;
 mod catalogue;
+mod holes;
 mod in_flight;
+mod notes;
+mod signature;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::change::{Oid, Relation, RelationId, TableHole};
 
 pub use altered::altered_since;
-pub use catalogue::{look, mark};
+pub use catalogue::{Known, Mark, look, mark};
+pub use holes::holes;
 pub use in_flight::{Horizon, InFlight};
+pub use notes::{Notebook, Notes};
+pub(crate) use signature::signature;
 
-/// A publication as the catalogue has it.
-#[derive(Debug, Clone, PartialEq)]
+/// A publication as the catalogue has it: all that decides which changes are told and what of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publication {
     /// One that is dropped and created anew has another.
     pub id: Oid,
+    pub version: Version,
     /// Whether inserts, updates, deletes and truncates are published.
     pub operations: [bool; 4],
     pub via_root: bool,
     pub tables: BTreeMap<RelationId, PublishedTable>,
+    /// The labels of each enum that a published column has values of, by what identifies a label when it is renamed.
+    pub labels: BTreeMap<Oid, BTreeMap<Oid, String>>,
+}
+
+/// Tells whether a row of the catalogue was written in between, and whether that may have been for something that
+/// matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// The transaction that wrote the row.
+    pub writer: u32,
+    /// Stands for what the row holds that does not matter, such as an owner.
+    pub rest: i64,
+}
+
+impl Version {
+    /// The row was written, and what it says now is all the same: it said something else in between, or may have.
+    #[must_use]
+    pub const fn is_unexplained(self, before: Self) -> bool {
+        self.writer != before.writer && self.rest == before.rest
+    }
 }
 
 /// A table as a publication gives it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedTable {
-    pub relation: Arc<Relation>,
+    pub schema: Arc<str>,
+    pub name: Arc<str>,
+    /// Of the row of its type, which is written when the table is renamed or moved to another schema.
+    pub named: Version,
     /// What makes it a member: rows of `pg_publication_rel` and `pg_publication_namespace`, of the table and of what it
     /// is a partition of. Another column list or row filter is another row. Empty where all tables are published.
     pub members: BTreeSet<Oid>,
-    /// In the order of the relation's columns.
+    /// `relfilenode`: a rewrite gives it another one, as does a truncate. 0 where it is partitioned.
+    pub file: Oid,
+    /// In the order in which rows carry them.
     pub columns: Vec<PublishedColumn>,
     /// Where its rows are, if it is partitioned.
     pub partitions: BTreeMap<Oid, Partition>,
 }
 
-/// What a relation's description does not say of a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A column of a published table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedColumn {
     /// `attnum`, which a rename keeps.
     pub number: i16,
+    pub name: Arc<str>,
+    /// What its values look like, as [`signature`] writes it.
+    pub ty: Arc<str>,
     /// `atttypmod`: values are rewritten when it changes, as in `numeric(8, 2)`.
     pub modifier: i32,
     /// Rows that are older than the column can have a value in it.
     pub has_default: bool,
+    /// Of its row in `pg_attribute`; its default, and whether it may be null, do not matter.
+    pub version: Version,
 }
 
 /// One of the tables that a partitioned table's rows are in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
     /// `relfilenode`: a truncate gives it another one.
     pub file: Oid,
     /// Who wrote its row in `pg_class`.
-    pub xid: u32,
+    pub writer: u32,
+    /// Stands for the rows of `pg_inherits` that make it one: another one once it was detached and attached again.
+    pub attached: i64,
 }
 
 /// What a look at the catalogue found.
@@ -72,6 +114,8 @@ pub struct Partition {
 pub struct Look {
     /// `None` where there is no such publication.
     pub publication: Option<Publication>,
+    /// Every table that it gives, as the feed describes it, by schema and name.
+    pub relations: Vec<Arc<Relation>>,
     /// Of the tables and partitions that the look before did not know: those that have never had a row.
     pub empty: BTreeSet<Oid>,
     /// Which transactions there were after it.
@@ -81,12 +125,10 @@ pub struct Look {
 }
 
 impl Look {
-    /// Every table that the publication gives, by schema and name.
+    /// Whether another look has found the same.
     #[must_use]
-    pub fn relations(&self) -> Vec<Arc<Relation>> {
-        let mut relations: Vec<_> = self.tables().map(|(_, table)| Arc::clone(&table.relation)).collect();
-        relations.sort_by(|left, right| (&left.schema, &left.name).cmp(&(&right.schema, &right.name)));
-        relations
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.publication == other.publication && self.relations == other.relations
     }
 
     pub fn tables(&self) -> impl Iterator<Item = (RelationId, &PublishedTable)> {
@@ -107,113 +149,14 @@ pub struct Suspicion {
 impl Suspicion {
     /// Something about a table, by its name then, that can't have been told.
     #[must_use]
-    pub fn of(relation: &Relation, reason: impl Into<String>) -> Self {
-        let (schema, name) = (Arc::clone(&relation.schema), Arc::clone(&relation.name));
+    pub fn of(table: &PublishedTable, reason: impl Into<String>) -> Self {
+        let (schema, name) = (Arc::clone(&table.schema), Arc::clone(&table.name));
         Self { hole: TableHole { schema, name, reason: reason.into() }, unless_truncated: None, by_publication: false }
     }
 
     /// The same where the publication itself was altered.
     #[must_use]
-    pub fn of_publication(relation: &Relation, reason: impl Into<String>) -> Self {
-        Self { by_publication: true, ..Self::of(relation, reason) }
+    pub fn of_publication(table: &PublishedTable, reason: impl Into<String>) -> Self {
+        Self { by_publication: true, ..Self::of(table, reason) }
     }
-}
-
-/// What the feed lacks of what happened between two looks.
-#[must_use]
-pub fn holes(before: &Look, after: &Look) -> Vec<Suspicion> {
-    let Some(known) = &before.publication else { return joined(before, after) };
-    if let Some(reason) = changed_as_a_whole(known, after.publication.as_ref()) {
-        let all = before.tables().chain(after.tables());
-        return all.map(|(_, table)| Suspicion::of_publication(&table.relation, reason)).collect();
-    }
-    let mut found = joined(before, after);
-    for (id, table) in &known.tables {
-        match after.publication.as_ref().and_then(|it| it.tables.get(id)) {
-            None => found.push(Suspicion::of(&table.relation, "the publication does not give it any more")),
-            Some(now) => found.extend(changed(table, now, &after.empty)),
-        }
-    }
-    found
-}
-
-/// Why nothing that the publication gave can be gone on with.
-fn changed_as_a_whole(before: &Publication, after: Option<&Publication>) -> Option<&'static str> {
-    match after {
-        None => Some("the publication was dropped"),
-        Some(after) if after.id != before.id => Some("the publication was dropped and created anew"),
-        Some(after) if after.operations != before.operations => {
-            Some("the publication publishes other operations than before")
-        }
-        Some(after) if after.via_root != before.via_root => {
-            Some("the publication's `publish_via_partition_root` was changed")
-        }
-        Some(_) => None,
-    }
-}
-
-/// Tables that are new to the publication with rows in them: nobody was told of those.
-fn joined(before: &Look, after: &Look) -> Vec<Suspicion> {
-    let is_new = |id: &RelationId| before.publication.as_ref().is_none_or(|it| !it.tables.contains_key(id));
-    let has_rows = |id: RelationId, table: &PublishedTable| match table.partitions.is_empty() {
-        true => !after.empty.contains(&id.0),
-        false => table.partitions.keys().any(|partition| !after.empty.contains(partition)),
-    };
-    let joined = after.tables().filter(|(id, table)| is_new(id) && has_rows(*id, table));
-    let reason = "it joined the publication with rows in it";
-    joined.map(|(_, table)| Suspicion::of_publication(&table.relation, reason)).collect()
-}
-
-fn changed(before: &PublishedTable, after: &PublishedTable, empty: &BTreeSet<Oid>) -> Vec<Suspicion> {
-    let mut found = Vec::new();
-    if (&before.relation.schema, &before.relation.name) != (&after.relation.schema, &after.relation.name) {
-        found.push(Suspicion::of(&before.relation, format!("it was renamed to {}", after.relation)));
-        found.push(Suspicion::of(&after.relation, format!("it was renamed from {}", before.relation)));
-    }
-    if !before.members.is_empty() && before.members.is_disjoint(&after.members) {
-        let reason = "it was taken out of the publication and put back, or its column list or row filter was changed";
-        found.push(Suspicion::of_publication(&after.relation, reason));
-    }
-    let columns = columns(before, after).map(|reason| Suspicion::of(&after.relation, reason));
-    found.extend(columns);
-    found.extend(partitions(before, after, empty));
-    found
-}
-
-/// A column whose values are others than those that the feed gave. One that is gone, or new and empty, is no hole: rows
-/// have it or don't from their next change on.
-fn columns(before: &PublishedTable, after: &PublishedTable) -> Option<String> {
-    let described = |table: &PublishedTable| {
-        let columns = table.columns.iter().copied().zip(table.relation.columns.iter().cloned());
-        columns.map(|(facts, column)| (facts.number, (facts, column))).collect::<BTreeMap<_, _>>()
-    };
-    let (before, after) = (described(before), described(after));
-    after.iter().find_map(|(number, (facts, column))| {
-        let name = &column.name;
-        match before.get(number) {
-            None => facts.has_default.then(|| format!("column `{name}` was added with a value for rows that exist")),
-            Some((_, was)) if was.name != *name => Some(format!("column `{}` was renamed to `{name}`", was.name)),
-            Some((old, was)) if was.ty != column.ty || old.modifier != facts.modifier => {
-                Some(format!("the type of column `{name}` was changed"))
-            }
-            Some(_) => None,
-        }
-    })
-}
-
-fn partitions(before: &PublishedTable, after: &PublishedTable, empty: &BTreeSet<Oid>) -> Option<Suspicion> {
-    let relation = &after.relation;
-    if before.partitions.keys().any(|partition| !after.partitions.contains_key(partition)) {
-        return Some(Suspicion::of(relation, "a partition was detached or dropped"));
-    }
-    let attached = after.partitions.keys().filter(|partition| !before.partitions.contains_key(partition));
-    if attached.into_iter().any(|partition| !empty.contains(partition)) {
-        return Some(Suspicion::of(relation, "a partition was attached with rows in it"));
-    }
-    let is_other = |(id, now): &(&Oid, &Partition)| before.partitions.get(id).is_some_and(|was| was.file != now.file);
-    let truncates: Vec<u32> = after.partitions.iter().filter(is_other).map(|(_, partition)| partition.xid).collect();
-    (!truncates.is_empty()).then(|| Suspicion {
-        unless_truncated: Some((relation.id, truncates)),
-        ..Suspicion::of(relation, "a partition was truncated by itself, or rewritten")
-    })
 }

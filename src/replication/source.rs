@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 pub use backoff::{Backoff, FIRST_BOUND, FLOOR, LAST_BOUND};
-pub use changes::Observation;
+pub use changes::{Observation, Until};
 pub use continuity::{Discontinuity, Position, resume};
 pub use failure::Failure;
 pub use gauge::ServerSample;

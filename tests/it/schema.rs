@@ -1,14 +1,15 @@
 //! Schema and publication change while clients watch: whatever no change tells them, a reset does.
 
 mod in_flight;
+mod remembered;
 mod unwatched;
 
 use serde_json::{Value, json};
 
 use crate::support::database::Database;
+use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::phoenix::Client;
-use crate::support::{POLL, eventually};
 
 const NOTES: &str = "[[route]]\ntable = \"public.notes\"\ntopic = \"notes\"\n";
 const OTHERS: &str = "[[route]]\ntable = \"public.others\"\ntopic = \"others\"\n";
@@ -180,10 +181,10 @@ async fn columns_come_and_go_and_their_values_are_what_they_are_said_to_be() {
     database.execute("insert into notes values (1, 'a')").await;
     assert_eq!(next_update(&mut notes).await["record"], json!({"id": 1, "body": "a"}));
     // Rows have it, or don't, from their next change on.
-    alter_and_notice(&database, "alter table notes add column rank int").await;
+    alter_and_notice(&database, "alter table notes add column rank int", "noticed like '%\"rank\"%'").await;
     database.execute("update notes set rank = 7").await;
     assert_eq!(next_update(&mut notes).await["record"], json!({"id": 1, "body": "a", "rank": 7}));
-    alter_and_notice(&database, "alter table notes drop column body").await;
+    alter_and_notice(&database, "alter table notes drop column body", "noticed not like '%\"body\"%'").await;
     database.execute("update notes set rank = 8").await;
     assert_eq!(next_update(&mut notes).await["record"], json!({"id": 1, "rank": 8}));
     for alteration in [
@@ -194,7 +195,7 @@ async fn columns_come_and_go_and_their_values_are_what_they_are_said_to_be() {
         "alter table notes alter column price type numeric(8, 4)",
     ] {
         if alteration.ends_with("(8, 2)") {
-            alter_and_notice(&database, alteration).await;
+            alter_and_notice(&database, alteration, "noticed like '%\"price\"%'").await;
             continue;
         }
         database.execute(alteration).await;
@@ -206,22 +207,12 @@ async fn columns_come_and_go_and_their_values_are_what_they_are_said_to_be() {
     assert_eq!(next_update(&mut notes).await["record"], record);
 }
 
-/// Alters what resets nobody, and waits until the gateway has looked at it: then it writes a mark, and the session that
-/// looks shows that until its next look.
-async fn alter_and_notice(database: &Database, alteration: &str) {
-    let marks = "select exists(select from pg_stat_activity where application_name = 'walcast'
-                               and query like '%walcast.mark%' and query_start > ";
-    // Not those of the alteration before, of which there are two.
-    let over = format!("select not ({marks} '-infinity'))");
-    eventually("the next look", async || database.value::<bool>(&over).await.then_some(())).await;
-    let before: String = database.value("select clock_timestamp()::text").await;
+/// Alters what resets nobody, and waits until the gateway has noticed it and noted what is a condition of `noticed`.
+async fn alter_and_notice(database: &Database, alteration: &str, noticed: &str) {
     database.execute(alteration).await;
-    let sql = format!("{marks} '{before}')");
-    eventually(alteration, async || {
-        tokio::time::sleep(POLL).await;
-        database.value::<bool>(&sql).await.then_some(())
-    })
-    .await;
+    let sql =
+        format!("select exists(select from (select noticed::text as noticed from walcast.slots) s where {noticed})");
+    eventually(alteration, async || database.value::<bool>(&sql).await.then_some(())).await;
 }
 
 const LOG: &str = "create table log (day date not null, id int, primary key (day, id)) partition by range (day);
@@ -238,12 +229,13 @@ async fn partitions_come_and_go() {
 
     // Empty: nothing that anybody would have to know.
     let empty = "create table log_3 partition of log for values from ('2026-03-01') to ('2026-04-01')";
-    alter_and_notice(&database, empty).await;
+    let is_noted = |table: &str| format!("noticed like '%\"file\":' || pg_relation_filenode('{table}') || ',%'");
+    alter_and_notice(&database, empty, &is_noted("log_3")).await;
     database.execute("insert into log values ('2026-03-01', 1)").await;
     assert_eq!(next_update(&mut log).await["record"], json!({"day": "2026-03-01", "id": 1}));
 
     // All at once: the truncate comes, and says everything.
-    alter_and_notice(&database, "truncate log").await;
+    alter_and_notice(&database, "truncate log", &is_noted("log_1")).await;
     assert_eq!(next_update(&mut log).await, json!({"op": "truncate", "schema": "public", "table": "log"}));
     database.execute("insert into log values ('2026-03-01', 2)").await;
     assert_eq!(next_update(&mut log).await["record"], json!({"day": "2026-03-01", "id": 2}));

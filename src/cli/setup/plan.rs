@@ -253,15 +253,17 @@ fn slot(facts: &ServerFacts, config: &Config) -> Option<Step> {
     })
 }
 
-/// Says since when the new slot has everything, in the same session, which has noted that before the slot was. Nobody is
-/// stopped who may not say it: then more is in doubt when a gateway starts.
+/// Says since when the new slot has everything, in the same session, which has noted that before the slot was. Nobody
+/// is stopped who may not say it: then more is in doubt when a gateway starts.
 fn note_slot(name: &str) -> String {
     format!(
         "do $$ begin\n  \
          if coalesce(current_setting('{SINCE}', true), '') = '' then return; end if;\n  \
-         insert into walcast.slots (name, since, system)\n  \
-         select '{name}', current_setting('{SINCE}')::xid8, system_identifier from pg_control_system()\n  \
-         on conflict (name) do update set since = excluded.since, system = excluded.system;\n\
+         insert into walcast.slots (name, since, system, timeline)\n  \
+         select '{name}', current_setting('{SINCE}')::xid8, system_identifier,\n         \
+         ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint from pg_control_system()\n  \
+         on conflict (name) do update\n  \
+         set since = excluded.since, system = excluded.system, timeline = excluded.timeline, noticed = null;\n\
          exception when insufficient_privilege then null;\n\
          end $$;\n"
     )

@@ -11,7 +11,7 @@ use crate::replication::slot::Slot;
 use crate::routing::TablePattern;
 
 /// The comment on schema `walcast` after `sql/setup.sql`; another one means that another revision was run.
-pub const SCHEMA_COMMENT: &str = "walcast, revision 5: live updates from the write-ahead log";
+pub const SCHEMA_COMMENT: &str = "walcast, revision 6: live updates from the write-ahead log";
 
 /// A server, seen from the database and the role that the configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,64 +1,69 @@
 //! What was altered while nobody looked, as far as the catalogue tells.
 //!
-//! A gateway that starts has nothing to compare with. But every row of the catalogue knows which transaction wrote it,
-//! and Postgres keeps for a slot what the catalogue was from `catalog_xmin` on: who wrote a row before that had ended
-//! before the slot's position, as had who wrote one before the slot was created. Only rows count that say what the feed
-//! depends on: `pg_class`, which is written by truncates, rewrites, grants and triggers, does not. That a table was
-//! created, renamed or moved is told by the row of its type.
-
-use std::sync::Arc;
+//! A gateway that starts without a note ([`super::Notes`]) has nothing to compare with. But every row of the catalogue
+//! knows which transaction wrote it, and Postgres keeps for a slot what the catalogue was from `catalog_xmin` on: who
+//! wrote a row before that had ended before the slot's position, as had who wrote one before the slot was created. Only
+//! rows count that say what the feed depends on: `pg_class`, which is written by truncates, rewrites, grants and
+//! triggers, does not. That a table was created, renamed or moved is told by the row of its type.
 
 use tokio_postgres::{Client, Row};
 
-use super::{Look, Suspicion};
-use crate::change::{Oid, Relation, RelationId};
+use super::{Look, PublishedTable, Suspicion};
+use crate::change::{FeedSystem, Oid, RelationId};
 use crate::replication::catalogue::server_version;
 use crate::replication::wire::WireError;
 
-/// What the feed may lack of what was altered since the slot's position.
+/// What the feed may lack of what was altered since the slot's position. `is_copied`: standbys copy the slot.
 ///
 /// # Errors
 /// A query failed.
-pub async fn altered_since(client: &Client, look: &Look, slot: &str) -> Result<Vec<Suspicion>, WireError> {
+pub async fn altered_since(
+    client: &Client,
+    look: &Look,
+    slot: &str,
+    system: FeedSystem,
+    is_copied: bool,
+) -> Result<Vec<Suspicion>, WireError> {
     let Some(publication) = &look.publication else { return Ok(Vec::new()) };
     let tables: Vec<Oid> = look.tables().map(|(id, _)| id.0).collect();
-    let membership = |(id, table): (RelationId, &super::PublishedTable)| {
+    let membership = |(id, table): (RelationId, &PublishedTable)| {
         table.members.iter().map(|member| (id.0, *member)).collect::<Vec<(Oid, Oid)>>()
     };
     let (members_of, members): (Vec<Oid>, Vec<Oid>) = look.tables().flat_map(membership).unzip();
     let sql = sql(server_version(client).await?);
-    let since = since(client, slot).await?;
+    let since = since(client, slot, system, is_copied).await?;
     let rows = client.query(&sql, &[&slot, &tables, &members_of, &members, &publication.id, &since]).await?;
-    let relation = |id: RelationId| publication.tables.get(&id).map(|table| &table.relation);
-    let suspicions = rows.iter().map(|row| suspicion(row, relation)).collect::<Result<Vec<_>, WireError>>()?;
+    let table = |id: RelationId| publication.tables.get(&id);
+    let suspicions = rows.iter().map(|row| suspicion(row, table)).collect::<Result<Vec<_>, WireError>>()?;
     Ok(suspicions.into_iter().flatten().collect())
 }
 
 /// The first transaction that may have ended after the slot was created, as `walcast setup` has noted it. A new slot's
 /// `catalog_xmin` is that of the oldest slot there is, and says less. An id that is too old to be compared by its lower
-/// half says nothing any more.
-async fn since(client: &Client, slot: &str) -> Result<Option<String>, WireError> {
+/// half says nothing any more, nor does one that the primary has noted of its slot of this name.
+async fn since(client: &Client, slot: &str, system: FeedSystem, is_copied: bool) -> Result<Option<String>, WireError> {
     const IS_THERE: &str = "\
-select exists(
+select not pg_catalog.pg_is_in_recovery() and exists(
     select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+      join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = 'timeline'
      where n.nspname = 'walcast' and c.relname = 'slots'
-       and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
-       and pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'execute'))";
+       and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select'))";
     const SINCE: &str = "\
-select s.since::pg_catalog.text from walcast.slots s, pg_catalog.pg_control_system() c
- where s.name = $1 and s.system = c.system_identifier
+select since::pg_catalog.text from walcast.slots
+ where name = $1 and system = $2 and (timeline = $3 or $4)
    and pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8
-       - s.since::pg_catalog.text::pg_catalog.int8 between 0 and 2000000000";
+       - since::pg_catalog.text::pg_catalog.int8 between 0 and 2000000000";
     if !client.query_one(IS_THERE, &[]).await?.try_get::<_, bool>(0)? {
         return Ok(None);
     }
-    let row = client.query_opt(SINCE, &[&slot]).await?;
+    let (system, timeline) = (system.system_id.cast_signed(), i64::from(system.timeline));
+    let row = client.query_opt(SINCE, &[&slot, &system, &timeline, &is_copied]).await?;
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
 fn suspicion<'a>(
     row: &Row,
-    relation: impl Fn(RelationId) -> Option<&'a Arc<Relation>>,
+    table: impl Fn(RelationId) -> Option<&'a PublishedTable>,
 ) -> Result<Option<Suspicion>, WireError> {
     let id = RelationId(row.try_get(0)?);
     let what: String = row.try_get(1)?;
@@ -67,7 +72,7 @@ fn suspicion<'a>(
     let truncates: Vec<u32> = truncates.into_iter().map(|xid| u32::try_from(xid).unwrap_or_default()).collect();
     let unless_truncated = (!truncates.is_empty()).then_some((id, truncates));
     let reason = format!("{what} while no gateway watched");
-    Ok(relation(id).map(|relation| Suspicion { unless_truncated, ..Suspicion::of_publication(relation, reason) }))
+    Ok(table(id).map(|table| Suspicion { unless_truncated, ..Suspicion::of_publication(table, reason) }))
 }
 
 /// A row for each table and what may have happened to it, with the transactions that would explain it if they

@@ -32,9 +32,9 @@ impl Look {
     /// Completes what comparing with the look before has found by what transactions have left that were in progress
     /// then; remembers those that are now.
     #[must_use]
-    pub fn follow(&mut self, before: Option<&Self>, mut found: Vec<Suspicion>) -> Vec<Suspicion> {
+    pub fn follow(&mut self, before: &InFlight, mut found: Vec<Suspicion>) -> Vec<Suspicion> {
         let Horizon { oldest, next } = self.horizon;
-        let open = before.map(|before| before.in_flight.clone()).unwrap_or_default();
+        let open = before.clone();
         let (ended, mut open): (InFlight, InFlight) = open.into_iter().partition(|(_, below)| *below <= oldest);
         if oldest < next {
             let altered = found.iter().filter(|suspicion| suspicion.by_publication);
@@ -68,23 +68,16 @@ select s.oldest::pg_catalog.text::pg_catalog.int8, pg_catalog.age(s.oldest::pg_c
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::{Relation, RelationId, ReplicaIdentity};
 
     fn altered(name: &str, by_publication: bool) -> Suspicion {
-        let relation = Relation {
-            id: RelationId(1),
-            schema: "public".into(),
-            name: name.into(),
-            replica_identity: ReplicaIdentity::Default,
-            columns: Vec::new(),
-        };
-        Suspicion { by_publication, ..Suspicion::of(&relation, "altered") }
+        let hole = TableHole { schema: "public".into(), name: name.into(), reason: "altered".to_owned() };
+        Suspicion { hole, unless_truncated: None, by_publication }
     }
 
     /// The next look, and which tables it tells of.
     fn follow(before: &Look, (oldest, next): (u64, u64), found: &[Suspicion]) -> (Look, Vec<String>) {
         let mut look = Look { horizon: Horizon { oldest, next }, ..Look::default() };
-        let told = look.follow(Some(before), found.to_vec());
+        let told = look.follow(&before.in_flight, found.to_vec());
         let told = told.into_iter().map(|it| it.hole.name.to_string()).collect();
         (look, told)
     }

@@ -22,7 +22,7 @@ use crate::change::{
 };
 use crate::replication::pgoutput::{self, DecodeError, LogicalMessage};
 use crate::replication::progress::{Progress, StandbyStatus};
-use crate::replication::publication::Look;
+use crate::replication::publication::{Look, Notes};
 use crate::replication::transaction::{AssembleError, Assembled, Assembler, PartLimits};
 use crate::replication::wire::SystemIdentity;
 
@@ -154,8 +154,9 @@ impl Intake {
         }
         if let Some(position) = self.position.as_mut().filter(|position| !in_transaction && position.end < wal_end) {
             position.end = wal_end;
+            // First: who is told of the progress has a position behind the holes.
+            self.tell_changes(0);
             self.outbox.push(FeedEvent::Progress(wal_end));
-            self.tell_changes();
         }
     }
 
@@ -167,8 +168,21 @@ impl Intake {
 
     /// The publication was looked at. What the feed lacks is told when it has come as far as the catalogue was then.
     pub fn looked(&mut self, observation: Observation) {
-        self.changes.looked(observation);
-        self.tell_changes();
+        if !observation.remembered.is_empty() {
+            self.outbox.push(FeedEvent::Remembered(observation.remembered.clone()));
+        }
+        self.changes.looked(observation, self.position.map_or(Lsn::ZERO, |position| position.end));
+        self.tell_changes(1);
+    }
+
+    /// What the process after this one has to know of the publication, where that has changed since the last call.
+    pub fn take_notes(&mut self) -> Option<Notes> {
+        self.changes.take_notes()
+    }
+
+    /// The slot begins here, if not later, whatever happens to the server.
+    pub fn slot_begins(&mut self, restart: Lsn) {
+        self.changes.forget_before(restart);
     }
 
     /// A snapshot of the database that is streamed from has seen this.
@@ -296,18 +310,27 @@ impl Intake {
             _ => {}
         }
         self.changes.note_truncates(&part);
+        let ended = part.end_lsn.is_some();
         let unreadable = part.announcements.iter().filter_map(|announcement| announcement.broadcast.as_ref().err());
         unreadable.for_each(|error| self.note_unreadable(*error));
         self.outbox.push(FeedEvent::Part(part));
-        self.tell_changes();
+        if let Some(Position { end, .. }) = self.position.filter(|_| ended)
+            && self.tell_changes(0)
+        {
+            // Whoever comes from now on has a position behind the holes.
+            self.outbox.push(FeedEvent::Progress(end));
+        }
     }
 
-    /// A position inside of a transaction is none that has been reached.
-    fn tell_changes(&mut self) {
-        let Some(position) = self.position else { return };
-        while let Some(event) = self.changes.due(position.end) {
+    /// True: there was something to tell. A position inside of a transaction is none that has been reached.
+    fn tell_changes(&mut self, ordinal: u64) -> bool {
+        let Some(position) = self.position else { return false };
+        let mut told = false;
+        while let Some(event) = self.changes.due(position.end, ordinal) {
             self.outbox.push(event);
+            told = true;
         }
+        told
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_postgres::Client;
 
-use super::changes::Observation;
+use super::changes::{Observation, Until};
 use super::gauge::{self, ServerSample};
 use super::sight;
-use crate::change::Visibility;
-use crate::replication::publication::{Look, altered_since, holes, look, mark};
+use crate::change::{FeedSystem, Visibility};
+use crate::replication::publication::{InFlight, Known, Look, Mark, Notebook, Notes, altered_since, holes, look, mark};
 use crate::replication::slot::{Concern, concerns};
 use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
 
@@ -42,70 +42,118 @@ pub(super) struct Subject {
     pub(super) wal_budget: u64,
     /// The server is a standby.
     pub(super) in_recovery: bool,
+    pub(super) system: FeedSystem,
+    /// Standbys copy the slot.
+    pub(super) is_copied: bool,
 }
 
-/// The first look of a connection. Without one before, which an earlier process may have had, everything is suspect
-/// that may have been altered since the slot's position.
-pub(super) async fn first(client: &Client, subject: &Subject, before: Option<&Look>) -> Result<Observation, WireError> {
-    let mut now = look(client, &subject.publication, before).await?;
-    let found = match before {
-        Some(before) => holes(before, &now),
-        None => altered_since(client, &now, &subject.slot).await?,
+/// The first look of a connection. It is compared with the one before; with what an earlier process has noted, where
+/// this is the first; and without such a note everything is suspect that may have been altered since the slot's
+/// position.
+pub(super) async fn first(
+    client: &Client,
+    subject: &Subject,
+    notebook: Option<&Notebook>,
+    before: Option<&Look>,
+) -> Result<Observation, WireError> {
+    let notes = match (before, notebook) {
+        (None, Some(notebook)) => notebook.read(client).await?,
+        _ => None,
     };
-    let suspicions = now.follow(before, found);
-    let is_new = !suspicions.is_empty() || before.is_some_and(|before| before.publication != now.publication);
-    let until = if is_new { Some(mark(client).await?) } else { None };
+    let known = match (before, &notes) {
+        (Some(before), _) => Known::Publication(before.publication.as_ref()),
+        (None, Some(notes)) => Known::Publication(notes.publication.as_ref()),
+        (None, None) => Known::Nothing,
+    };
+    let mut now = look(client, &subject.publication, known).await?;
+    let (is_same, found) = match (before, known) {
+        (Some(before), _) => (before.is_as(&now), holes(before.publication.as_ref(), &now)),
+        (None, Known::Publication(noted)) => {
+            let mut found = holes(noted, &now);
+            found.iter_mut().for_each(|it| it.hole.reason.push_str(", while no gateway watched"));
+            (noted == now.publication.as_ref(), found)
+        }
+        (None, Known::Nothing) => {
+            let Subject { slot, system, is_copied, .. } = subject;
+            (true, altered_since(client, &now, slot, *system, *is_copied).await?)
+        }
+    };
+    let noted = notes.as_ref().map(|notes| &notes.in_flight);
+    let in_flight = before.map(|before| &before.in_flight).or(noted);
+    let suspicions = now.follow(in_flight.unwrap_or(&InFlight::new()), found);
+    let is_new = !is_same || !suspicions.is_empty();
+    let remembered = notes.map(|notes| notes.holes).unwrap_or_default();
+    let mut observation = Observation { look: now, suspicions, until: None, remembered };
     if is_new {
-        move_on(client).await;
+        let mark = mark(client).await?;
+        // Before anything is streamed: the stream is going to come past all of it.
+        client.batch_execute("commit").await?;
+        observation.until = Some(Until { position: mark.position, is_followed: mark.is_open });
     }
-    Ok(Observation { look: now, suspicions, until })
-}
-
-/// Has the feed move on behind what is told: whoever begins afresh on a quiet database would have a position that
-/// nothing tells from those of before.
-async fn move_on(client: &Client) {
-    if let Err(error) = mark(client).await {
-        tracing::debug!(%error, "no second mark was written");
-    }
+    Ok(observation)
 }
 
 /// Looks again and again, from `last` on, and sends what is new of the publication, and all of the server, until nobody
-/// listens.
-pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sender<Sighting>) {
+/// listens. Writes down what is to be noted.
+pub(super) async fn run(
+    subject: Subject,
+    mut last: Look,
+    notebook: Option<Notebook>,
+    mut notes: watch::Receiver<Notes>,
+    sightings: mpsc::Sender<Sighting>,
+) {
     let (mut connection, mut said) = (None, Vec::new());
-    let mut rest = LOOK_INTERVAL;
+    let mut next = Instant::now() + LOOK_INTERVAL;
+    let mut is_behind = false;
     loop {
         tokio::select! {
-            () = sleep(rest) => {}
             () = sightings.closed() => return,
+            Ok(()) = notes.changed(), if !is_behind => {
+                is_behind = !write_down(&mut connection, &subject, notebook.as_ref(), &mut notes).await;
+                continue;
+            }
+            () = sleep_until(next) => {}
         }
         let began = Instant::now();
         match again(&mut connection, &subject, &last, &sightings, &mut said).await {
-            Ok(Some(observation)) => {
-                last = observation.look.clone();
-                if sightings.send(Sighting::Publication(observation)).await.is_err() {
-                    return;
-                }
-                if let Some(client) = &connection {
-                    move_on(client).await;
-                }
-            }
+            Ok(Some(look)) => last = look,
             Ok(None) => {}
             // The next one finds what this one did not.
-            Err(error) => tracing::warn!(%error, "the publication could not be looked at, trying again"),
+            Err(error) => {
+                connection = None;
+                tracing::warn!(%error, "the publication could not be looked at, trying again");
+            }
+        }
+        if is_behind {
+            is_behind = !write_down(&mut connection, &subject, notebook.as_ref(), &mut notes).await;
         }
         let interval = if subject.in_recovery { STANDBY_LOOK_INTERVAL } else { LOOK_INTERVAL };
-        rest = interval.max(began.elapsed().saturating_mul(REST_FACTOR));
+        next = Instant::now() + interval.max(began.elapsed().saturating_mul(REST_FACTOR));
     }
 }
 
-async fn again(
+/// False: it could not be done, and is to be tried again.
+async fn write_down(
     connection: &mut Option<Client>,
     subject: &Subject,
-    last: &Look,
-    sightings: &mpsc::Sender<Sighting>,
-    said: &mut Vec<Concern>,
-) -> Result<Option<Observation>, WireError> {
+    notebook: Option<&Notebook>,
+    notes: &mut watch::Receiver<Notes>,
+) -> bool {
+    let Some(notebook) = notebook else { return true };
+    let notes = notes.borrow_and_update().clone();
+    let written = match connected(connection, subject).await {
+        Ok(client) => notebook.write(client, &notes).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &written {
+        *connection = None;
+        tracing::warn!(slot = subject.slot, %error, "what was noticed could not be noted in walcast.slots, trying again");
+    }
+    written.is_ok()
+}
+
+/// The connection that is there, or a new one.
+async fn connected<'c>(connection: &'c mut Option<Client>, subject: &Subject) -> Result<&'c Client, WireError> {
     let client = match connection.take().filter(|client| !client.is_closed()) {
         Some(client) => client,
         None => {
@@ -114,7 +162,18 @@ async fn again(
             client
         }
     };
-    let client = connection.insert(client);
+    Ok(connection.insert(client))
+}
+
+/// One look; what it saw where that is new.
+async fn again(
+    connection: &mut Option<Client>,
+    subject: &Subject,
+    last: &Look,
+    sightings: &mpsc::Sender<Sighting>,
+    said: &mut Vec<Concern>,
+) -> Result<Option<Look>, WireError> {
+    let client = connected(connection, subject).await?;
     match gauge::sample(client, &subject.slot).await {
         Ok(sample) => {
             if let Some(slot) = sample.slot {
@@ -129,14 +188,23 @@ async fn again(
     }
     // Without anyone who listens, the caller ends.
     drop(sightings.send(Sighting::Snapshot(sight::look(client).await?)).await);
-    let mut now = look(client, &subject.publication, Some(last)).await?;
-    let found = holes(last, &now);
-    let suspicions = now.follow(Some(last), found);
-    if now.publication == last.publication && suspicions.is_empty() {
+    let mut now = look(client, &subject.publication, Known::Publication(last.publication.as_ref())).await?;
+    let suspicions = now.follow(&last.in_flight, holes(last.publication.as_ref(), &now));
+    if now.is_as(last) && suspicions.is_empty() {
         return Ok(None);
     }
-    let until = mark(client).await?;
-    Ok(Some(Observation { look: now, suspicions, until: Some(until) }))
+    let Mark { position, is_open } = mark(client).await?;
+    let until = Some(Until { position, is_followed: is_open });
+    let observation = Observation { look: now.clone(), suspicions, until, remembered: Vec::new() };
+    // It is handed over first, so that the stream has not come past the mark before it is known. Without anyone who
+    // listens, the caller ends.
+    drop(sightings.send(Sighting::Publication(observation)).await);
+    if is_open {
+        // What was handed over is told, with or without.
+        let committed = client.batch_execute("commit").await;
+        committed.unwrap_or_else(|error| tracing::warn!(%error, "the mark behind a look could not be written"));
+    }
+    Ok(Some(now))
 }
 
 /// Says each concern when it comes and when it goes.

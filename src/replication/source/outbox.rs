@@ -54,6 +54,7 @@ pub(super) fn last_end(batch: &[FeedEvent]) -> Option<Lsn> {
         FeedEvent::Broadcast(_)
         | FeedEvent::Seen(_)
         | FeedEvent::Published { .. }
+        | FeedEvent::Remembered(_)
         | FeedEvent::Connected { .. }
         | FeedEvent::Lost { .. } => None,
     })

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
@@ -22,7 +22,7 @@ use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
 use crate::change::{Acknowledgement, Ancestor, Lsn, Oid, PgTimestamp, TableHole};
 use crate::replication::catalogue;
-use crate::replication::publication::{Look, Suspicion};
+use crate::replication::publication::{Look, Notebook, Notes, Suspicion};
 use crate::replication::wire::{
     ConnectionConfig, ReplicationClient, ReplicationMessage, ReplicationStream, StartReplication, StatusUpdate,
     SystemIdentity, WireError, alter_failover, connect_sql,
@@ -65,7 +65,10 @@ impl Source {
         let ancestry = ancestry(&mut replication, server.timeline).await?;
         let start = self.resume(server, ready.confirmed_flush, &ancestry);
         self.ask_for_copies(&mut replication, &ready).await?;
-        let subject = self.subject(ready.settings.in_recovery);
+        let system = FeedSystem { system_id: server.system_id, timeline: server.timeline };
+        let subject = self.subject(&ready, system);
+        let notebook = Notebook::open(&sql, &slot, system, ready.failover).await?;
+        self.say_what_is_not_noted(notebook.as_ref(), ready.settings.in_recovery);
         let doubt = if start.is_in_doubt() { sight::newest_id(&sql).await? } else { None };
         if doubt.is_some() {
             tracing::warn!(
@@ -74,12 +77,11 @@ impl Source {
                  ended that are in progress"
             );
         }
-        let observation = lookout::first(&sql, &subject, self.intake.look()).await?;
-        let relations = observation.look.relations();
+        let observation = lookout::first(&sql, &subject, notebook.as_ref(), self.intake.look()).await?;
+        let relations = observation.look.relations.clone();
         let tables = relations.len();
         let command = StartReplication { slot: &slot, start, publications: std::slice::from_ref(&publication) };
         let stream = replication.start_replication(&command).await?;
-        let system = FeedSystem { system_id: server.system_id, timeline: server.timeline };
         self.started = true;
         let timeout = ready.settings.wal_sender_timeout_millis;
         self.intake.connected(Connected {
@@ -98,20 +100,34 @@ impl Source {
         );
         self.state.send_replace(SourceState::CatchingUp);
         self.streams(server.flush, sample);
-        let lookout = Lookout::start(subject, observation.look.clone());
+        let lookout = Lookout::start(subject, observation.look.clone(), notebook);
         self.look(observation);
         let in_recovery = ready.settings.in_recovery;
         Ok(Streaming { source: self, stream, lookout, in_recovery, flush: server.flush, answered: None })
     }
 
-    fn subject(&self, in_recovery: bool) -> Subject {
+    fn subject(&self, ready: &Ready, system: FeedSystem) -> Subject {
         let SourceSettings { connection, slot, publication, wal_budget, .. } = &self.settings;
         Subject {
             connection: connection.clone(),
             slot: slot.clone(),
             publication: publication.clone(),
             wal_budget: *wal_budget,
-            in_recovery,
+            in_recovery: ready.settings.in_recovery,
+            system,
+            is_copied: ready.failover,
+        }
+    }
+
+    fn say_what_is_not_noted(&self, notebook: Option<&Notebook>, in_recovery: bool) {
+        if notebook.is_none() && !in_recovery && !self.started {
+            tracing::warn!(
+                slot = self.settings.slot,
+                "walcast.slots can't be written: after a restart, clients of tables that were altered within the replay \
+                 window have to resync once more, and tables that went while no gateway ran are not noticed. Run \
+                 `walcast setup`, then `grant usage on schema walcast` and \
+                 `grant select, insert, update on walcast.slots` to this role"
+            );
         }
     }
 
@@ -163,15 +179,17 @@ fn status_interval(own: Duration, wal_sender_timeout_millis: u64) -> Duration {
 /// The task that looks at the publication; it ends with this.
 struct Lookout {
     sightings: mpsc::Receiver<Sighting>,
+    notes: watch::Sender<Notes>,
     _task: JoinSet<()>,
 }
 
 impl Lookout {
-    fn start(subject: Subject, last: Look) -> Self {
+    fn start(subject: Subject, last: Look, notebook: Option<Notebook>) -> Self {
         let (sender, sightings) = mpsc::channel(1);
+        let (notes, to_be_noted) = watch::channel(Notes::default());
         let mut task = JoinSet::new();
-        task.spawn(lookout::run(subject, last, sender));
-        Self { sightings, _task: task }
+        task.spawn(lookout::run(subject, last, notebook, to_be_noted, sender));
+        Self { sightings, notes, _task: task }
     }
 }
 
@@ -203,6 +221,9 @@ impl Streaming<'_> {
     async fn run<F: Future<Output = ()>>(&mut self, mut shutdown: Pin<&mut F>) -> Result<(), Failure> {
         let mut deadline = None;
         loop {
+            if let Some(notes) = self.source.intake.take_notes() {
+                self.lookout.notes.send_replace(notes);
+            }
             let stopping = deadline.is_some();
             if stopping && self.is_at_boundary() {
                 return Ok(());
@@ -222,6 +243,9 @@ impl Streaming<'_> {
                 Step::Saw(Sighting::Publication(observation)) => self.source.look(observation),
                 Step::Saw(Sighting::Server(sample)) => {
                     self.source.sampled(sample);
+                    if let Some(restart) = sample.slot.and_then(|slot| slot.restart) {
+                        self.source.intake.slot_begins(restart);
+                    }
                     if self.in_recovery && !sample.in_recovery {
                         return Err(Failure::Promoted);
                     }

@@ -9,7 +9,7 @@ use crate::support::phoenix::Client;
 
 /// A gateway with a topic for each of these tables, and a cursor of each after its first row. Those whose names end
 /// in `_parts` are partitioned.
-async fn start(tables: &[&str]) -> (Database, Gateway, Vec<String>) {
+pub(super) async fn start(tables: &[&str]) -> (Database, Gateway, Vec<String>) {
     let database = Database::start().await;
     let mut routes = String::new();
     for table in tables {
@@ -34,7 +34,7 @@ async fn start(tables: &[&str]) -> (Database, Gateway, Vec<String>) {
     (database, gateway, cursors)
 }
 
-async fn execute_unwatched(database: &Database, gateway: &mut Gateway, statements: &[&str]) {
+pub(super) async fn execute_unwatched(database: &Database, gateway: &mut Gateway, statements: &[&str]) {
     gateway.kill().await;
     for statement in statements {
         database.execute(statement).await;
@@ -44,7 +44,7 @@ async fn execute_unwatched(database: &Database, gateway: &mut Gateway, statement
 }
 
 /// Resumes, and reads on to the row with id 2, which is inserted now: a reset would have come before that.
-async fn resumes(database: &Database, gateway: &Gateway, table: &str, cursor: &str) -> Vec<Value> {
+pub(super) async fn resumes(database: &Database, gateway: &Gateway, table: &str, cursor: &str) -> Vec<Value> {
     let (mut client, reply) = join(gateway, table, json!({"cursor": cursor})).await;
     assert_eq!(reply["response"]["resumed"], true, "{table}: {reply}\n{}", gateway.log());
     database.execute(&format!("insert into {table} values (2)")).await;
@@ -55,8 +55,20 @@ async fn resumes(database: &Database, gateway: &Gateway, table: &str, cursor: &s
     updates
 }
 
+/// As where a role may not note, or a slot is older than the notes.
+const FORGET: &str = "update walcast.slots set noticed = null";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_changes_no_description_resets_nobody() {
+    upkeep(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_no_description_resets_nobody_where_nothing_was_noted() {
+    upkeep(&[FORGET]).await;
+}
+
+async fn upkeep(also: &[&str]) {
     let tables = ["plain", "empty_parts", "idle"];
     let (database, mut gateway, cursors) = start(&tables).await;
     let upkeep = [
@@ -75,7 +87,7 @@ async fn what_changes_no_description_resets_nobody() {
         "create table empty_parts_2 partition of empty_parts for values from (100) to (200)",
         "create table unpublished (id int)",
     ];
-    execute_unwatched(&database, &mut gateway, &upkeep).await;
+    execute_unwatched(&database, &mut gateway, &[also, &upkeep[..]].concat()).await;
     for (table, cursor) in tables.iter().zip(&cursors) {
         let updates = resumes(&database, &gateway, table, cursor).await;
         let truncates = updates.iter().filter(|update| update["op"] == "truncate").count();
@@ -85,6 +97,15 @@ async fn what_changes_no_description_resets_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_leaves_a_hole_is_told() {
+    alterations(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_leaves_a_hole_is_told_where_nothing_was_noted() {
+    alterations(&[FORGET]).await;
+}
+
+async fn alterations(also: &[&str]) {
     const ALTERED: [(&str, &str); 7] = [
         (
             "anew",
@@ -111,7 +132,8 @@ async fn what_leaves_a_hole_is_told() {
     let mut tables: Vec<&str> = ALTERED.iter().map(|(table, _)| *table).collect();
     tables.push("untouched");
     let (database, mut gateway, cursors) = start(&tables).await;
-    execute_unwatched(&database, &mut gateway, &ALTERED.map(|(_, sql)| sql)).await;
+    let statements = [also, &ALTERED.map(|(_, sql)| sql)[..]].concat();
+    execute_unwatched(&database, &mut gateway, &statements).await;
     for (table, cursor) in tables.iter().zip(&cursors) {
         match join(&gateway, table, json!({"cursor": cursor})).await {
             (_, reply) if reply["response"]["reason"] == "resync_required" => assert_ne!(*table, "untouched"),
