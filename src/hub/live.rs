@@ -177,17 +177,16 @@ impl Hub {
     }
 
     /// A quiet topic's cursor must not grow old: it would fall out of the log while its subscribers are connected.
+    /// Where the whole database is quiet it is the same again, by which they know that nothing was missed.
     pub(super) fn refresh_cursors(&mut self) {
         let Some(log) = &self.log else { return };
         let patience = self.limits.log.window / QUIET_FRACTION;
         for _ in 0..QUIET_A_TICK.max(self.shapes.len() / 8) {
             let Some(id) = self.quiet.next_due(self.now) else { return };
             let Some(shape) = self.shapes.get_mut(&id) else { continue };
-            let (when, position) = shape.told;
-            let is_quiet = self.now.saturating_sub(when) >= patience;
-            if !is_quiet || log.head <= position {
-                let since = if is_quiet { self.now } else { when };
-                self.quiet.add(id, since + patience);
+            let (when, _) = shape.told;
+            if self.now.saturating_sub(when) < patience {
+                self.quiet.add(id, when + patience);
                 continue;
             }
             let publication = log.cursor_event(shape, log.head..log.head, None);
