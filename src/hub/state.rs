@@ -12,6 +12,7 @@ use super::broadcast::Member;
 use super::channel::Channels;
 use super::cursor::Lineage;
 use super::entry::Malformed;
+use super::labels::Labels;
 use super::live::Quiet;
 use super::log::Log;
 use super::reading::{Question, Readers};
@@ -49,6 +50,7 @@ pub struct Hub {
     losses: u64,
     pub(super) readers: Readers,
     pub(super) channels: Channels,
+    pub(super) labels: Labels,
     /// Since the process began, as last told.
     pub(super) now: Duration,
     /// Routes with changes that could not be routed.
@@ -78,6 +80,7 @@ impl Hub {
             losses: 0,
             readers,
             channels: Channels::new(Arc::default(), 0, 0),
+            labels: Labels::default(),
             now: Duration::ZERO,
             holes: BTreeSet::new(),
             unfed: BTreeSet::new(),
@@ -158,6 +161,7 @@ impl Hub {
             FeedEvent::Part(part) => self.append(part),
             FeedEvent::Broadcast(broadcast) => self.say_now(broadcast),
             FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
+            FeedEvent::Labels(labels) => self.labels(labels),
             FeedEvent::Seen(visibility) => {
                 let alone = self.readers.snapshots.are_all_read();
                 if let Some(log) = &mut self.log {
@@ -190,6 +194,7 @@ impl Hub {
         }
         self.look_at_readers(now);
         self.answer_writers();
+        self.give_up_on_labels();
         self.refresh_cursors();
         self.hold_back();
     }
@@ -208,12 +213,7 @@ impl Hub {
     pub fn command(&mut self, command: Command) {
         match command {
             Command::Subscribe { shard, join, request } => {
-                let reader = Reader { shard, join };
-                let message = match self.subscribe(reader, *request) {
-                    Ok(subscribed) => ToShard::Subscribed { join, subscribed },
-                    Err(refusal) => ToShard::Refused { join, refusal },
-                };
-                self.tell(shard, message);
+                self.join(shard, join, request);
             }
             Command::Unsubscribe { shard, join, shape } => {
                 self.forget_reader(Reader { shard, join });
@@ -243,8 +243,7 @@ impl Hub {
                 self.fetch(Question { reader: Reader { shard, join }, number, shape }, view.as_deref());
             }
             Command::Judge { shard, join, shape, number, view } => {
-                let result = self.judge_view(shape, &view);
-                self.tell(shard, ToShard::Judged { join, number, result });
+                self.judge(Reader { shard, join }, shape, number, view);
             }
             Command::Locate { shard, join, shape, number, write } => {
                 self.locate(Question { reader: Reader { shard, join }, number, shape }, write);

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::change::{Oid, Relation, RelationId, TableHole};
 
 pub use altered::altered_since;
-pub use catalogue::{look, mark};
+pub use catalogue::{enum_labels, look, mark};
 
 /// A publication as the catalogue has it.
 #[derive(Debug, Clone, PartialEq)]

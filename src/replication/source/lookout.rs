@@ -9,8 +9,8 @@ use tokio_postgres::Client;
 use super::changes::Observation;
 use super::gauge::{self, ServerSample};
 use super::sight;
-use crate::change::Visibility;
-use crate::replication::publication::{Look, altered_since, holes, look, mark};
+use crate::change::{EnumLabels, Visibility};
+use crate::replication::publication::{Look, altered_since, enum_labels, holes, look, mark};
 use crate::replication::slot::{Concern, concerns};
 use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
 
@@ -30,6 +30,8 @@ pub(super) enum Sighting {
     Server(ServerSample),
     Snapshot(Visibility),
     Publication(Observation),
+    /// Of the enums that published columns are of, where there are any.
+    Labels(EnumLabels),
 }
 
 /// What is looked at.
@@ -63,6 +65,7 @@ pub(super) async fn first(client: &Client, subject: &Subject, before: Option<&Lo
 /// listens.
 pub(super) async fn run(subject: Subject, mut last: Look, sightings: mpsc::Sender<Sighting>) {
     let (mut connection, mut said) = (None, Vec::new());
+    // The first look was the caller's.
     let mut rest = LOOK_INTERVAL;
     loop {
         tokio::select! {
@@ -117,6 +120,11 @@ async fn again(
     // Without anyone who listens, the caller ends.
     drop(sightings.send(Sighting::Snapshot(sight::look(client).await?)).await);
     let now = look(client, &subject.publication, Some(last)).await?;
+    let labels = enum_labels(client, &now).await?;
+    if !labels.is_empty() {
+        // Without anyone who listens, the caller ends.
+        drop(sightings.send(Sighting::Labels(labels)).await);
+    }
     if now.publication == last.publication {
         return Ok(None);
     }
