@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Broadcast, BroadcastError, Lsn, PgTimestamp, Relation, Row, Visibility};
+use super::{Broadcast, BroadcastError, EnumLabels, Lsn, PgTimestamp, Relation, Row, Visibility};
 
 /// What the replica identity made Postgres send of the row before the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,6 +175,8 @@ pub enum FeedEvent {
     },
     /// Holes that were told before this process began: the log that is being rebuilt has them where they were.
     Remembered(Vec<PlacedHole>),
+    /// The labels of the enums that published columns are of, as the catalogue has just had them.
+    Labels(EnumLabels),
     /// What a snapshot of the database has just seen, and with it every later one.
     Seen(Visibility),
     /// Nothing is pending up to here (a keepalive between transactions).

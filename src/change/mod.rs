@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod feed;
 mod identifier;
 pub mod json;
+mod labels;
 mod lsn;
 mod numbers;
 mod relation;
@@ -22,6 +23,7 @@ pub use feed::{
     TableHole, TransactionHeader, TransactionPart,
 };
 pub use identifier::{is_reserved, quote_identifier, quoted_identifier};
+pub use labels::{Enum, EnumLabels};
 pub use lsn::{Lsn, ParseLsnError};
 pub use numbers::{NumberHasher, NumberMap};
 pub use relation::{Column, Oid, Relation, RelationId, ReplicaIdentity};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::change::json::Shown;
-use crate::change::{Datum, Operation, RelationId};
-use crate::routing::{Image, Keys, Op, Ops, Predicate, RouteId, Scope, Sources, Truth, Values};
+use crate::change::{Datum, EnumLabels, Operation, RelationId};
+use crate::routing::{ExpressionError, Image, Keys, Op, Ops, Predicate, RouteId, Scope, Sources, Truth, Values};
 
 use super::Refusal;
 use super::entry::{Delivery, Logged};
@@ -133,12 +133,8 @@ impl Judge {
             let compiled = rule.map(|rule| rule.compile(&Scope::of_relation(relation)));
             compiled.transpose().map_err(|error| Refusal::InvalidClaim { message: error.to_string() })
         };
-        let is_let_out = |column: &str| {
-            let mut routes = table.routes().filter(|route| sight.rule(*route).is_some());
-            routes.all(|route| table.shows(route, column))
-        };
         let filter = sight.view.filter.as_ref();
-        let filter = filter.map(|filter| filter.compile(&Scope::of_relation(relation).only(is_let_out)));
+        let filter = filter.map(|filter| filter.compile(&let_out(table, sight)));
         Ok(Self {
             table: Arc::clone(table),
             relation: relation.id,
@@ -150,6 +146,21 @@ impl Judge {
             open: table.routes().any(|route| sight.rule(route) == Some(None)),
             ops: sight.view.ops,
         })
+    }
+
+    /// Whether the labels that its filter and claims name are there. What a rule itself names is the configuration's
+    /// business.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub(super) fn check_labels(table: &Arc<Table>, sight: &Sight, labels: &Arc<EnumLabels>) -> Result<(), Refusal> {
+        let scope = Scope::of_relation(&table.relation).knowing(labels);
+        let rules = table.plan.rules().iter().filter_map(|route| sight.rule(*route).flatten());
+        if let Some(error) = rules.flat_map(|rule| rule.check(&scope)).find(ExpressionError::is_claim) {
+            return Err(Refusal::InvalidClaim { message: error.to_string() });
+        }
+        let filter = sight.view.filter.as_ref().map(|filter| filter.compile(&let_out(table, sight).knowing(labels)));
+        filter.transpose().map(drop).map_err(|error| Refusal::InvalidFilter { message: error.to_string() })
     }
 
     /// What is shown of a change of this table; `None`: nothing.
@@ -224,4 +235,12 @@ impl Judge {
         }
         Ok(sources.rest())
     }
+}
+
+/// The columns of a table that a filter can name: those that every route lets out which brings it.
+fn let_out<'t>(table: &'t Table, sight: &Sight) -> Scope<'t> {
+    Scope::of_relation(&table.relation).only(|column| {
+        let mut routes = table.routes().filter(|route| sight.rule(*route).is_some());
+        routes.all(|route| table.shows(route, column))
+    })
 }

@@ -22,6 +22,7 @@ mod entry;
 mod ids;
 mod index;
 mod judge;
+mod labels;
 mod live;
 mod log;
 mod message;

@@ -72,6 +72,7 @@ struct Judges {
 struct Subscribers {
     first: Option<(ShardId, u32)>,
     /// Of other shards; most shapes have none.
+    #[expect(clippy::box_collection, reason = "one word in every shape rather than three")]
     others: Option<Box<Vec<(ShardId, u32)>>>,
 }
 

@@ -13,6 +13,7 @@ use super::channel::Channels;
 use super::cursor::Lineage;
 use super::entry::Malformed;
 use super::judge::Seen;
+use super::labels::Labels;
 use super::live::Quiet;
 use super::log::Log;
 use super::reading::{Question, Readers};
@@ -50,6 +51,7 @@ pub struct Hub {
     losses: u64,
     pub(super) readers: Readers,
     pub(super) channels: Channels,
+    pub(super) labels: Labels,
     /// Since the process began, as last told.
     pub(super) now: Duration,
     /// Routes with changes that could not be routed.
@@ -81,6 +83,7 @@ impl Hub {
             losses: 0,
             readers,
             channels: Channels::new(Arc::default(), 0, 0),
+            labels: Labels::default(),
             now: Duration::ZERO,
             holes: BTreeSet::new(),
             unfed: BTreeSet::new(),
@@ -163,6 +166,7 @@ impl Hub {
             FeedEvent::Broadcast(broadcast) => self.say_now(broadcast),
             FeedEvent::Published { relations, holes } => self.published(&relations, &holes),
             FeedEvent::Remembered(holes) => self.remembered(&holes),
+            FeedEvent::Labels(labels) => self.labels(labels),
             FeedEvent::Seen(visibility) => {
                 let alone = self.readers.snapshots.are_all_read();
                 if let Some(log) = &mut self.log {
@@ -195,6 +199,7 @@ impl Hub {
         }
         self.look_at_readers(now);
         self.answer_writers();
+        self.give_up_on_labels();
         self.refresh_cursors();
         self.hold_back();
     }
@@ -213,12 +218,7 @@ impl Hub {
     pub fn command(&mut self, command: Command) {
         match command {
             Command::Subscribe { shard, join, request } => {
-                let reader = Reader { shard, join };
-                let message = match self.subscribe(reader, *request) {
-                    Ok(subscribed) => ToShard::Subscribed { join, subscribed },
-                    Err(refusal) => ToShard::Refused { join, refusal },
-                };
-                self.tell(shard, message);
+                self.join(shard, join, request);
             }
             Command::Unsubscribe { shard, join, shape } => {
                 self.forget_reader(Reader { shard, join });
@@ -248,8 +248,7 @@ impl Hub {
                 self.fetch(Question { reader: Reader { shard, join }, number, shape }, view.as_deref());
             }
             Command::Judge { shard, join, shape, number, view } => {
-                let result = self.judge_view(shape, &view);
-                self.tell(shard, ToShard::Judged { join, number, result });
+                self.judge(Reader { shard, join }, shape, number, view);
             }
             Command::Locate { shard, join, shape, number, write } => {
                 self.locate(Question { reader: Reader { shard, join }, number, shape }, write);

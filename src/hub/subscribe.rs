@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::change::EnumLabels;
 use crate::routing::{Claims, Plan, RouteId, Topic};
 
 use super::append::{Tables, meet};
 use super::broadcast::Member;
 use super::judge::Judge;
+use super::labels::Denied;
 use super::log::Log;
 use super::shape::Shape;
 use super::sight::{Mark, Sight};
@@ -15,7 +17,7 @@ use super::table::Table;
 use super::{After, Cursor, Hub, Position, Refusal, ShapeId, Subscribe, Subscribed, View};
 
 impl Hub {
-    pub(super) fn subscribe(&mut self, reader: Reader, request: Subscribe) -> Result<Subscribed, Refusal> {
+    pub(super) fn subscribe(&mut self, reader: Reader, request: Subscribe) -> Result<Subscribed, Denied> {
         let Subscribe { topic: name, claims, view, cursor, snapshot, introduction } = request;
         // Until the log is rebuilt, a cursor that is ahead of its head is none to refuse.
         let log = self.log.as_ref().filter(|_| self.caught_up).ok_or(Refusal::NotReady)?;
@@ -28,12 +30,13 @@ impl Hub {
         let snapshot = snapshot && fed;
         // Changes of its table would not come, and nobody would know.
         if routes.iter().any(|route| self.unfed.contains(route)) {
-            return Err(Refusal::NotReady);
+            return Err(Refusal::NotReady.into());
         }
         self.tables.check_columns(&routes, &view)?;
         let sight = Sight::new(view, &self.tables.routes, &routes, &claims);
         if log.topics.get(&name).is_none_or(|(_, state)| state.audience.find(&sight).is_none()) {
             self.tables.check_sight(&sight, &name)?;
+            self.tables.check_labels(&sight, &name, &self.labels.known)?;
         }
         let mark = sight.mark(&self.tables.routes, &name);
         let resume = cursor.map(|text| resumable(log, (&name, &routes), &text, mark)).transpose();
@@ -95,12 +98,13 @@ impl Hub {
     }
 
     /// Whether a subscriber's topic can be shown in another view as well.
-    pub(super) fn judge_view(&self, shape: ShapeId, view: &View) -> Result<(), Refusal> {
+    pub(super) fn judge_view(&self, shape: ShapeId, view: &View) -> Result<(), Denied> {
         let shape = self.shapes.get(&shape).ok_or(Refusal::ResyncRequired)?;
         let sight = shape.sight().viewed(view);
         let routes: Vec<RouteId> = sight.routes.iter().map(|(route, _)| *route).collect();
         self.tables.check_columns(&routes, &sight.view)?;
-        self.tables.check_sight(&sight, shape.topic().as_str())
+        self.tables.check_sight(&sight, shape.topic().as_str())?;
+        self.tables.check_labels(&sight, shape.topic().as_str(), &self.labels.known)
     }
 
     fn begin_snapshot(&mut self, shape: ShapeId, reader: Reader) -> Result<After, Refusal> {
@@ -143,11 +147,24 @@ impl Tables {
         if sight.shows_all_rows() {
             return Ok(());
         }
-        let feeds = |table: &&Arc<Table>| {
+        self.feeding(sight, topic).try_for_each(|table| Judge::compile(table, sight).map(|_| ()))
+    }
+
+    /// Whether what a filter and claims name of enums are labels that these have.
+    fn check_labels(&self, sight: &Sight, topic: &str, labels: &Arc<EnumLabels>) -> Result<(), Denied> {
+        if labels.is_empty() || sight.shows_all_rows() {
+            return Ok(());
+        }
+        let check = |table: &Arc<Table>| Judge::check_labels(table, sight, labels).map_err(Denied::Label);
+        self.feeding(sight, topic).try_for_each(check)
+    }
+
+    /// The tables that have rows in a topic.
+    fn feeding<'t>(&'t self, sight: &'t Sight, topic: &'t str) -> impl Iterator<Item = &'t Arc<Table>> {
+        self.relations().filter(move |table| {
             let mut routes = sight.routes.iter().map(|(route, _)| *route);
             routes.any(|route| table.plan.feeds(&self.routes, route, topic))
-        };
-        self.relations().filter(feeds).try_for_each(|table| Judge::compile(table, sight).map(|_| ()))
+        })
     }
 
     /// Whether the routes let out every column that a view asks for.

@@ -18,6 +18,7 @@ use super::*;
 mod awaiting;
 mod bounds;
 mod channels;
+mod labels;
 mod promises;
 mod reload;
 mod said;

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Oid, Relation, RelationId, TableHole};
 
 pub use altered::altered_since;
-pub use catalogue::{Known, Mark, look, mark};
+pub use catalogue::{Known, Mark, enum_labels, look, mark};
 pub use holes::holes;
 pub use in_flight::{Horizon, InFlight};
 pub use notes::{Notebook, Notes};

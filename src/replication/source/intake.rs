@@ -17,7 +17,7 @@ use super::outbox::{self, Outbox};
 use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
 use crate::change::{
-    Acknowledgement, Ancestor, BROADCAST_PREFIX, Broadcast, BroadcastError, FeedEvent, Lsn, Oid, Relation,
+    Acknowledgement, Ancestor, BROADCAST_PREFIX, Broadcast, BroadcastError, EnumLabels, FeedEvent, Lsn, Oid, Relation,
     TransactionPart, Visibility,
 };
 use crate::replication::pgoutput::{self, DecodeError, LogicalMessage};
@@ -189,6 +189,13 @@ impl Intake {
     pub fn seen(&mut self, visibility: Visibility) {
         if self.position.is_some() {
             self.outbox.push(FeedEvent::Seen(visibility));
+        }
+    }
+
+    /// The labels of published enums, as they have just been looked at.
+    pub fn labels(&mut self, labels: EnumLabels) {
+        if self.position.is_some() {
+            self.outbox.push(FeedEvent::Labels(labels));
         }
     }
 

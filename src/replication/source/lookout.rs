@@ -9,8 +9,10 @@ use tokio_postgres::Client;
 use super::changes::{Observation, Until};
 use super::gauge::{self, ServerSample};
 use super::sight;
-use crate::change::{FeedSystem, Visibility};
-use crate::replication::publication::{InFlight, Known, Look, Mark, Notebook, Notes, altered_since, holes, look, mark};
+use crate::change::{EnumLabels, FeedSystem, Visibility};
+use crate::replication::publication::{
+    InFlight, Known, Look, Mark, Notebook, Notes, altered_since, enum_labels, holes, look, mark,
+};
 use crate::replication::slot::{Concern, concerns};
 use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
 
@@ -30,6 +32,8 @@ pub(super) enum Sighting {
     Server(ServerSample),
     Snapshot(Visibility),
     Publication(Observation),
+    /// Of the enums that published columns are of, where there are any.
+    Labels(EnumLabels),
 }
 
 /// What is looked at.
@@ -189,6 +193,11 @@ async fn again(
     // Without anyone who listens, the caller ends.
     drop(sightings.send(Sighting::Snapshot(sight::look(client).await?)).await);
     let mut now = look(client, &subject.publication, Known::Publication(last.publication.as_ref())).await?;
+    let labels = enum_labels(client, &now).await?;
+    if !labels.is_empty() {
+        // Without anyone who listens, the caller ends.
+        drop(sightings.send(Sighting::Labels(labels)).await);
+    }
     let suspicions = now.follow(&last.in_flight, holes(last.publication.as_ref(), &now));
     if now.is_as(last) && suspicions.is_empty() {
         return Ok(None);

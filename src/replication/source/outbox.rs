@@ -58,6 +58,7 @@ pub(super) fn last_end(batch: &[FeedEvent]) -> Option<Lsn> {
         FeedEvent::Progress(lsn) => Some(*lsn),
         FeedEvent::Broadcast(_)
         | FeedEvent::Seen(_)
+        | FeedEvent::Labels(_)
         | FeedEvent::Published { .. }
         | FeedEvent::Remembered(_)
         | FeedEvent::Connected { .. }

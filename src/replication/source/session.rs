@@ -22,7 +22,7 @@ use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
 use crate::change::{Acknowledgement, Ancestor, Lsn, Oid, PgTimestamp, TableHole};
 use crate::replication::catalogue;
-use crate::replication::publication::{Look, Notebook, Notes, Suspicion};
+use crate::replication::publication::{Look, Notebook, Notes, Suspicion, enum_labels};
 use crate::replication::wire::{
     ConnectionConfig, ReplicationClient, ReplicationMessage, ReplicationStream, StartReplication, StatusUpdate,
     SystemIdentity, WireError, alter_failover, connect_sql,
@@ -78,6 +78,7 @@ impl Source {
             );
         }
         let observation = lookout::first(&sql, &subject, notebook.as_ref(), self.intake.look()).await?;
+        let labels = enum_labels(&sql, &observation.look).await?;
         let relations = observation.look.relations.clone();
         let tables = relations.len();
         let command = StartReplication { slot: &slot, start, publications: std::slice::from_ref(&publication) };
@@ -94,6 +95,7 @@ impl Source {
             doubt,
             status_interval: status_interval(self.settings.status_interval, timeout),
         });
+        self.intake.labels(labels);
         tracing::info!(
             slot, publication, tables, server = %connection, %start, flush = %server.flush, timeline = server.timeline,
             "streaming"
@@ -254,6 +256,7 @@ impl Streaming<'_> {
                     }
                 }
                 Step::Saw(Sighting::Snapshot(visibility)) => self.source.intake.seen(visibility),
+                Step::Saw(Sighting::Labels(labels)) => self.source.intake.labels(labels),
                 Step::Received(message) => self.receive(message?).await?,
             }
         }

@@ -13,7 +13,7 @@ use super::scope::Scope;
 use super::tree::{Column, Constant, Operand};
 use super::types::{Category, Scalar, Shape};
 use super::value::{Class, Unreadable, read};
-use crate::change::TypeKind;
+use crate::change::{EnumLabels, TypeKind};
 
 /// How much of a literal a message shows.
 const SHOWN_CHARACTERS_MAX: usize = 40;
@@ -30,6 +30,7 @@ pub(super) struct Typed {
     pub(super) collate_c: bool,
     /// The claim that it comes from: at fault where it can't be cast.
     claim: Option<String>,
+    labels: Option<Arc<EnumLabels>>,
 }
 
 #[derive(Debug)]
@@ -126,8 +127,20 @@ impl Typed {
 
     /// An untyped literal as a value of the type.
     pub(super) fn literal(&self, scalar: Scalar, class: Class, text: &str) -> Result<Constant, ExpressionError> {
+        self.check_label(scalar, text)?;
         let printed = input(scalar, text).map_err(|how| self.no_literal(scalar.name(), text, how))?;
         self.read(scalar, class, printed)
+    }
+
+    fn check_label(&self, scalar: Scalar, text: &str) -> Result<(), ExpressionError> {
+        let (Scalar::Enum(oid), Some(labels)) = (scalar, &self.labels) else { return Ok(()) };
+        let Some(ty) = labels.lacking(oid, text) else { return Ok(()) };
+        if self.claim.is_some() {
+            return Err(self.at_fault(&format!("is no label of enum {}", ty.name)));
+        }
+        let message = format!("`{}` is no label of enum {}", shown(text), ty.name);
+        let help = Some(format!("its labels: {}", ty.listed()));
+        Err(ExpressionError::new(self.span.range(), ExpressionErrorKind::Literal { message, help }))
     }
 
     /// What the type prints, as a value.
@@ -145,11 +158,7 @@ impl Typed {
         if self.claim.is_some() {
             return self.at_fault(&format!("can't be cast to {ty}"));
         }
-        let mut shown: String = text.chars().take(SHOWN_CHARACTERS_MAX).collect();
-        if shown.len() < text.len() {
-            shown.push('…');
-        }
-        let message = format!("`{shown}` can't be read as {ty}");
+        let message = format!("`{}` can't be read as {ty}", shown(text));
         let help = match how {
             _ if how.starts_with("write") => how.to_owned(),
             _ if how.starts_with("a ") || how.starts_with("an ") => format!("write {how}"),
@@ -256,7 +265,16 @@ pub(super) fn typed(term: &Term, scope: &Scope<'_>) -> Result<Typed, ExpressionE
         }
         TermKind::CollateC(operand) => return collated(term, typed(operand, scope)?),
     };
-    Ok(Typed { kind, span: term.span.clone(), collate_c: false, claim })
+    Ok(Typed { kind, span: term.span.clone(), collate_c: false, claim, labels: scope.labels().cloned() })
+}
+
+/// As much of a literal as a message shows.
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(SHOWN_CHARACTERS_MAX).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn column(name: &str, scope: &Scope<'_>) -> Option<Kind> {
