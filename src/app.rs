@@ -1,6 +1,8 @@
 //! The process: configuration → parts → tasks → an orderly end.
 
 mod certificates;
+mod feed_thread;
+mod filters;
 mod listeners;
 mod question;
 mod reload;
@@ -38,8 +40,10 @@ use crate::telemetry::metrics::{Gauges, Reloads};
 use crate::tls::FilesError;
 use crate::transport::{
     ChannelLimits, Control, Count, Doors, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics, ShardThread,
+    explaining,
 };
 
+use feed_thread::{FeedThread, Tenants};
 use listeners::{Accepting, Listeners};
 use reporting::{Elsewhere, Reporting};
 use service::{Service, Watch};
@@ -75,8 +79,8 @@ pub enum AppError {
     Bind { address: Address, source: io::Error },
     #[error("encrypt what clients send and get: {0}")]
     Certificate(FilesError),
-    #[error("start a shard: {0}")]
-    Shard(io::Error),
+    #[error("start a thread: {0}")]
+    Thread(io::Error),
     #[error("listen for signals: {0}")]
     Signals(io::Error),
     #[error("set up TLS: {0}")]
@@ -232,8 +236,8 @@ impl App {
         let (routers, current) = routers(config, gate, own.merge(pages));
         let (write_sender, writes) = mpsc::channel(config.limits.write_queue as usize);
         let from_shards = FromShards { commands: command_sender, writes: write_sender };
-        let (shards, ToShards { published: to_shards, written }) =
-            spawn_shards(&limits(config), &routers, from_shards, &count, statistics)?;
+        let (shards, ToShards { published: to_shards, written }, feed_thread) =
+            spawn_threads(&limits(config), &routers, from_shards, &count, statistics)?;
         let (writable, writable_now) = watch::channel(config.writable_routes().into());
         let sync = tokio::spawn(sync::task::run(sync_settings(config, writable_now), writes, written));
 
@@ -254,9 +258,9 @@ impl App {
             statistics: hub_statistics,
             inspections,
         };
-        let hub = tokio::spawn(task.run());
+        let hub = feed_thread.spawn(task.run());
         let (settings, stop) = (source_settings(config), stop_requested(shutdown));
-        let source = tokio::spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
+        let source = feed_thread.spawn(source::run(settings, feed_sender, acknowledgeable, reports, stop));
         let accepting = listeners::accept(listeners, &shards, &count, limits(config).connections);
         let refreshing = refresher.map(|refresher| tokio::spawn(refresher.run()));
         let certifying = certificates.map(|certificates| tokio::spawn(certificates.watch()));
@@ -377,9 +381,10 @@ fn gate(config: &Config) -> Result<(Gate, Option<Refresher>), AppError> {
 /// What is served beside the WebSocket, and where the configuration goes that operators ask about.
 fn routers(config: &Config, gate: Gate, admin: Router) -> (Routers, watch::Sender<Arc<Config>>) {
     let current = watch::Sender::new(Arc::new(config.clone()));
-    let admin = admin.merge(question::router(current.subscribe()));
+    let admin = admin.merge(question::router(current.subscribe())).merge(filters::router(current.subscribe()));
     let posts = Pace::new(config.limits.posts_per_second);
-    (Routers { gate, doors: doors(config), public: health::liveness(), admin, posts }, current)
+    let (public, admin) = (explaining(health::liveness()), explaining(admin));
+    (Routers { gate, doors: doors(config), public, admin, posts }, current)
 }
 
 /// Those who read snapshots' rows, how they are asked, and what they say.
@@ -500,15 +505,17 @@ async fn drain(shards: &[Shard]) {
     }
 }
 
-/// One shard for each of `statistics`.
-fn spawn_shards(
+/// The thread of the feed, and one shard for each of `statistics`. A single shard shares its thread with the feed.
+fn spawn_threads(
     limits: &Limits,
     routers: &Routers,
     from_shards: FromShards,
     count: &Count,
     statistics: Vec<watch::Sender<ShardStatistics>>,
-) -> Result<(Vec<Shard>, ToShards), AppError> {
+) -> Result<(Vec<Shard>, ToShards, FeedThread), AppError> {
     let (mut shards, mut to_shards) = (Vec::new(), ToShards::default());
+    let (lease, tenants) = Tenants::expected();
+    let mut shared = Some(tenants).filter(|_| statistics.len() == 1);
     let (peers, sessions) = Peers::channels(statistics.len());
     for ((id, sessions), statistics) in (0..).map(ShardId).zip(sessions).zip(statistics) {
         let (control, control_receiver) = mpsc::channel(CONTROL_QUEUE);
@@ -527,10 +534,15 @@ fn spawn_shards(
             count,
             statistics,
         };
-        let thread = ShardThread::spawn(id, *limits, routers.clone(), channels).map_err(AppError::Shard)?;
-        shards.push(Shard { thread, control });
+        let tenants = shared.take().unwrap_or_else(Tenants::none);
+        let thread = ShardThread::spawn(id, *limits, routers.clone(), channels, tenants.ended());
+        shards.push(Shard { thread: thread.map_err(AppError::Thread)?, control });
         to_shards.published.push(to_shard);
         to_shards.written.push(written_sender);
     }
-    Ok((shards, to_shards))
+    let feed_thread = match &shards[..] {
+        [only] => FeedThread::shared(only.thread.runtime().clone(), lease),
+        _ => FeedThread::start().map_err(AppError::Thread)?,
+    };
+    Ok((shards, to_shards, feed_thread))
 }

@@ -41,9 +41,10 @@ fn channel(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Channel>
     reader.finish(section);
 
     let (publish, publish_spans) = publish.map(|list| events(reader, list)).unwrap_or_default();
-    let topic_text = topic?;
-    let topic = pattern(reader, &topic_text)?;
+    let topic = topic.map(|text| (pattern(reader, &text), text));
     let (allow, allow_sql) = allow.and_then(|text| rules::expression(reader, "channel.allow", text)).unzip();
+    let (topic, topic_text) = topic?;
+    let topic = topic?;
     let spec = ChannelSpec { topic, publish: publish.into(), presence, include_sender, allow };
     if let Some(sql) = &allow_sql {
         rules::check_channel(reader, &spec, sql);

@@ -62,13 +62,14 @@ fn route(reader: &mut Reader<'_>, mut section: Section<'_>, topic_bytes_max: u64
     let event = event.map_or_else(|| EVENT.to_owned(), |text| checked_event(reader, text));
     let table = table.and_then(|text| Some((pattern(reader, &text)?, text.span)));
     let topic = topic.and_then(|text| Some((template(reader, &text, topic_bytes_max)?, text)));
-    let ((table, table_span), (topic, topic_text)) = (table?, topic?);
-    let (columns, column_spans) = columns.unzip();
     let filter = filter.and_then(|text| rules::expression(reader, "route.where", text));
     let allow = allow.and_then(|text| rules::expression(reader, "route.allow", text));
-    if let Some((allow, sql)) = &allow {
-        rules::check_variables(reader, allow, sql, &topic);
+    if let (Some((allow, sql)), Some((topic, _))) = (&allow, &topic) {
+        rules::check_variables(reader, allow, sql, topic);
     }
+    // From here on it has to be a route: everything that can be wrong without the other keys was looked for above.
+    let ((table, table_span), (topic, topic_text)) = (table?, topic?);
+    let (columns, column_spans) = columns.unzip();
     let ((filter, filter_sql), (allow, allow_sql)) = (filter.unzip(), allow.unzip());
     let spans = RouteSpans {
         table: table_span,

@@ -65,6 +65,29 @@ fn every_code_of_the_file_has_a_fixture_and_every_message_its_text() {
     }
 }
 
+/// Whoever mends the one would only then be told of the other.
+#[test]
+fn what_is_wrong_with_a_table_or_topic_hides_nothing_else_of_its_section() {
+    let of = |section: &str| {
+        let loaded = load("walcast.toml", &format!("{MINIMAL}{section}"));
+        loaded.findings.iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    let rules = "where = 'a = (select 1)'\nallow = 'claims.sub ='\n";
+    let both = [Code::BadExpression, Code::BadExpression];
+    assert_eq!(
+        of(&format!("[[route]]\ntable = 'articles'\ntopic = 'a'\n{rules}")),
+        [&[Code::BadTable][..], &both].concat()
+    );
+    assert_eq!(
+        of(&format!("[[route]]\ntable = 'public.a'\ntopic = '{{'\n{rules}")),
+        [&[Code::BadTopic][..], &both].concat()
+    );
+    assert_eq!(of(&format!("[[route]]\n{rules}")), [&[Code::MissingKey; 2][..], &both].concat());
+    let unknown = of("[[route]]\ntable = 'articles'\ntopic = 'a:{id}'\nallow = 'ident = 1'\n");
+    assert_eq!(unknown, [Code::BadTable, Code::UnknownVariable]);
+    assert_eq!(of("[[channel]]\ntopic = '{'\nallow = 'claims.sub ='\n"), [Code::BadTopic, Code::BadExpression]);
+}
+
 #[test]
 fn no_fixture_is_left_over() {
     let codes: BTreeSet<&str> = Code::ALL.iter().map(|code| code.name()).collect();

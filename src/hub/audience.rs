@@ -12,7 +12,8 @@ use crate::routing::Keys;
 
 use super::ShapeId;
 use super::entry::{Batch, Entry};
-use super::index::Index;
+use super::index::{Index, Known};
+use super::judge::Sides;
 use super::sight::Sight;
 use super::table::Table;
 
@@ -33,8 +34,15 @@ pub(super) struct Audience {
 /// What a shape is found by in a table, if by anything.
 pub(super) type Found = Option<Vec<Keys>>;
 
-/// A shape, and the place of a delivery that may concern it among its batch's; none where it is owed the batch's end.
-pub(super) type Concern = (ShapeId, Option<usize>);
+/// What a batch may have to do with a shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Concern {
+    pub(super) shape: ShapeId,
+    /// The place of a delivery that may concern it among the batch's; none where it is owed the batch's end.
+    pub(super) place: Option<usize>,
+    /// What the index says of that; none where the shape is to be asked.
+    pub(super) known: Known,
+}
 
 impl Audience {
     pub(super) fn is_empty(&self) -> bool {
@@ -125,23 +133,36 @@ impl Audience {
         let mut found: Vec<Concern> = Vec::new();
         for (place, delivery) in batch.deliveries.iter().enumerate() {
             let Some(logged) = entry.changes.get(delivery.change) else { continue };
-            let mut add = |id: ShapeId| found.push((id, Some(place)));
+            let mut add = |shape, known| found.push(Concern { shape, place: Some(place), known });
             match self.index(&logged.table) {
                 Some(index) if !matches!(logged.change.operation, Operation::Truncate) => {
                     index.concerned(logged, delivery, &mut add);
                 }
-                _ => self.choosy.iter().copied().for_each(add),
+                _ => self.choosy.iter().for_each(|shape| add(*shape, None)),
             }
         }
         if !batch.more {
-            found.extend(self.owed.iter().map(|id| (*id, None)));
+            found.extend(self.owed.iter().map(|shape| Concern { shape: *shape, place: None, known: None }));
         }
         found.sort_unstable();
-        found.dedup();
+        found.dedup_by(|next, one| one.takes(*next));
         found
     }
 
     fn index(&self, table: &Arc<Table>) -> Option<&Index> {
         self.tables.get(&table.relation.id).filter(|index| Arc::ptr_eq(&index.table, table))
+    }
+}
+
+impl Concern {
+    /// Takes in what else is known of the same delivery to the same shape, if that is what the other one is about.
+    fn takes(&mut self, other: Self) -> bool {
+        let is_same = (self.shape, self.place) == (other.shape, other.place);
+        if is_same {
+            let both = self.known.zip(other.known);
+            self.known =
+                both.map(|(one, other)| Sides { before: one.before | other.before, after: one.after | other.after });
+        }
+        is_same
     }
 }

@@ -102,7 +102,7 @@ impl Hub {
         // Who waits for the feed to pass its snapshot has all of the log up to the head, and does not count as live.
         let splice = self.readers.at_head(reader);
         let mut json = Vec::new();
-        log.cursor(log.head, splice, known.fingerprint).write_json(&mut json);
+        log.cursor_of(known, log.head, splice).write_json(&mut json);
         let cursor = String::from_utf8_lossy(&json).into_owned();
         let complete = splice.is_some();
         self.tell(reader.shard, ToShard::Position { join: reader.join, number, cursor, complete });

@@ -23,6 +23,13 @@ pub(super) struct Seen {
     pub(super) after: Option<RouteId>,
 }
 
+/// On which sides of a change a row is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Sides {
+    pub(super) before: bool,
+    pub(super) after: bool,
+}
+
 /// Why nothing can be said of what a shape is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -41,6 +48,14 @@ impl Seen {
             return Err(Trouble::Unknown);
         }
         Ok(Self::new(change, &logged.change.operation, before.everyone(), after.everyone(), ops))
+    }
+
+    /// What those are shown of whom it is known on which sides they see the row, whichever route brings it.
+    pub(super) fn on_sides(logged: &Logged, delivery: Delivery, sides: Sides, ops: Ops) -> Option<Self> {
+        let Delivery { change, before, after } = delivery;
+        let route = |sources: Sources, is_seen: bool| logged.table.plan.first_of(sources).filter(|_| is_seen);
+        let (before, after) = (route(before, sides.before), route(after, sides.after));
+        Self::new(change, &logged.change.operation, before, after, ops)
     }
 
     fn new(
@@ -178,11 +193,21 @@ impl Judge {
         }
     }
 
-    /// Any row that is seen has one of these; none: it may have any values.
+    /// Any row that is seen has one of these; none: it may have any values. Decisive ones are of those who are shown
+    /// every row that has one, by whichever route brings it.
     pub(super) fn keys(&self) -> Option<Vec<Keys>> {
         let by_rules: Option<Vec<Keys>> = self.rules.iter().map(Predicate::keys).collect();
         let by_filter = || self.filter.as_deref().and_then(Predicate::keys).map(|keys| vec![keys]);
-        by_rules.filter(|_| !self.open).or_else(by_filter)
+        // Else something is asked beside them.
+        let is_ruled_alone = self.filter.is_none() && self.table.routes().count() == 1;
+        let is_filtered_alone = self.table.plan.rules().is_empty();
+        let told = |keys: Vec<Keys>, alone: bool| {
+            keys.into_iter().map(|keys| Keys { decisive: keys.decisive && alone, ..keys }).collect()
+        };
+        match by_rules.filter(|_| !self.open) {
+            Some(keys) => Some(told(keys, is_ruled_alone)),
+            None => by_filter().map(|keys| told(keys, is_filtered_alone)),
+        }
     }
 
     /// The first route that shows the row to this shape.

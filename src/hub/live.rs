@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::audience::{Audience, Concern};
+use super::audience::Concern;
 use super::judge::{Seen, Trouble};
-use super::log::{Keep, Log};
+use super::log::Keep;
 use super::shape::Shape;
 use super::topics::BatchRef;
 use super::{Hub, Publication, Refusal, ShapeId, ToShard};
@@ -34,31 +34,53 @@ impl Quiet {
     }
 }
 
+/// Who a batch is for.
+enum Listeners {
+    /// It shows no rows: all shapes.
+    Said,
+    /// Those who see every row, and nobody else listens.
+    Everyone,
+    /// Beside them some who see some rows.
+    Choosy,
+}
+
 impl Hub {
     /// Encodes what has subscribers, once for each shape, and hands each shard one message for it.
     pub(super) fn publish(&mut self, number: u64) {
         let batches = self.log.as_ref().and_then(|log| log.entry(number)).map_or(0, |entry| entry.batches.len());
+        // A transaction can be thousands of messages: what they need for a moment they need once.
+        let mut shapes = Vec::new();
         for batch in 0..batches {
             let at = BatchRef { entry: number, batch };
-            if self.is_said(at) {
-                let everybody = self.audience_of(at, Audience::shapes);
-                everybody.into_iter().for_each(|id| self.publish_said(at, id));
-                continue;
-            }
-            for id in self.audience_of(at, |audience| audience.everyone().to_vec()) {
-                self.publish_to(at, id, None);
-            }
-            for concerns in self.concerned(at).chunk_by(|(one, _), (other, _)| one == other) {
-                if let Some((id, _)) = concerns.first() {
-                    self.publish_to(at, *id, Some(concerns));
+            match self.listeners(at, &mut shapes) {
+                Listeners::Said => shapes.drain(..).for_each(|id| self.publish_said(at, id)),
+                Listeners::Everyone => shapes.drain(..).for_each(|id| self.publish_to(at, id, None)),
+                Listeners::Choosy => {
+                    shapes.drain(..).for_each(|id| self.publish_to(at, id, None));
+                    for concerns in self.concerned(at).chunk_by(|one, other| one.shape == other.shape) {
+                        if let Some(Concern { shape, .. }) = concerns.first() {
+                            self.publish_to(at, *shape, Some(concerns));
+                        }
+                    }
                 }
             }
         }
         self.follow_broadcasts(number);
     }
 
-    fn is_said(&self, at: BatchRef) -> bool {
-        self.log.as_ref().and_then(|log| log.batch(at)).is_some_and(|(_, batch)| batch.said.is_some())
+    /// Who listens to a batch's topic; `shapes` gets those who are sent it whatever its rows are.
+    fn listeners(&self, at: BatchRef, shapes: &mut Vec<ShapeId>) -> Listeners {
+        let found = self.log.as_ref().and_then(|log| {
+            let (_, batch) = log.batch(at)?;
+            Some((batch, &log.topics.at(batch.slot)?.audience))
+        });
+        let Some((batch, audience)) = found else { return Listeners::Everyone };
+        if batch.said.is_some() {
+            shapes.extend(audience.shapes());
+            return Listeners::Said;
+        }
+        shapes.extend_from_slice(audience.everyone());
+        if audience.choosy().is_empty() { Listeners::Everyone } else { Listeners::Choosy }
     }
 
     /// Sends a shape a batch that shows no rows.
@@ -71,9 +93,6 @@ impl Hub {
 
     /// The choosy shapes that a batch may concern.
     fn concerned(&mut self, at: BatchRef) -> Vec<Concern> {
-        if self.audience_of(at, |audience| audience.choosy().len()) == 0 {
-            return Vec::new();
-        }
         self.index(at);
         let Some(log) = &self.log else { return Vec::new() };
         let Some((entry, batch)) = log.batch(at) else { return Vec::new() };
@@ -107,12 +126,38 @@ impl Hub {
 
     /// Sends a shape what it is shown of a batch: of all of it, or of some deliveries.
     fn publish_to(&mut self, at: BatchRef, id: ShapeId, concerns: Option<&[Concern]>) {
+        let mut seen = std::mem::take(&mut self.seen);
+        match self.see(at, id, concerns, &mut seen) {
+            Ok(()) => self.publish_seen(at, id, &seen),
+            Err(Trouble::Unknown) => self.reset(id),
+            Err(Trouble::Ended(refusal)) => self.end(id, refusal),
+        }
+        seen.clear();
+        self.seen = seen;
+    }
+
+    /// What a shape is shown of a batch: of all of it, or of the deliveries that may concern it.
+    fn see(
+        &mut self,
+        at: BatchRef,
+        id: ShapeId,
+        concerns: Option<&[Concern]>,
+        seen: &mut Vec<Seen>,
+    ) -> Result<(), Trouble> {
+        let (Some(log), Some(shape)) = (&self.log, self.shapes.get_mut(&id)) else { return Ok(()) };
+        let Some((entry, batch)) = log.batch(at) else { return Ok(()) };
+        match concerns {
+            Some(concerns) => {
+                let place = |concern: &Concern| Some((batch.deliveries.get(concern.place?)?, concern.known));
+                shape.see(entry, concerns.iter().filter_map(place), seen)
+            }
+            None => shape.see_all(entry, batch, seen),
+        }
+    }
+
+    /// Sends a shape what it is shown of a batch, which may be nothing.
+    fn publish_seen(&mut self, at: BatchRef, id: ShapeId, seen: &[Seen]) {
         let (Some(log), Some(shape)) = (&mut self.log, self.shapes.get_mut(&id)) else { return };
-        let seen = match log.see(at, shape, concerns) {
-            Ok(seen) => seen,
-            Err(Trouble::Unknown) => return self.reset(id),
-            Err(Trouble::Ended(refusal)) => return self.end(id, refusal),
-        };
         let Some((_, batch)) = log.batch(at) else { return };
         let slot = batch.slot;
         let is_sent = !seen.is_empty() || shape.wants_empty(batch, shape.owed);
@@ -126,23 +171,22 @@ impl Hub {
         if !is_sent {
             return;
         }
-        let Some(publication) = log.publication(at, shape, &seen, None, Keep::No) else { return };
+        let Some(publication) = log.publication(at, shape, seen, None, Keep::No) else { return };
         shape.told = (self.now, publication.position);
         publish(&mut self.outgoing, shape, &publication);
     }
 
     /// A quiet topic's cursor must not grow old: it would fall out of the log while its subscribers are connected.
+    /// Where the whole database is quiet it is the same again, by which they know that nothing was missed.
     pub(super) fn refresh_cursors(&mut self) {
         let Some(log) = &self.log else { return };
         let patience = self.limits.log.window / QUIET_FRACTION;
         for _ in 0..QUIET_A_TICK.max(self.shapes.len() / 8) {
             let Some(id) = self.quiet.next_due(self.now) else { return };
             let Some(shape) = self.shapes.get_mut(&id) else { continue };
-            let (when, position) = shape.told;
-            let is_quiet = self.now.saturating_sub(when) >= patience;
-            if !is_quiet || log.head <= position {
-                let since = if is_quiet { self.now } else { when };
-                self.quiet.add(id, since + patience);
+            let (when, _) = shape.told;
+            if self.now.saturating_sub(when) < patience {
+                self.quiet.add(id, when + patience);
                 continue;
             }
             let publication = log.cursor_event(shape, log.head..log.head, None);
@@ -180,26 +224,6 @@ impl Hub {
             self.tell(shard, message(id));
         }
         self.forget_shape(&shape);
-    }
-
-    fn audience_of<T: Default>(&self, at: BatchRef, of: impl Fn(&Audience) -> T) -> T {
-        let log = self.log.as_ref();
-        let state = log.and_then(|log| log.topics.at(log.batch(at)?.1.slot));
-        state.map(|state| of(&state.audience)).unwrap_or_default()
-    }
-}
-
-impl Log {
-    /// What a shape is shown of a batch: of all of it, or of the deliveries that may concern it.
-    fn see(&self, at: BatchRef, shape: &mut Shape, concerns: Option<&[Concern]>) -> Result<Vec<Seen>, Trouble> {
-        let Some((entry, batch)) = self.batch(at) else { return Ok(Vec::new()) };
-        match concerns {
-            Some(concerns) => {
-                let places = concerns.iter().filter_map(|(_, place)| *place);
-                shape.see(entry, places.filter_map(|place| batch.deliveries.get(place)))
-            }
-            None => shape.see(entry, batch.deliveries.iter()),
-        }
     }
 }
 

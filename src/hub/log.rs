@@ -1,5 +1,6 @@
 //! The replay log: recent transactions in commit order, indexed by topic, bounded in time and memory.
 
+mod entries;
 mod retention;
 
 use std::collections::VecDeque;
@@ -23,10 +24,13 @@ use super::publication::Form;
 use super::reload::Turns;
 use super::said::cursor_event;
 use super::shape::Shape;
+use super::sight::Mark;
 use super::statistics::LogStatistics;
 use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
 use super::unseen::Unseen;
 use super::{Cursor, Fingerprint, Position, Publication, Splice};
+
+use entries::Entries;
 
 /// How much the log keeps; what is older can no longer be resumed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +62,7 @@ pub(super) struct Hole {
 pub(super) struct Log {
     limits: LogLimits,
     pub(super) lineage: Lineage,
-    entries: VecDeque<Entry>,
+    entries: Entries,
     /// The number of the front entry; numbers are never reused.
     first: u64,
     /// Everything up to here has been seen.
@@ -84,7 +88,12 @@ pub(super) struct Log {
     pub(super) open: Vec<OpenTopic>,
     /// Met while encoding, for the operator.
     pub(super) malformed: Vec<Malformed>,
+    /// Where payloads are encoded, since nobody knows before how long they become.
+    buffer: Vec<u8>,
 }
+
+/// Room that is kept from one payload to the next: a part of the default size fits.
+const BUFFER_KEPT: usize = 1 << 20;
 
 impl Log {
     /// An empty log of everything that commits at `start` or later.
@@ -93,7 +102,7 @@ impl Log {
         Self {
             limits,
             lineage,
-            entries: VecDeque::new(),
+            entries: Entries::default(),
             first: 0,
             head: Position::before(start),
             tail: Position::before(start),
@@ -110,6 +119,7 @@ impl Log {
             turns: Turns::default(),
             open: Vec::new(),
             malformed: Vec::new(),
+            buffer: Vec::new(),
         }
     }
 
@@ -222,14 +232,14 @@ impl Log {
         splice: Option<&Arc<Splice>>,
         budget: usize,
     ) -> (Vec<Arc<Publication>>, Stretch) {
-        let Some((_, state)) = self.topics.get(shape.topic.as_str()) else { return (Vec::new(), Stretch::Lost) };
-        if !self.can_resume(after, shape.topic.as_str(), &state.routes) {
+        let Some((_, state)) = self.topics.get(shape.topic().as_str()) else { return (Vec::new(), Stretch::Lost) };
+        if !self.can_resume(after, shape.topic().as_str(), &state.routes) {
             return (Vec::new(), Stretch::Lost);
         }
         let mut reading = Reading { after, splice, publications: Vec::new(), bytes: 0, looks: 0, said: None };
         for index in self.first_after(state, after).. {
             // Looked up one by one: who is far behind takes few of many at a time.
-            let Some(reference) = self.batch_of(&shape.topic, index) else { break };
+            let Some(reference) = self.batch_of(shape.topic(), index) else { break };
             match self.read_batch(index, reference, shape, &mut reading) {
                 Ok(()) => {}
                 // Whatever it is: who comes again with this position would meet it again.
@@ -280,14 +290,16 @@ impl Log {
             return Ok(());
         }
         let of = rest.as_ref().unwrap_or(batch);
-        let seen = shape.see(entry, of.deliveries.iter())?;
+        let mut seen = Vec::with_capacity(of.deliveries.len());
+        shape.see_all(entry, of, &mut seen)?;
         let is_owed = seen.is_empty() && of.is_part() && !of.more && self.is_owed(index, at, shape, reading);
         if seen.is_empty() && !shape.wants_empty(of, is_owed) {
             return Ok(());
         }
         let publication = match &rest {
             Some(rest) => {
-                let (publication, mut malformed) = self.encode(entry, rest, shape, &seen, reading.splice, Keep::No);
+                let (publication, mut malformed) =
+                    self.encode(entry, rest, shape, &seen, reading.splice, &mut Vec::new());
                 self.malformed.append(&mut malformed);
                 Some(publication)
             }
@@ -314,9 +326,10 @@ impl Log {
         let mut before = index;
         while part > 0 {
             let Some(previous) = before.checked_sub(1) else { return true };
-            let Some(reference) = self.batch_of(&shape.topic, previous) else { return true };
+            let Some(reference) = self.batch_of(shape.topic(), previous) else { return true };
             let Some((entry, batch)) = self.batch(reference) else { return true };
-            if !shape.see(entry, batch.deliveries.iter()).is_ok_and(|seen| seen.is_empty()) {
+            let mut seen = Vec::new();
+            if shape.see_all(entry, batch, &mut seen).is_err() || !seen.is_empty() {
                 return true;
             }
             // What is said between the rows is no part of them.
@@ -364,8 +377,12 @@ impl Log {
         splice: Option<&Arc<Splice>>,
         keep: Keep,
     ) -> Option<Arc<Publication>> {
+        let mut buffer = std::mem::take(&mut self.buffer);
         let (entry, batch) = self.batch(at)?;
-        let (publication, mut malformed) = self.encode(entry, batch, shape, seen, splice, keep);
+        let (publication, mut malformed) = self.encode(entry, batch, shape, seen, splice, &mut buffer);
+        buffer.clear();
+        buffer.shrink_to(BUFFER_KEPT);
+        self.buffer = buffer;
         self.malformed.append(&mut malformed);
         if keep == Keep::InLog {
             self.keep(at, &publication);
@@ -380,16 +397,15 @@ impl Log {
         shape: &mut Shape,
         seen: &[Seen],
         splice: Option<&Arc<Splice>>,
-        keep: Keep,
+        buffer: &mut Vec<u8>,
     ) -> (Arc<Publication>, Vec<Malformed>) {
-        let cursor = self.cursor(batch.span.end, splice, shape.fingerprint);
-        let mut malformed = Vec::new();
-        let mut payload = entry.encode(batch, seen, shape, &cursor, &mut malformed);
-        if keep == Keep::InLog {
-            // Without the room to grow that it was encoded in.
-            payload = Bytes::copy_from_slice(&payload);
-        }
-        let (topic, event) = (shape.topic.clone(), Arc::clone(&batch.event));
+        let cursor = self.cursor_of(shape, batch.span.end, splice);
+        let malformed = entry.encode(batch, seen, shape, &cursor, buffer);
+        // Without the room to grow that it was encoded in.
+        let payload = Bytes::copy_from_slice(buffer);
+        // The shape has it, too, but in memory that only a shape with a view of its own has use for.
+        let topic = self.topics.at(batch.slot).map_or_else(|| shape.topic().clone(), |state| state.topic.clone());
+        let event = Arc::clone(&batch.event);
         let publication = Publication::new(shape.id, topic, event, batch.span.clone(), payload);
         let publication = publication.committed_at(entry.header.commit_timestamp);
         (Arc::new(publication.with_splice(cursor.splice)), malformed)
@@ -398,7 +414,7 @@ impl Log {
     /// A batch that shows no rows, as a message: every shape is sent it.
     pub(super) fn said(&self, at: BatchRef, shape: &Shape, splice: Option<&Arc<Splice>>) -> Option<Arc<Publication>> {
         let (entry, batch) = self.batch(at)?;
-        let cursor = self.cursor(batch.span.end, splice, shape.fingerprint);
+        let cursor = self.cursor_of(shape, batch.span.end, splice);
         let publication = batch.said.as_ref()?.publication(batch, shape, cursor);
         Some(Arc::new(publication.committed_at(entry.header.commit_timestamp)))
     }
@@ -410,8 +426,8 @@ impl Log {
         span: Range<Position>,
         splice: Option<&Arc<Splice>>,
     ) -> Arc<Publication> {
-        let cursor = self.cursor(span.end, splice, shape.fingerprint);
-        Arc::new(cursor_event(shape.topic.clone(), shape.id, span, cursor))
+        let cursor = self.cursor_of(shape, span.end, splice);
+        Arc::new(cursor_event(shape.topic().clone(), shape.id, span, cursor))
     }
 
     /// Keeps a batch's encoding, in place of another shape's.
@@ -437,6 +453,18 @@ impl Log {
 
     fn batch_mut(&mut self, at: BatchRef) -> Option<&mut Batch> {
         self.entry_mut(at.entry)?.batches.get_mut(at.batch)
+    }
+
+    /// The cursor of a shape's subscribers at a position.
+    pub(super) fn cursor_of(&self, shape: &Shape, position: Position, splice: Option<&Arc<Splice>>) -> Cursor {
+        self.cursor(position, splice, self.fingerprint(shape.mark, shape.topic(), position))
+    }
+
+    /// What a cursor of a topic says beside its position. Where that may be the cursor of somebody who was shown other
+    /// rows before a reload, it says whose it is.
+    pub(super) fn fingerprint(&self, mark: Mark, topic: &Topic, position: Position) -> Option<Fingerprint> {
+        let is_said = !mark.is_plain || self.turns.may_cut(position, topic.as_str());
+        is_said.then_some(mark.fingerprint)
     }
 
     /// A reader's cursor at a position: what a snapshot saw is told until the feed has passed it.

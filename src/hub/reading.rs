@@ -73,17 +73,18 @@ impl Hub {
     /// The rows are complete: what the log has beside them begins where the snapshot's view of it ends.
     fn finish(&mut self, id: SnapshotId, last: &SnapshotPart, visibility: Visibility, until: Lsn) -> Vec<Answer> {
         let snapshots = &mut self.readers.snapshots;
-        let Some(log) = self.log.as_mut().filter(|_| snapshots.is_wanted(id)) else { return Vec::new() };
+        let Some((log, (mark, topic))) = self.log.as_mut().zip(snapshots.subject(id)) else { return Vec::new() };
         let from = match visibility.is_all() {
             true => log.unseen_after(until),
             false => log.unseen_from(&visibility, until),
         };
         let Some(from) = from else { return snapshots.fail(id, &ReadOutcome::Lost) };
+        let fingerprint = log.fingerprint(mark, topic, from);
         let alone = snapshots.is_alone(id);
         log.note_seen(&visibility, alone);
         log.give(self.now, Some(from));
         let splice = Arc::new(Splice { visibility, until, timeline: log.lineage.system.timeline });
-        let cursor = log.cursor(from, Some(&splice), None);
+        let cursor = log.cursor(from, Some(&splice), fingerprint);
         snapshots.push(id, last, Some((&cursor, After::Splice(from, splice))))
     }
 
@@ -119,7 +120,7 @@ impl Hub {
         self.forget_reader(reader);
         let snapshots = &mut self.readers.snapshots;
         let outcome = match (self.shapes.get(&shape), view) {
-            (Some(shape), Some(view)) => snapshots.join_alone(shape, &shape.sight.viewed(view), reader),
+            (Some(shape), Some(view)) => snapshots.join_alone(shape, &shape.sight().viewed(view), reader),
             (Some(shape), None) => snapshots.join(shape, reader),
             (None, _) => None,
         };

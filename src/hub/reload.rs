@@ -42,7 +42,8 @@ impl Turns {
         !self.0.iter().rev().take_while(|turn| turn.at > position).any(|turn| turn.topics.may_give(topic))
     }
 
-    /// Whether a cursor without a fingerprint at this position may be one that was given out for other rows.
+    /// Whether a cursor without a fingerprint at this position may be one that was given out for other rows: those that
+    /// are given out there from now on have one.
     pub(super) fn may_cut(&self, position: Position, topic: &str) -> bool {
         let here = self.0.iter().rev().take_while(|turn| turn.at >= position).filter(|turn| turn.at == position);
         here.filter(|turn| turn.ambiguous).any(|turn| turn.topics.may_give(topic))

@@ -10,9 +10,10 @@ use crate::change::json::ChangeEncoder;
 use crate::routing::{Keys, Ops, RouteId, Topic};
 
 use super::entry::{Batch, Delivery, Entry as Transaction};
+use super::index::Known;
 use super::judge::{Judge, Seen, Trouble};
 use super::message::ShardId;
-use super::sight::{Fingerprint, Sight};
+use super::sight::{Mark, Sight};
 use super::table::Table;
 use super::{Position, Refusal};
 
@@ -21,34 +22,44 @@ use super::{Position, Refusal};
 pub struct ShapeId(pub u64);
 
 /// All subscribers of one topic with one sight of it, counted by shard: who they are is the shards' own business.
+///
+/// What every change of it needs lies in what memory brings at once, 64 bytes and their neighbours; the rest is
+/// elsewhere, so that a change of a shape that nobody has thought of for long waits for memory once.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Shape {
     pub(super) id: ShapeId,
-    pub(super) topic: Topic,
-    pub(super) sight: Arc<Sight>,
     /// Of their cursors.
-    pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) mark: Mark,
+    /// When and up to where its subscribers were last told of a position.
+    pub(super) told: (Duration, Position),
     subscribers: Subscribers,
     /// What of the sight is asked of every change.
     ops: Ops,
     shows_all_rows: bool,
     shows_everything: bool,
     own_columns: bool,
-    /// For a view of its own columns.
-    encoders: Option<Box<Encoders>>,
-    /// For a sight of some rows.
-    judges: Judges,
-    /// When and up to where its subscribers were last told of a position.
-    pub(super) told: (Duration, Position),
     /// Its subscribers have got a part of the transaction that is coming in, and wait for the last one.
     pub(super) owed: bool,
+    rest: Box<Rest>,
+}
+
+/// What a change needs that its value alone does not decide, and what it doesn't need.
+#[derive(Debug)]
+struct Rest {
+    topic: Topic,
+    sight: Arc<Sight>,
+    /// For a view of its own columns.
+    encoders: Encoders,
+    /// For a sight of some rows.
+    judges: Judges,
 }
 
 /// Made when a table is first met, and again when it was re-sent.
 type Encoders = HashMap<(RelationId, RouteId), (Arc<Table>, ChangeEncoder)>;
 
 /// Made when a table is first met, and again when it was re-sent. Most topics are one table's: its judge lies where the
-/// shape does, so that a change of a shape that nobody has thought of for long is not five waits for memory.
+/// rest does.
 #[derive(Debug, Default)]
 struct Judges {
     first: Option<Judge>,
@@ -60,33 +71,32 @@ struct Judges {
 #[derive(Debug, Default)]
 struct Subscribers {
     first: Option<(ShardId, u32)>,
-    /// Of other shards.
-    others: Vec<(ShardId, u32)>,
+    /// Of other shards; most shapes have none.
+    others: Option<Box<Vec<(ShardId, u32)>>>,
 }
 
 impl Shape {
-    pub(super) fn new(
-        id: ShapeId,
-        topic: Topic,
-        sight: Arc<Sight>,
-        fingerprint: Option<Fingerprint>,
-        told: (Duration, Position),
-    ) -> Self {
+    pub(super) fn new(id: ShapeId, topic: Topic, sight: Arc<Sight>, mark: Mark, told: (Duration, Position)) -> Self {
         Self {
             id,
-            topic,
-            fingerprint,
+            mark,
+            told,
             subscribers: Subscribers::default(),
             ops: sight.view.ops,
             shows_all_rows: sight.shows_all_rows(),
             shows_everything: sight.shows_everything(),
             own_columns: sight.view.columns.is_some(),
-            sight,
-            encoders: None,
-            judges: Judges::default(),
-            told,
             owed: false,
+            rest: Box::new(Rest { topic, sight, encoders: Encoders::new(), judges: Judges::default() }),
         }
+    }
+
+    pub(super) const fn topic(&self) -> &Topic {
+        &self.rest.topic
+    }
+
+    pub(super) const fn sight(&self) -> &Arc<Sight> {
+        &self.rest.sight
     }
 
     pub(super) fn add(&mut self, shard: ShardId) {
@@ -116,27 +126,36 @@ impl Shape {
         batch.is_part() && (self.shows_everything || (owed && !batch.more))
     }
 
-    /// What is shown of a batch: of all its deliveries, or of those that are given.
+    /// Appends what is shown of a batch: of all its deliveries, or of those that are given, with what is known of them.
     pub(super) fn see<'d>(
         &mut self,
         entry: &Transaction,
-        deliveries: impl Iterator<Item = &'d Delivery>,
-    ) -> Result<Vec<Seen>, Trouble> {
-        let mut seen = Vec::new();
-        for delivery in deliveries {
+        deliveries: impl Iterator<Item = (&'d Delivery, Known)>,
+        seen: &mut Vec<Seen>,
+    ) -> Result<(), Trouble> {
+        for (delivery, known) in deliveries {
             let Some(logged) = entry.changes.get(delivery.change) else { continue };
-            seen.extend(if self.shows_all_rows {
-                Seen::by_everyone(logged, *delivery, self.ops)?
-            } else {
-                self.judges.of(&logged.table, &self.sight).map_err(Trouble::Ended)?.see(logged, *delivery)?
+            seen.extend(match known {
+                _ if self.shows_all_rows => Seen::by_everyone(logged, *delivery, self.ops)?,
+                Some(sides) => Seen::on_sides(logged, *delivery, sides, self.ops),
+                None => {
+                    let Rest { judges, sight, .. } = &mut *self.rest;
+                    judges.of(&logged.table, sight).map_err(Trouble::Ended)?.see(logged, *delivery)?
+                }
             });
         }
-        Ok(seen)
+        Ok(())
+    }
+
+    /// Appends what is shown of all deliveries of a batch.
+    pub(super) fn see_all(&mut self, entry: &Transaction, batch: &Batch, seen: &mut Vec<Seen>) -> Result<(), Trouble> {
+        self.see(entry, batch.deliveries.iter().map(|delivery| (delivery, None)), seen)
     }
 
     /// What the shape is found by in a table; see [`Judge::keys`].
     pub(super) fn keys(&mut self, table: &Arc<Table>) -> Result<Option<Vec<Keys>>, Refusal> {
-        self.judges.of(table, &self.sight).map(Judge::keys)
+        let Rest { judges, sight, .. } = &mut *self.rest;
+        judges.of(table, sight).map(Judge::keys)
     }
 
     /// How the view shows what was seen before a change, and what is seen after it.
@@ -146,10 +165,11 @@ impl Shape {
         seen: Seen,
     ) -> Option<(&'a ChangeEncoder, &'a ChangeEncoder)> {
         let (before, after) = (seen.before.or(seen.after)?, seen.after.or(seen.before)?);
-        let Some(columns) = self.own_columns.then_some(self.sight.view.columns.as_ref()).flatten() else {
+        if !self.own_columns {
             return Some((table.encoder(before)?, table.encoder(after)?));
-        };
-        let encoders = self.encoders.get_or_insert_default();
+        }
+        let Rest { sight, encoders, .. } = &mut *self.rest;
+        let columns = sight.view.columns.as_ref()?;
         for route in [before, after] {
             let key = (table.relation.id, route);
             if encoders.get(&key).is_none_or(|(known, _)| !Arc::ptr_eq(known, table)) {
@@ -183,7 +203,7 @@ impl Judges {
 
 impl Subscribers {
     fn iter(&self) -> impl Iterator<Item = (ShardId, u32)> {
-        self.first.iter().chain(&self.others).copied()
+        self.first.iter().chain(self.others.iter().flat_map(|others| others.iter())).copied()
     }
 
     fn add(&mut self, shard: ShardId) {
@@ -191,19 +211,28 @@ impl Subscribers {
             self.first = Some((shard, 1));
             return;
         };
-        match std::iter::once(first).chain(&mut self.others).find(|(known, _)| *known == shard) {
+        if first.0 == shard {
+            first.1 += 1;
+            return;
+        }
+        let others = self.others.get_or_insert_default();
+        match others.iter_mut().find(|(known, _)| *known == shard) {
             Some((_, count)) => *count += 1,
-            None => self.others.push((shard, 1)),
+            None => others.push((shard, 1)),
         }
     }
 
     fn remove(&mut self, shard: ShardId) {
-        for (_, count) in self.first.iter_mut().chain(&mut self.others).filter(|(known, _)| *known == shard) {
+        let others = self.others.iter_mut().flat_map(|others| others.iter_mut());
+        for (_, count) in self.first.iter_mut().chain(others).filter(|(known, _)| *known == shard) {
             *count -= 1;
         }
-        self.others.retain(|(_, count)| *count > 0);
-        if self.first.is_some_and(|(_, count)| count == 0) {
-            self.first = self.others.pop();
+        if let Some(others) = &mut self.others {
+            others.retain(|(_, count)| *count > 0);
         }
+        if self.first.is_some_and(|(_, count)| count == 0) {
+            self.first = self.others.as_mut().and_then(|others| others.pop());
+        }
+        self.others.take_if(|others| others.is_empty());
     }
 }

@@ -19,10 +19,12 @@ pub(super) struct Shapes {
 }
 
 #[derive(Debug)]
-struct Slot {
+enum Slot {
+    Used(Shape),
     /// How many shapes it has had before.
-    generation: u32,
-    shape: Option<Shape>,
+    Free {
+        generation: u32,
+    },
 }
 
 impl Shapes {
@@ -38,7 +40,10 @@ impl Shapes {
     pub(super) fn vacant(&self) -> Option<ShapeId> {
         let fresh = self.blocks.len().saturating_sub(1) * BLOCK + self.blocks.last().map_or(0, Vec::len);
         match self.free.last() {
-            Some(slot) => self.slot(*slot).map(|it| number(*slot, it.generation)),
+            Some(slot) => match self.slot(*slot)? {
+                Slot::Free { generation } => Some(number(*slot, *generation)),
+                Slot::Used(_) => None,
+            },
             None => u32::try_from(fresh).ok().map(|slot| number(slot, 0)),
         }
     }
@@ -49,7 +54,7 @@ impl Shapes {
         self.len += 1;
         if let Some(slot) = self.free.pop() {
             if let Some(slot) = self.slot_mut(slot) {
-                slot.shape = Some(shape);
+                *slot = Slot::Used(shape);
             }
             return;
         }
@@ -57,28 +62,33 @@ impl Shapes {
             self.blocks.push(Vec::with_capacity(BLOCK));
         }
         if let Some(block) = self.blocks.last_mut() {
-            block.push(Slot { generation: 0, shape: Some(shape) });
+            block.push(Slot::Used(shape));
         }
     }
 
     pub(super) fn get(&self, id: &ShapeId) -> Option<&Shape> {
-        let (slot, generation) = parts(*id);
-        self.slot(slot).filter(|it| it.generation == generation)?.shape.as_ref()
+        match self.slot(parts(*id).0)? {
+            Slot::Used(shape) if shape.id == *id => Some(shape),
+            _ => None,
+        }
     }
 
     pub(super) fn get_mut(&mut self, id: &ShapeId) -> Option<&mut Shape> {
-        let (slot, generation) = parts(*id);
-        self.slot_mut(slot).filter(|it| it.generation == generation)?.shape.as_mut()
+        match self.slot_mut(parts(*id).0)? {
+            Slot::Used(shape) if shape.id == *id => Some(shape),
+            _ => None,
+        }
     }
 
     pub(super) fn remove(&mut self, id: &ShapeId) -> Option<Shape> {
         let (number, generation) = parts(*id);
-        let slot = self.slot_mut(number).filter(|it| it.generation == generation)?;
-        let shape = slot.shape.take()?;
+        self.get(id)?;
+        let next = generation.checked_add(1);
+        let free = Slot::Free { generation: next.unwrap_or(generation) };
+        let Slot::Used(shape) = std::mem::replace(self.slot_mut(number)?, free) else { return None };
         self.len -= 1;
         // A number is never used again: the slot of the last one is given up.
-        if let (Some(slot), Some(next)) = (self.slot_mut(number), generation.checked_add(1)) {
-            slot.generation = next;
+        if next.is_some() {
             self.free.push(number);
         }
         Some(shape)
@@ -86,8 +96,8 @@ impl Shapes {
 
     /// All numbers, ascending.
     pub(super) fn ids(&self) -> Vec<ShapeId> {
-        let shapes = self.blocks.iter().flatten().filter_map(|slot| slot.shape.as_ref());
-        let mut ids: Vec<ShapeId> = shapes.map(|shape| shape.id).collect();
+        let id = |slot: &Slot| if let Slot::Used(shape) = slot { Some(shape.id) } else { None };
+        let mut ids: Vec<ShapeId> = self.blocks.iter().flatten().filter_map(id).collect();
         ids.sort_unstable();
         ids
     }
@@ -123,11 +133,13 @@ mod tests {
 
     use super::*;
     use crate::hub::Position;
-    use crate::routing::Topic;
+    use crate::hub::sight::Sight;
+    use crate::routing::{RouteTable, Topic};
 
     fn shape(id: ShapeId, name: &str) -> Shape {
         let nowhere = (Duration::ZERO, Position::default());
-        Shape::new(id, Topic::parse(name).unwrap(), Arc::default(), None, nowhere)
+        let mark = Sight::default().mark(&RouteTable::default(), name);
+        Shape::new(id, Topic::parse(name).unwrap(), Arc::default(), mark, nowhere)
     }
 
     proptest! {
@@ -140,7 +152,7 @@ mod tests {
                 let victim = remove.and_then(|which| model.keys().nth(usize::from(which)).copied());
                 if let Some(id) = victim {
                     let name = model.remove(&id).unwrap();
-                    prop_assert_eq!(shapes.remove(&id).map(|it| it.topic.to_string()), Some(name));
+                    prop_assert_eq!(shapes.remove(&id).map(|it| it.topic().to_string()), Some(name));
                     gone.push(id);
                 } else {
                     let id = shapes.vacant().unwrap();
@@ -152,7 +164,7 @@ mod tests {
             }
             prop_assert_eq!(shapes.ids(), model.keys().copied().collect::<Vec<_>>());
             for (id, name) in &model {
-                prop_assert_eq!(shapes.get(id).map(|it| it.topic.as_str()), Some(name.as_str()));
+                prop_assert_eq!(shapes.get(id).map(|it| it.topic().as_str()), Some(name.as_str()));
                 prop_assert_eq!(shapes.get_mut(id).map(|it| it.id), Some(*id));
             }
             for id in &gone {

@@ -55,8 +55,8 @@ impl Sight {
     }
 
     /// What tells a cursor of these subscribers from one that was given out for other rows, over a restart with another
-    /// configuration, too; none where it is one route that gives the topic, and all is shown that its tables have.
-    pub(super) fn fingerprint(&self, routes: &RouteTable, topic: &str) -> Option<Fingerprint> {
+    /// configuration, too.
+    pub(super) fn mark(&self, routes: &RouteTable, topic: &str) -> Mark {
         let mut rules: Vec<String> = Vec::new();
         for (route, rule) in &self.routes {
             let parts: Vec<String> =
@@ -74,8 +74,9 @@ impl Sight {
         rules.dedup();
         let filter = self.view.filter.as_ref().map(Filter::canonical);
         let hash = hash_of(&(rules, filter));
-        (!is_plain)
-            .then(|| if shows_all_rows { Fingerprint::of_all_rows(topic, hash) } else { Fingerprint::of_rows(hash) })
+        let fingerprint =
+            if shows_all_rows { Fingerprint::of_all_rows(topic, hash) } else { Fingerprint::of_rows(hash) };
+        Mark { fingerprint, is_plain }
     }
 }
 
@@ -83,6 +84,22 @@ impl Sight {
 fn form(route: &RouteSpec) -> String {
     let ops: Vec<&str> = route.ops.iter().map(Op::as_str).collect();
     format!("{:?} {ops:?} {:?}", route.columns, route.int8)
+}
+
+/// What the cursors of a sight say of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) fingerprint: Fingerprint,
+    /// One route gives the topic, and all is shown that its tables have: a cursor is a position in the feed, and says
+    /// no more, unless a reload has made that ambiguous.
+    pub(super) is_plain: bool,
+}
+
+impl Mark {
+    /// What a cursor says where nothing is ambiguous.
+    pub(super) fn usual(self) -> Option<Fingerprint> {
+        Some(self.fingerprint).filter(|_| !self.is_plain)
+    }
 }
 
 /// Of a filter and of rules, or of what gives a topic all of its rows: the same after every restart of the same

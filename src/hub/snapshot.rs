@@ -15,8 +15,8 @@ use crate::routing::{Expression, Filter, RouteId, RouteTable, Topic};
 
 use super::message::{After, JoinToken, ReadOutcome, ShardId};
 use super::shape::Shape;
-use super::sight::Sight;
-use super::{Cursor, Fingerprint, Position, Publication, ShapeId};
+use super::sight::{Mark, Sight};
+use super::{Cursor, Position, Publication, ShapeId};
 
 /// Parts that wait for their slowest reader: enough for the reading of rows and the sending to overlap.
 pub const LEAD_PARTS: usize = 4;
@@ -145,7 +145,7 @@ pub(super) struct Snapshots {
 struct Snapshot {
     shape: ShapeId,
     topic: Topic,
-    fingerprint: Option<Fingerprint>,
+    mark: Mark,
     /// Until it is its turn.
     request: Option<SnapshotRequest>,
     open: bool,
@@ -186,7 +186,7 @@ impl Snapshots {
         let id = match shared {
             Some(id) => *id,
             None => {
-                let id = self.begin(shape, &shape.sight)?;
+                let id = self.begin(shape, shape.sight())?;
                 self.newest.insert(shape.id, id);
                 id
             }
@@ -289,8 +289,9 @@ impl Snapshots {
         self.by_id.values().all(|snapshot| !snapshot.open || snapshot.end.is_some())
     }
 
-    pub(super) fn is_wanted(&self, id: SnapshotId) -> bool {
-        self.by_id.contains_key(&id)
+    /// Whose it is; none where nobody wants it any longer.
+    pub(super) fn subject(&self, id: SnapshotId) -> Option<(Mark, &Topic)> {
+        self.by_id.get(&id).map(|snapshot| (snapshot.mark, &snapshot.topic))
     }
 
     fn enter(&mut self, id: SnapshotId, reader: Reader) -> Option<SnapshotId> {
@@ -307,7 +308,7 @@ impl Snapshots {
         }
         let id = SnapshotId(self.next);
         self.next += 1;
-        self.by_id.insert(id, Snapshot::new(shape, SnapshotRequest::new(&shape.topic, sight, &self.routes, id)));
+        self.by_id.insert(id, Snapshot::new(shape, SnapshotRequest::new(shape.topic(), sight, &self.routes, id)));
         self.waiting.push_back(id);
         self.open_next();
         Some(id)
@@ -384,8 +385,8 @@ impl Snapshot {
     fn new(shape: &Shape, request: SnapshotRequest) -> Self {
         Self {
             shape: shape.id,
-            topic: shape.topic.clone(),
-            fingerprint: shape.fingerprint,
+            topic: shape.topic().clone(),
+            mark: shape.mark,
             request: Some(request),
             open: false,
             parts: VecDeque::new(),
@@ -411,7 +412,6 @@ impl Snapshot {
         out.push(b'{');
         if let Some(cursor) = cursor {
             out.extend_from_slice(b"\"cursor\":");
-            let cursor = Cursor { fingerprint: self.fingerprint, ..cursor.clone() };
             cursor.write_json(&mut out);
             out.push(b',');
         }

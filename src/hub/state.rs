@@ -12,6 +12,7 @@ use super::broadcast::Member;
 use super::channel::Channels;
 use super::cursor::Lineage;
 use super::entry::Malformed;
+use super::judge::Seen;
 use super::live::Quiet;
 use super::log::Log;
 use super::reading::{Question, Readers};
@@ -58,6 +59,8 @@ pub struct Hub {
     /// What the publication gives was told.
     pub(super) knows_published: bool,
     pub(super) outgoing: Vec<Vec<ToShard>>,
+    /// Room for what a shape is shown of a batch, used again for each: grows to the changes of the largest part.
+    pub(super) seen: Vec<Seen>,
     pub(super) counters: Counters,
 }
 
@@ -83,6 +86,7 @@ impl Hub {
             unfed: BTreeSet::new(),
             knows_published: false,
             outgoing: vec![Vec::new(); shards],
+            seen: Vec::new(),
             counters: Counters::default(),
         }
     }
@@ -325,9 +329,9 @@ impl Hub {
 
     pub(super) fn forget_shape(&mut self, shape: &Shape) {
         let Some(log) = &mut self.log else { return };
-        let Some(slot) = log.topics.find(shape.topic.as_str()) else { return };
+        let Some(slot) = log.topics.find(shape.topic().as_str()) else { return };
         if let Some(state) = log.topics.at_mut(slot) {
-            state.audience.remove(shape.id, &shape.sight);
+            state.audience.remove(shape.id, shape.sight());
         }
         log.topics.remove_if_idle(slot);
     }

@@ -9,7 +9,7 @@ use super::broadcast::Member;
 use super::judge::Judge;
 use super::log::Log;
 use super::shape::Shape;
-use super::sight::{Fingerprint, Sight};
+use super::sight::{Mark, Sight};
 use super::snapshot::Reader;
 use super::table::Table;
 use super::{After, Cursor, Hub, Position, Refusal, ShapeId, Subscribe, Subscribed, View};
@@ -35,8 +35,8 @@ impl Hub {
         if log.topics.get(&name).is_none_or(|(_, state)| state.audience.find(&sight).is_none()) {
             self.tables.check_sight(&sight, &name)?;
         }
-        let fingerprint = sight.fingerprint(&self.tables.routes, &name);
-        let resume = cursor.map(|text| resumable(log, (&name, &routes), &text, fingerprint)).transpose();
+        let mark = sight.mark(&self.tables.routes, &name);
+        let resume = cursor.map(|text| resumable(log, (&name, &routes), &text, mark)).transpose();
         // The current rows are what a client needs whose cursor is too old.
         let resume = if snapshot { resume.unwrap_or_default() } else { resume? };
         let begins = |route: &&RouteId| log.topics.get(&name).is_some_and(|(_, state)| !state.routes.contains(route));
@@ -53,10 +53,12 @@ impl Hub {
         }
         let cursor = match &resume {
             Some(cursor) => Some(cursor.to_string()),
-            None => (!snapshot).then(|| log.cursor(log.head, None, fingerprint).to_string()),
+            None => {
+                (!snapshot).then(|| log.cursor(log.head, None, log.fingerprint(mark, &topic, log.head)).to_string())
+            }
         };
         let position = resume.as_ref().map_or(log.head, |cursor| cursor.position);
-        let shape = self.shape_of(&topic, sight, fingerprint, position).ok_or(Refusal::NotReady)?;
+        let shape = self.shape_of(&topic, sight, mark, position).ok_or(Refusal::NotReady)?;
         if let Some(log) = &mut self.log {
             // The truncates that a new topic is given take room, too. A topic without a shape would be forgotten.
             log.evict(self.now);
@@ -80,25 +82,25 @@ impl Hub {
     /// Why a subscription can't go on as it is under other claims; none: they make no difference.
     pub(super) fn recheck(&self, shape: ShapeId, claims: &Claims) -> Option<Refusal> {
         let shape = self.shapes.get(&shape)?;
-        let routes: Vec<RouteId> = shape.sight.routes.iter().map(|(route, _)| *route).collect();
-        let topic = shape.topic.as_str();
+        let routes: Vec<RouteId> = shape.sight().routes.iter().map(|(route, _)| *route).collect();
+        let topic = shape.topic().as_str();
         if let Err(refusal) =
             self.channels.admit(topic, claims).and_then(|()| self.tables.admit(&routes, topic, claims))
         {
             return Some(refusal);
         }
-        let sight = Sight::new(shape.sight.view.clone(), &self.tables.routes, &routes, claims);
+        let sight = Sight::new(shape.sight().view.clone(), &self.tables.routes, &routes, claims);
         // A join under the new claims gets the rows that they show.
-        (sight != *shape.sight).then_some(Refusal::ResyncRequired)
+        (sight != **shape.sight()).then_some(Refusal::ResyncRequired)
     }
 
     /// Whether a subscriber's topic can be shown in another view as well.
     pub(super) fn judge_view(&self, shape: ShapeId, view: &View) -> Result<(), Refusal> {
         let shape = self.shapes.get(&shape).ok_or(Refusal::ResyncRequired)?;
-        let sight = shape.sight.viewed(view);
+        let sight = shape.sight().viewed(view);
         let routes: Vec<RouteId> = sight.routes.iter().map(|(route, _)| *route).collect();
         self.tables.check_columns(&routes, &sight.view)?;
-        self.tables.check_sight(&sight, shape.topic.as_str())
+        self.tables.check_sight(&sight, shape.topic().as_str())
     }
 
     fn begin_snapshot(&mut self, shape: ShapeId, reader: Reader) -> Result<After, Refusal> {
@@ -111,20 +113,14 @@ impl Hub {
 
     /// The topic's shape with this sight, made if it has none; none where the topic is not known to the log, or there
     /// is no number left for one.
-    fn shape_of(
-        &mut self,
-        topic: &Topic,
-        sight: Sight,
-        fingerprint: Option<Fingerprint>,
-        position: Position,
-    ) -> Option<ShapeId> {
+    fn shape_of(&mut self, topic: &Topic, sight: Sight, mark: Mark, position: Position) -> Option<ShapeId> {
         let state = self.log.as_mut()?.topics.get_mut(topic.as_str())?;
         if let Some(known) = state.audience.find(&sight) {
             return Some(known);
         }
         let next = self.shapes.vacant()?;
         let sight = Arc::new(sight);
-        let mut shape = Shape::new(next, topic.clone(), Arc::clone(&sight), fingerprint, (self.now, position));
+        let mut shape = Shape::new(next, state.topic.clone(), Arc::clone(&sight), mark, (self.now, position));
         state.audience.add(next, sight, |table| shape.keys(table).ok());
         self.shapes.insert(shape);
         self.look_again(next);
@@ -171,19 +167,15 @@ impl Tables {
     }
 }
 
-fn resumable(
-    log: &Log,
-    (topic, routes): (&str, &[RouteId]),
-    text: &str,
-    fingerprint: Option<Fingerprint>,
-) -> Result<Cursor, Refusal> {
+fn resumable(log: &Log, (topic, routes): (&str, &[RouteId]), text: &str, mark: Mark) -> Result<Cursor, Refusal> {
     let cursor: Cursor = text.parse().map_err(|_| Refusal::ResyncRequired)?;
-    let is_the_same = cursor.fingerprint == fingerprint;
-    let shows_all_rows = !fingerprint.is_some_and(Fingerprint::is_of_some_rows);
+    let is_the_same = cursor.fingerprint == mark.usual() || cursor.fingerprint == Some(mark.fingerprint);
+    let shows_all_rows = !mark.fingerprint.is_of_some_rows();
     let is_anothers = shows_all_rows && cursor.fingerprint.is_some_and(|given| given.is_of_another_topic(topic));
     // Else it is of other rows than these, or of another history.
     let is_ours = (is_the_same || is_anothers) && log.lineage.holds(&cursor);
-    let is_cut = (fingerprint.is_none() || is_anothers) && log.turns.may_cut(cursor.position, topic);
+    let says_little = cursor.fingerprint.is_none() || is_anothers;
+    let is_cut = says_little && log.turns.may_cut(cursor.position, topic);
     let is_reached = !log.is_beyond(cursor.position) && !is_cut;
     let valid = is_ours && is_reached && log.can_resume(cursor.position, topic, routes);
     valid.then_some(cursor).ok_or(Refusal::ResyncRequired)

@@ -128,6 +128,42 @@ async fn sigterm_closes_clients_with_1012_and_exits_with_0() {
     assert!(status.success(), "{status}\n{}", gateway.log());
 }
 
+/// The first core that this process may use.
+fn some_core() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    allowed.split(['-', ',']).next().unwrap().to_owned()
+}
+
+fn threads(process: u32) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.map(|it| std::fs::read_to_string(it.unwrap().path().join("comm")).unwrap().trim().to_owned()).collect()
+}
+
+/// The shard's thread is replication's and the hub's then: it must serve, and end in order, all the same.
+#[tokio::test]
+async fn one_core_is_enough() {
+    let database = database().await;
+    let mut gateway = Gateway::configure(&database.url(), ROUTES);
+    assert!(gateway.walcast("setup").await.status.success());
+    gateway.spawn_under(&["taskset", "-c", &some_core()]);
+    gateway.wait_until_ready().await;
+    let threads = threads(gateway.process_id());
+    assert!(threads.iter().any(|name| name == "shard-0"), "{threads:?}");
+    assert!(!threads.iter().any(|name| name == "feed" || name == "shard-1"), "{threads:?}");
+    let mut client = Client::joined(&gateway, "updates:feed").await;
+    database.execute("insert into articles select n, 'title ' || n from generate_series(1, 20000) n").await;
+    let mut expected = 1..=20_000;
+    while !expected.is_empty() {
+        for id in ids(&client.next_updates().await) {
+            assert_eq!(Some(id), expected.next());
+        }
+    }
+    let (status, close) = tokio::join!(gateway.terminate(), client.closed());
+    assert_eq!(u16::from(close.expect("a close frame").code), 1012);
+    assert!(status.success(), "{status}\n{}", gateway.log());
+}
+
 /// What a client gets for a request that is no handshake: the status line.
 async fn request(gateway: &Gateway, head: &str) -> String {
     let mut socket = TcpStream::connect(("127.0.0.1", gateway.port())).await.unwrap();

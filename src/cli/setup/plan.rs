@@ -10,7 +10,11 @@ use crate::replication::wire::alter_failover;
 use crate::routing::{Op, Ops};
 
 const SETUP_SQL: &str = include_str!("../../../sql/setup.sql");
-
+/// What is printed may be in a migration, and run where it has been run before. No name has the tag in it that is not
+/// made for it, and such a one is a syntax error.
+const UNLESS_DONE: &str = "begin;\ndo $walcast_setup$ begin\n";
+const END_UNLESS_DONE: &str =
+    "exception when duplicate_object then raise notice 'done before: %', sqlerrm;\nend $walcast_setup$;\ncommit;\n";
 /// A vacuum, an index that is being built and a migration hold locks that publishing a table waits for. Who waits has
 /// other tables locked already, and a migration of those would wait with it, and the app behind that: so it does not
 /// wait long.
@@ -40,6 +44,8 @@ pub(super) struct Step {
 pub(super) enum StepKind {
     /// As one transaction.
     Transaction,
+    /// The same, of which Postgres has no form that may be run again.
+    Publication,
     /// By itself; takes as long as the transactions that are running.
     SlotCreation,
     /// A replication command.
@@ -58,7 +64,9 @@ impl Step {
     /// As it is run.
     pub(super) fn statements(&self) -> String {
         match self.kind {
-            StepKind::Transaction => format!("set local lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';\n{}", self.sql),
+            StepKind::Transaction | StepKind::Publication => {
+                format!("set local lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';\n{}", self.sql)
+            }
             StepKind::SlotCreation | StepKind::Replication => self.sql.clone(),
         }
     }
@@ -104,6 +112,7 @@ impl Plan {
             let (title, statements) = (&step.title, step.statements());
             let (begin, end) = match step.kind {
                 StepKind::Transaction => ("begin;\n", "commit;\n"),
+                StepKind::Publication => (UNLESS_DONE, END_UNLESS_DONE),
                 // A slot can't be created in a transaction that has written.
                 StepKind::SlotCreation => ("", ""),
                 StepKind::Replication => ("-- (on a connection of its own: psql 'replication=database …')\n", ";\n"),
@@ -125,7 +134,7 @@ fn schema(facts: &ServerFacts) -> Option<Step> {
 
 fn publication(facts: &ServerFacts, config: &Config) -> Option<Step> {
     let name = quote_identifier(config.postgres.publication.as_str());
-    let step = |title: String, sql: String| Some(Step { title, sql, kind: StepKind::Transaction });
+    let step = |title: String, sql: String| Some(Step { title, sql, kind: StepKind::Publication });
     let missing = missing(facts, config);
     // Without `only`, the tables that inherit from one would be published with it.
     let list = missing.iter().map(|table| format!("{}{}", table.only(), table.quoted())).collect::<Vec<_>>().join(", ");

@@ -12,7 +12,8 @@ fn reader(join: u32) -> Reader {
 
 fn shape(number: u64) -> Shape {
     let topic = Topic::parse(&format!("topic:{number}")).unwrap();
-    Shape::new(ShapeId(number), topic, Arc::default(), None, (Duration::ZERO, Position::default()))
+    let mark = Sight::default().mark(&RouteTable::default(), topic.as_str());
+    Shape::new(ShapeId(number), topic, Arc::default(), mark, (Duration::ZERO, Position::default()))
 }
 
 fn part() -> SnapshotPart {
@@ -51,7 +52,7 @@ fn the_same_shape_is_read_once_until_it_has_ended() {
         assert_eq!(answer.outcome, ReadOutcome::More(after.clone()));
     }
     assert_eq!(snapshots.take_commands().pop(), Some(SnapshotCommand::End(first)));
-    assert!(!snapshots.is_wanted(first));
+    assert!(snapshots.subject(first).is_none());
 }
 
 #[test]
@@ -104,11 +105,11 @@ fn a_reader_who_has_stopped_is_let_go_even_if_nobody_waits() {
     let id = snapshots.join(&shape(1), reader(1)).unwrap();
     // As long as there is nothing to read, nobody is slow.
     (0..100).for_each(|_| snapshots.tick(SECOND));
-    assert!(snapshots.is_wanted(id));
+    assert!(snapshots.subject(id).is_some());
     snapshots.push(id, &part(), None);
     let seconds = (1..60).find(|_| {
         snapshots.tick(SECOND);
-        !snapshots.is_wanted(id)
+        snapshots.subject(id).is_none()
     });
     assert_eq!(seconds, Some(30));
 }
@@ -142,5 +143,5 @@ fn a_failure_is_told_to_those_who_ask() {
     // One who comes now has another one; one who was writing at the time is told the reason, and then forgotten.
     assert_ne!(snapshots.join(&shape(1), reader(3)), Some(id));
     assert_eq!(snapshots.read(id, reader(2), 1).unwrap().outcome, failed);
-    assert!(!snapshots.is_wanted(id));
+    assert!(snapshots.subject(id).is_none());
 }

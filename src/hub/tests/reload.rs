@@ -268,3 +268,59 @@ fn a_topic_whose_table_does_not_fit_for_now_is_not_closed() {
     assert_eq!(bench.reload(vec![on_docs("docs:{owner}", Some("id <> '1'"))]), ["reset 0"]);
     assert_eq!(bench.join("docs:ann", None), Err(Refusal::UnmatchedTopic));
 }
+
+/// While nothing comes, the feed stays where the reload found it.
+#[test]
+fn who_joins_between_a_reload_and_the_next_change_can_come_back() {
+    let named = |event: &str| RouteSpec { event: event.into(), ..on_docs("docs", None) };
+    let mut bench = bench(vec![named("first"), on_docs("other", None)]);
+    let (before, other) = (bench.join("docs", None).unwrap().cursor, bench.join("other", None).unwrap().cursor);
+    assert_eq!(bench.reload(vec![named("second"), on_docs("other", None)]).len(), 1);
+    assert!(bench.join("other", Some(&other)).is_ok(), "nothing has changed for it");
+    assert_eq!(bench.join("docs", Some(&before)), Err(Refusal::ResyncRequired));
+    let after = bench.join("docs", None).unwrap().cursor;
+    assert_ne!(after, before);
+    let again = bench.join("docs", Some(&after)).unwrap();
+    assert_eq!(again.cursor, after);
+    assert_eq!(bench.join("docs", Some(&before)), Err(Refusal::ResyncRequired), "still");
+    bench.insert("1", "ann");
+    let published = bench.published();
+    assert_eq!(updates(&published, again.shape), ["insert 1,ann,x,x"]);
+    let resumed = bench.join("docs", Some(&after)).unwrap();
+    assert_eq!(bench.read(resumed.shape, resumed.resume_after.unwrap()).unwrap().len(), 1);
+    // Once it has moved, a cursor is a position again, and no more; over a restart, too.
+    let usual = payload(&published[0])["cursor"].as_str().unwrap().to_owned();
+    assert!(usual.len() < after.len());
+    let mut next = self::bench(vec![named("second"), on_docs("other", None)]);
+    assert!(next.join("docs", Some(&after)).is_ok());
+}
+
+/// The same for what a snapshot gives.
+#[test]
+fn a_snapshot_between_a_reload_and_the_next_change_can_be_gone_on_from() {
+    let named = |event: &str| RouteSpec { event: event.into(), ..on_docs("docs", None) };
+    let mut bench = bench(vec![named("first")]);
+    let before = snapshot_cursor(&mut bench);
+    bench.reload(vec![named("second")]);
+    let after = snapshot_cursor(&mut bench);
+    assert_eq!(bench.join("docs", Some(&before)), Err(Refusal::ResyncRequired));
+    let request = Subscribe { topic: "docs".to_owned(), cursor: Some(after.clone()), ..Subscribe::default() };
+    bench.hub.command(Command::Subscribe { shard: SHARD, join: NOBODY, request: Box::new(request) });
+    let Some(ToShard::Subscribed { subscribed, .. }) = bench.told().pop() else { panic!("refused") };
+    assert_eq!(subscribed.cursor, Some(after));
+}
+
+/// Of a snapshot of `docs` that is taken at the feed's head.
+fn snapshot_cursor(bench: &mut Bench) -> String {
+    let request = Subscribe { topic: "docs".to_owned(), snapshot: true, ..Subscribe::default() };
+    bench.hub.command(Command::Subscribe { shard: SHARD, join: NOBODY, request: Box::new(request) });
+    let Some(ToShard::Subscribed { subscribed, .. }) = bench.told().pop() else { panic!("no join") };
+    let Some(After::Snapshot(id)) = subscribed.read_after else { panic!("no snapshot") };
+    let last = SnapshotPart { event: "new_updates".into(), updates: Bytes::new() };
+    let until = Lsn::new(bench.lsn + 5);
+    bench.hub.snapshot(SnapshotEvent::Done { id, last, visibility: Visibility::new(bench.lsn + 1, []), until });
+    let after = After::Snapshot(id);
+    bench.hub.command(Command::Read { shard: SHARD, join: NOBODY, shape: subscribed.shape, number: 1, after });
+    let Some(ToShard::Read { publications, .. }) = bench.told().pop() else { panic!("no answer") };
+    payload(&publications[0])["cursor"].as_str().unwrap().to_owned()
+}

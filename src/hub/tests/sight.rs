@@ -478,8 +478,9 @@ const MEANT: [Meant; 8] = [
 ];
 
 /// Filters, and what they mean.
-const FILTERS: [(&str, Takes); 2] = [
+const FILTERS: [(&str, Takes); 3] = [
     ("status=eq.public", |row| row[2] == "public"),
+    ("owner=in.(ann,bob)", |row| ["ann", "bob"].contains(&row[1])),
     ("owner=in.(ann,bob)&id=gt.1", |row| ["ann", "bob"].contains(&row[1]) && row[0] > "1"),
 ];
 

@@ -12,42 +12,52 @@ pub struct Keys {
     pub column: usize,
     /// As Postgres prints them, hence the bytes that a row carries; each once.
     pub values: Vec<Box<str>>,
+    /// Having one of them is all that is asked: the predicate is true of such a row, whatever else it has.
+    pub decisive: bool,
 }
 
 pub(super) fn keys(test: &Test) -> Option<Keys> {
     match test {
-        Test::And(tests) => tests.iter().filter_map(keys).min_by_key(|keys| keys.values.len()),
+        Test::And(tests) => {
+            let fewest = tests.iter().filter_map(keys).min_by_key(|keys| keys.values.len())?;
+            Some(Keys { decisive: false, ..fewest })
+        }
         Test::Or(tests) => {
             let mut each = tests.iter().map(keys);
             let mut all = each.next()??;
             for keys in each {
                 let keys = keys.filter(|keys| keys.column == all.column)?;
                 all.values.extend(keys.values);
+                all.decisive &= keys.decisive;
             }
             Some(all.distinct())
         }
         // A boolean column by itself, and `not` of one.
-        Test::Holds(Operand::Column(column)) => Some(Keys { column: column.index, values: vec!["t".into()] }),
+        Test::Holds(Operand::Column(column)) => Some(Keys::decisive(column, vec!["t".into()])),
         Test::Not(test) => match &**test {
-            Test::Holds(Operand::Column(column)) => Some(Keys { column: column.index, values: vec!["f".into()] }),
+            Test::Holds(Operand::Column(column)) => Some(Keys::decisive(column, vec!["f".into()])),
             _ => None,
         },
         Test::Compare { op: Comparison::Equal, left, right } => match (left, right) {
             (Operand::Column(column), Operand::Constant(constant))
             | (Operand::Constant(constant), Operand::Column(column)) => {
-                Some(Keys { column: column.index, values: vec![printed(column, constant)?] })
+                Some(Keys::decisive(column, vec![printed(column, constant)?]))
             }
             _ => None,
         },
         Test::OneOf { column, items, negated: false } => {
             let values: Option<Vec<_>> = items.constants.iter().map(|one| printed(column, one)).collect();
-            Some(Keys { column: column.index, values: values? }.distinct())
+            Some(Keys::decisive(column, values?).distinct())
         }
         _ => None,
     }
 }
 
 impl Keys {
+    const fn decisive(column: &Column, values: Vec<Box<str>>) -> Self {
+        Self { column: column.index, values, decisive: true }
+    }
+
     fn distinct(mut self) -> Self {
         self.values.sort_unstable();
         self.values.dedup();

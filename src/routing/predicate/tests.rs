@@ -166,6 +166,20 @@ fn keys_are_what_rows_carry() {
 }
 
 #[test]
+fn keys_decide_where_nothing_else_is_asked() {
+    let decisive = |sql: &str| {
+        let expression = Expression::parse(sql).unwrap().close(&claims(json!({"sub": "U1"})));
+        expression.compile(&Scope::of_relation(&orders())).unwrap().keys().unwrap().decisive
+    };
+    for sql in ["status = claims.sub", "id in (7, 8)", "id = 1 or id = 2", "paid", "not paid", "id = any ('{1,2}')"] {
+        assert!(decisive(sql), "{sql}");
+    }
+    for sql in ["status = claims.sub and id > 1", "id = 1 or (id = 2 and paid)", "paid and not (id = 1)"] {
+        assert!(!decisive(sql), "{sql}");
+    }
+}
+
+#[test]
 fn a_value_that_was_not_sent_is_only_asked_for_where_it_decides() {
     struct Without(usize);
     impl Values for Without {

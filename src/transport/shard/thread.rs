@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{LocalSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -62,21 +63,37 @@ pub struct ShardChannels {
 /// A running shard. It ends when its control channel is closed.
 pub struct ShardThread {
     handle: JoinHandle<()>,
+    runtime: Handle,
 }
 
 impl ShardThread {
-    /// Starts the thread.
+    /// Starts the thread. Once the shard has ended, the thread goes on until `tenants` has: others may run on it, too.
     ///
     /// # Errors
     /// The system gives no thread, or no runtime for it.
-    pub fn spawn(id: ShardId, limits: Limits, routers: Routers, channels: ShardChannels) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    pub fn spawn(
+        id: ShardId,
+        limits: Limits,
+        routers: Routers,
+        channels: ShardChannels,
+        tenants: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let own = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = own.handle().clone();
         let handle = std::thread::Builder::new().name(format!("shard-{}", id.0)).spawn(move || {
             let local = LocalSet::new();
             let shard = Shard::new(id, limits, routers, channels);
-            local.block_on(&runtime, shard.run());
+            local.block_on(&own, shard.run());
+            drop(local);
+            own.block_on(tenants);
         })?;
-        Ok(Self { handle })
+        Ok(Self { handle, runtime })
+    }
+
+    /// Where others can run on this thread, as long as `tenants` says that they do.
+    #[must_use]
+    pub const fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// Whether the thread has ended.
