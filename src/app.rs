@@ -412,6 +412,7 @@ fn source_settings(config: &Config) -> SourceSettings {
         part_limits,
         wal_budget: config.replay.wal,
         failover: postgres.failover,
+        on_lost_slot: postgres.on_lost_slot,
         ..SourceSettings::new(postgres.connection.clone(), postgres.slot.as_str(), postgres.publication.as_str())
     }
 }

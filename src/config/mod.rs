@@ -44,6 +44,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{Hosts, Origins, Tokens};
+use crate::replication::slot::OnLostSlot;
 use crate::replication::wire::ConnectionConfig;
 use crate::routing::{ChannelSpec, ChannelTable, RouteSpec, RouteTable, TooManyRoutes, WritableRoute, WritePolicy};
 use crate::tls;
@@ -108,6 +109,7 @@ pub struct Postgres {
     pub slot: SlotName,
     /// Standbys copy the slot (Postgres 17 and later).
     pub failover: bool,
+    pub on_lost_slot: OnLostSlot,
     pub spans: PostgresSpans,
 }
 

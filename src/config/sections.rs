@@ -9,6 +9,8 @@ use super::defaults as default;
 use super::diagnostic::Finding;
 use super::document::{Reader, Section};
 use super::expand::Text;
+use crate::replication::slot::OnLostSlot;
+
 use super::{Limits, Postgres, PostgresSpans, PublicationName, Replay, SlotName};
 
 /// Postgres cuts longer names off (`NAMEDATALEN - 1`).
@@ -21,6 +23,7 @@ pub(super) fn postgres(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Optio
     let publication = reader.text(&mut section, "publication");
     let slot = reader.text(&mut section, "slot");
     let failover = reader.flag(&mut section, "failover");
+    let on_lost_slot = reader.choice(&mut section, "on_lost_slot", &OnLostSlot::NAMED);
     reader.finish(section);
     let spans = PostgresSpans {
         url: url.as_ref().map(|text| text.span.clone()),
@@ -37,6 +40,7 @@ pub(super) fn postgres(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Optio
         publication: PublicationName(publication),
         slot: SlotName(slot),
         failover: failover.is_some_and(|(flag, _)| flag),
+        on_lost_slot: on_lost_slot.map_or_else(OnLostSlot::default, |(policy, _)| policy),
         spans,
     })
 }

@@ -5,6 +5,7 @@
 
 mod blocked;
 mod concern;
+mod creation;
 
 use std::fmt;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::change::Lsn;
 
 pub use blocked::{Blocker, Blockers, blockers};
 pub use concern::{BUDGET_SLACK, Concern, concerns};
+pub use creation::{OnLostSlot, PATIENCE_SECONDS, creation};
 
 /// A row of `pg_replication_slots`. What a version of Postgres does not tell is none or false.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,6 +24,7 @@ mod lookout;
 mod outage;
 mod outbox;
 mod prerequisites;
+mod recreation;
 mod session;
 mod sight;
 mod statistics;
@@ -50,6 +51,7 @@ pub use statistics::Statistics;
 
 use lag::Lag;
 
+use super::slot::OnLostSlot;
 use super::transaction::PartLimits;
 use super::wire::{ConnectionConfig, Disposition};
 use crate::change::{Acknowledgement, FeedEvent, Lsn};
@@ -72,6 +74,7 @@ pub struct SourceSettings {
     pub wal_budget: u64,
     /// Standbys are to copy the slot (Postgres 17 and later).
     pub failover: bool,
+    pub on_lost_slot: OnLostSlot,
 }
 
 impl SourceSettings {
@@ -86,6 +89,7 @@ impl SourceSettings {
             status_interval: STATUS_INTERVAL,
             wal_budget: u64::MAX,
             failover: false,
+            on_lost_slot: OnLostSlot::default(),
         }
     }
 }
@@ -159,6 +163,8 @@ struct Source {
     backoff: Backoff,
     /// Streaming has begun at least once.
     started: bool,
+    /// A lost slot was dropped, and another one is yet to be made.
+    is_slot_owed: bool,
     outage: watch::Sender<Option<Outage>>,
     /// Why the last attempt failed, where the one before it did, too.
     said: Option<String>,
@@ -187,6 +193,7 @@ impl Source {
             intake,
             backoff: Backoff::default(),
             started: false,
+            is_slot_owed: false,
             outage,
             said: None,
             epoch: Instant::now(),

@@ -61,6 +61,7 @@ fn what_print_shows_does_the_same() {
         printed.stdout.contains(
             "begin;\n\
              do $walcast_setup$ begin\n\
+             set local lock_timeout = '10s';\n\
              create publication walcast for table public.\"Odd \"\"name\", public.articles \
              with (publish = 'insert, update, delete, truncate', publish_via_partition_root = true);\n\
              exception when duplicate_object then raise notice 'done before: %', sqlerrm;\n\
@@ -173,5 +174,29 @@ fn whoever_keeps_the_slot_from_being_made_is_named() {
     assert!(setup.wait().unwrap().success(), "{said}");
     assert!(said.contains("done: create the replication slot walcast"), "{said}");
     drop(writer);
+    runtime.block_on(connection).unwrap().unwrap();
+}
+
+#[test]
+fn a_table_that_is_locked_for_long_is_not_waited_for_with_others_locked() {
+    let shop = open();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (vacuum, connection) = runtime.block_on(tokio_postgres::connect(&shop.cluster.url(), NoTls)).unwrap();
+    let connection = runtime.spawn(connection);
+    // As a vacuum, and `create index concurrently`, have it: apps read and write.
+    runtime.block_on(vacuum.batch_execute("begin; lock table articles in share update exclusive mode")).unwrap();
+    let outcome = shop.walcast(&config(ALL), &["setup"]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.ends_with(
+            "cannot create the publication walcast with 2 tables: a table was locked for 10 s, by a vacuum, by an index \
+             that is being built, or by a migration; nothing of this step was done. Run `walcast setup` again\n"
+        ),
+        "{}",
+        outcome.stderr
+    );
+    runtime.block_on(vacuum.batch_execute("commit")).unwrap();
+    assert_eq!(shop.walcast(&config(ALL), &["setup"]).code, Some(0));
+    drop(vacuum);
     runtime.block_on(connection).unwrap().unwrap();
 }

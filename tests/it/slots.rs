@@ -5,6 +5,7 @@
 
 mod blocked;
 mod failover;
+mod recreated;
 mod standby;
 
 use std::time::Duration;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::database_url::{DatabaseUrl, named, same_options};
 use super::output::Format;
@@ -18,7 +19,7 @@ use crate::config::diagnostic::sort;
 use crate::config::published::{Candidate, Published, TableName, candidates, published_tables};
 use crate::config::{Config, Finding};
 use crate::replication::wire::{ReplicationClient, connect_sql};
-use plan::{Extent, Plan, Step, StepKind, can_be_narrowed};
+use plan::{Extent, LOCK_TIMEOUT_SECONDS, Plan, Step, StepKind, can_be_narrowed};
 
 /// As `server_version_num`.
 const ROW_FILTERS_SINCE: i32 = 150_000;
@@ -187,8 +188,15 @@ async fn carry_out(step: &Step, client: &Client, config: &Config) -> Result<(), 
         }
         StepKind::Transaction | StepKind::Publication => {}
     }
-    let failed = |error: tokio_postgres::Error| format!("cannot {}: {}", step.title, slot::server_message(&error));
-    client.batch_execute(&step.sql).await.map_err(failed)?;
+    let failed = |error: tokio_postgres::Error| match error.code() {
+        Some(&SqlState::LOCK_NOT_AVAILABLE) => format!(
+            "cannot {}: a table was locked for {LOCK_TIMEOUT_SECONDS} s, by a vacuum, by an index that is being built, or by \
+             a migration; nothing of this step was done. Run `walcast setup` again",
+            step.title
+        ),
+        _ => format!("cannot {}: {}", step.title, slot::server_message(&error)),
+    };
+    client.batch_execute(&step.statements()).await.map_err(failed)?;
     Ok(())
 }
 

@@ -5,19 +5,20 @@ use crate::config::catalogue::{
     Narrowed, PublicationFacts, SCHEMA_COMMENT, ServerFacts, Table, Undertaking, lacking_rights,
 };
 use crate::config::{Config, Finding};
+use crate::replication::slot::creation;
 use crate::replication::wire::alter_failover;
 use crate::routing::{Op, Ops};
 
 const SETUP_SQL: &str = include_str!("../../../sql/setup.sql");
-/// How long the slot's creation waits: an open transaction of an app usually ends within seconds.
-pub(super) const PATIENCE_SECONDS: u32 = 60;
 /// What is printed may be in a migration, and run where it has been run before. No name has the tag in it that is not
 /// made for it, and such a one is a syntax error.
 const UNLESS_DONE: &str = "begin;\ndo $walcast_setup$ begin\n";
 const END_UNLESS_DONE: &str =
     "exception when duplicate_object then raise notice 'done before: %', sqlerrm;\nend $walcast_setup$;\ncommit;\n";
-/// The setting that keeps, from before the slot's creation until after it, which transaction was the oldest.
-const SINCE: &str = "walcast.since";
+/// A vacuum, an index that is being built and a migration hold locks that publishing a table waits for. Who waits has
+/// other tables locked already, and a migration of those would wait with it, and the app behind that: so it does not
+/// wait long.
+pub(super) const LOCK_TIMEOUT_SECONDS: u32 = 10;
 
 /// Steps in the order in which they are to be run, each in a transaction of its own. None when all is there.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,6 +60,18 @@ pub(super) enum Extent {
     Narrow,
 }
 
+impl Step {
+    /// As it is run.
+    pub(super) fn statements(&self) -> String {
+        match self.kind {
+            StepKind::Transaction | StepKind::Publication => {
+                format!("set local lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';\n{}", self.sql)
+            }
+            StepKind::SlotCreation | StepKind::Replication => self.sql.clone(),
+        }
+    }
+}
+
 impl Plan {
     pub(super) fn new(facts: &ServerFacts, config: &Config, extent: Extent) -> Self {
         // On a standby both are the primary's.
@@ -95,8 +108,9 @@ impl Plan {
             return "-- Nothing to do: publication, slot and schema are as they should be.\n".to_owned();
         }
         let mut sql = String::new();
-        for Step { title, sql: statements, kind } in &self.steps {
-            let (begin, end) = match kind {
+        for step in &self.steps {
+            let (title, statements) = (&step.title, step.statements());
+            let (begin, end) = match step.kind {
                 StepKind::Transaction => ("begin;\n", "commit;\n"),
                 StepKind::Publication => (UNLESS_DONE, END_UNLESS_DONE),
                 // A slot can't be created in a transaction that has written.
@@ -235,38 +249,11 @@ fn slot(facts: &ServerFacts, config: &Config) -> Option<Step> {
             kind: StepKind::Replication,
         });
     }
-    let failover = if copied { ", failover => true" } else { "" };
-    let unless_there = format!("\n  where not exists (select from pg_replication_slots where slot_name = '{name}')");
-    let note = if facts.ha.in_recovery { String::new() } else { note_slot(name.as_str()) };
     Some(Step {
         title: format!("create the replication slot {name}"),
-        sql: format!(
-            "select set_config('{SINCE}', pg_snapshot_xmin(pg_current_snapshot())::text, false){unless_there};\n\
-             -- It waits for every transaction that is running now, and gives up after {PATIENCE_SECONDS} s.\n\
-             set lock_timeout = '{PATIENCE_SECONDS}s';\n\
-             set statement_timeout = '{PATIENCE_SECONDS}s';\n\
-             select pg_create_logical_replication_slot('{name}', 'pgoutput'{failover}){unless_there};\n\
-             reset lock_timeout;\n\
-             reset statement_timeout;\n{note}"
-        ),
+        sql: creation(name.as_str(), copied, facts.ha.in_recovery),
         kind: StepKind::SlotCreation,
     })
-}
-
-/// Says since when the new slot has everything, in the same session, which has noted that before the slot was. Nobody
-/// is stopped who may not say it: then more is in doubt when a gateway starts.
-fn note_slot(name: &str) -> String {
-    format!(
-        "do $$ begin\n  \
-         if coalesce(current_setting('{SINCE}', true), '') = '' then return; end if;\n  \
-         insert into walcast.slots (name, since, system, timeline)\n  \
-         select '{name}', current_setting('{SINCE}')::xid8, system_identifier,\n         \
-         ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint from pg_control_system()\n  \
-         on conflict (name) do update\n  \
-         set since = excluded.since, system = excluded.system, timeline = excluded.timeline, noticed = null;\n\
-         exception when insufficient_privilege then null;\n\
-         end $$;\n"
-    )
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::super::output;
-use super::plan::{PATIENCE_SECONDS, Step};
+use super::plan::Step;
 use crate::config::Config;
-use crate::replication::slot;
+use crate::replication::slot::{self, PATIENCE_SECONDS};
 use crate::replication::wire::{WireError, connect_sql};
 
 /// Shorter waits are not worth a message; after that, who is in the way is looked at this often.

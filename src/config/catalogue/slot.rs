@@ -5,7 +5,7 @@ use super::server::MaybeLabel;
 use crate::config::code::Code;
 use crate::config::diagnostic::{Finding, Span};
 use crate::config::{Config, display_size};
-use crate::replication::slot::{BUDGET_SLACK, Invalidation, Slot, WalStatus};
+use crate::replication::slot::{BUDGET_SLACK, Invalidation, OnLostSlot, Slot, WalStatus};
 
 pub(super) fn judge(facts: &ServerFacts, config: &Config) -> Vec<Finding> {
     let span = config.postgres.spans.slot.clone();
@@ -50,12 +50,19 @@ fn state(slot: &Slot, config: &Config) -> Option<Finding> {
             Invalidation::WalRemoved => format!("the server has removed WAL that the slot `{name}` needs"),
             _ => format!("the slot `{name}` can't be used any more: {}", reason.meaning()),
         };
-        let finding = Finding::error(Code::SlotLost, message)
+        let recreates = config.postgres.on_lost_slot == OnLostSlot::Recreate;
+        let finding = match recreates {
+            true => Finding::warning(Code::SlotLost, message),
+            false => Finding::error(Code::SlotLost, message),
+        };
+        let finding = finding
             .maybe_label(span, "lost for good")
             .note("changes since then can't be sent; clients will be told to start over")
-            .note(reason.prevention())
-            .help(recreate);
-        return Some(finding);
+            .note(reason.prevention());
+        return Some(match recreates {
+            true => finding.note("`walcast run` makes another one (`on_lost_slot`)"),
+            false => finding.help(recreate),
+        });
     }
     (slot.sample.wal_status == WalStatus::Unreserved).then(|| {
         let message = format!("the server may remove WAL that the slot `{name}` needs at any time");

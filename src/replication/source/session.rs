@@ -59,7 +59,13 @@ impl Source {
         let sample = sample.inspect_err(|error| tracing::warn!(%error, slot, "the slot can't be watched over")).ok();
         self.statistics.server = sample;
         self.wait_for_slot(&sql).await?;
-        let ready = prerequisites::check(&sql, connection.database(), &slot, &publication).await??;
+        let ready = match prerequisites::check(&sql, connection.database(), &slot, &publication).await? {
+            Err(lost) if self.makes_another(&lost) => {
+                self.recreate(&sql, lost).await?;
+                prerequisites::check(&sql, connection.database(), &slot, &publication).await??
+            }
+            found => found?,
+        };
         let mut replication = ReplicationClient::connect(&connection).await?;
         let server = replication.identify_system().await?;
         let ancestry = ancestry(&mut replication, server.timeline).await?;
