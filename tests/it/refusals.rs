@@ -90,6 +90,27 @@ async fn refused(port: u16, (method, target, headers, body, status, reason): Cas
     answer
 }
 
+async fn the_admin_listener_says_why(admin: u16) {
+    let text = "content-type: text/plain";
+    let question = "content-type: application/json";
+    let huge = "x".repeat(3 << 20);
+    let cases: &[Case<'_>] = &[
+        ("POST", "/metrics", &[], "", 405, "method_not_allowed"),
+        ("POST", "/readyz", &[], "", 405, "method_not_allowed"),
+        ("GET", "/inspector/nothing", &[], "", 404, "not_found"),
+        ("GET", "/inspector/state?search=a&search=b", &[], "", 400, "bad_request"),
+        ("GET", "/inspector/why", &[], "", 405, "method_not_allowed"),
+        ("POST", "/inspector/why", &[text], "{}", 415, "unsupported_media_type"),
+        ("POST", "/inspector/why", &[question], "{", 400, "invalid_question"),
+        ("POST", "/inspector/why", &[question], "\"", 400, "invalid_question"),
+        ("POST", "/inspector/why", &[question], "{}", 400, "invalid_question"),
+        ("POST", "/inspector/why", &[question], &huge, 413, "payload_too_large"),
+    ];
+    for case in cases {
+        refused(admin, *case).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_refusal_says_why() {
     let database = database().await;
@@ -98,9 +119,6 @@ async fn every_refusal_says_why() {
     let long_topic = format!("/topics/{}", "x".repeat(300));
     let large = format!(r#"{{"event": "said", "payload": {{"text": "{}"}}}}"#, "x".repeat(8000));
     let long_name = format!(r#"{{"event": "{}", "payload": {{}}}}"#, "e".repeat(256));
-    let text = "content-type: text/plain";
-    let question = "content-type: application/json";
-    let huge = "x".repeat(3 << 20);
     let cases: &[Case<'_>] = &[
         ("GET", "/", &[], "", 404, "not_found"),
         ("GET", "/nothing", &[], "", 404, "not_found"),
@@ -142,21 +160,7 @@ async fn every_refusal_says_why() {
             refused(entrance, *case).await;
         }
     }
-    let operators: &[Case<'_>] = &[
-        ("POST", "/metrics", &[], "", 405, "method_not_allowed"),
-        ("POST", "/readyz", &[], "", 405, "method_not_allowed"),
-        ("GET", "/inspector/nothing", &[], "", 404, "not_found"),
-        ("GET", "/inspector/state?search=a&search=b", &[], "", 400, "bad_request"),
-        ("GET", "/inspector/why", &[], "", 405, "method_not_allowed"),
-        ("POST", "/inspector/why", &[text], "{}", 415, "unsupported_media_type"),
-        ("POST", "/inspector/why", &[question], "{", 400, "invalid_question"),
-        ("POST", "/inspector/why", &[question], "\"", 400, "invalid_question"),
-        ("POST", "/inspector/why", &[question], "{}", 400, "invalid_question"),
-        ("POST", "/inspector/why", &[question], &huge, 413, "payload_too_large"),
-    ];
-    for case in operators {
-        refused(admin, *case).await;
-    }
+    the_admin_listener_says_why(admin).await;
     let answer = refused(port, ("DELETE", "/topics/feed", &[], "", 405, "method_not_allowed")).await;
     assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS"));
     let answer = refused(port, ("PUT", "/healthz", &[], "", 405, "method_not_allowed")).await;

@@ -1,6 +1,7 @@
 //! Who sees what, through the real binary and Postgres: rules, claims and filters over every way in, live, in snapshots
 //! and on resuming.
 
+mod labels;
 mod row_filters;
 
 use std::fs;
