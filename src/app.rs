@@ -2,6 +2,7 @@
 
 mod certificates;
 mod feed_thread;
+mod filters;
 mod listeners;
 mod question;
 mod reload;
@@ -39,6 +40,7 @@ use crate::telemetry::metrics::{Gauges, Reloads};
 use crate::tls::FilesError;
 use crate::transport::{
     ChannelLimits, Control, Count, Doors, Limits, Pace, Peers, Routers, ShardChannels, ShardStatistics, ShardThread,
+    explaining,
 };
 
 use feed_thread::{FeedThread, Tenants};
@@ -379,9 +381,10 @@ fn gate(config: &Config) -> Result<(Gate, Option<Refresher>), AppError> {
 /// What is served beside the WebSocket, and where the configuration goes that operators ask about.
 fn routers(config: &Config, gate: Gate, admin: Router) -> (Routers, watch::Sender<Arc<Config>>) {
     let current = watch::Sender::new(Arc::new(config.clone()));
-    let admin = admin.merge(question::router(current.subscribe()));
+    let admin = admin.merge(question::router(current.subscribe())).merge(filters::router(current.subscribe()));
     let posts = Pace::new(config.limits.posts_per_second);
-    (Routers { gate, doors: doors(config), public: health::liveness(), admin, posts }, current)
+    let (public, admin) = (explaining(health::liveness()), explaining(admin));
+    (Routers { gate, doors: doors(config), public, admin, posts }, current)
 }
 
 /// Those who read snapshots' rows, how they are asked, and what they say.

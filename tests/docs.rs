@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use walcast::phoenix::{Body, CloseReason, Refusal};
+use walcast::transport::Complaint;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -124,6 +125,15 @@ fn every_outcome_of_a_write_is_in_the_protocol() {
     let rows = rows(&read("docs/protocol.md"), "Writes");
     let listed: BTreeSet<&str> = rows.keys().map(String::as_str).collect();
     assert_eq!(listed, walcast::sync::REASONS.into_iter().collect());
+}
+
+#[test]
+fn every_complaint_of_http_is_in_the_protocol() {
+    let rows = rows(&read("docs/protocol.md"), "HTTP");
+    for complaint in Complaint::ALL {
+        let cells = rows.get(complaint.reason()).unwrap_or_else(|| panic!("{} is not there", complaint.reason()));
+        assert_eq!(cells[1], complaint.status().as_u16().to_string(), "{}", complaint.reason());
+    }
 }
 
 #[test]

@@ -204,6 +204,8 @@ impl Reload {
             refuse(&findings, &config.source);
             return Verdict::Refused;
         }
+        // The process that streams from the slot is this one.
+        findings.retain(|finding| finding.code != Code::SlotActive);
         if !findings.is_empty() {
             tracing::warn!("the changed configuration has warnings\n{}", text(&findings, &config.source));
         }

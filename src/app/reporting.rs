@@ -7,14 +7,14 @@ use tokio::sync::{mpsc, watch};
 
 use super::certificates::Certificates;
 use crate::auth::{Denials, Gate};
-use crate::config::Config;
+use crate::config::{Auth, Config};
 use crate::hub;
 use crate::hub::task::Inspect;
 use crate::replication::source::Reports;
 use crate::shutdown::Shutdown;
 use crate::snapshot::Meter;
 use crate::telemetry::health::{self, Health};
-use crate::telemetry::inspector::{self, Inspector, RouteLine};
+use crate::telemetry::inspector::{self, Feed, Inspector, RouteLine};
 use crate::telemetry::metrics::{self, CertificateGauge, Gauges, Reloads};
 use crate::transport::{Count, ShardStatistics};
 
@@ -94,6 +94,8 @@ impl Reporting {
             config: config.source.name().into(),
             port: config.server.listen.iter().find_map(|it| it.socket()).map(|it| it.port()),
             encrypted: config.server.tls.is_some(),
+            tokens: !matches!(config.auth, Auth::None),
+            feed: feed(config),
         };
         let router = health::liveness().merge(health::readiness(health));
         (reporting, router.merge(metrics::router(gauges)).merge(inspector::router(inspector)))
@@ -113,6 +115,16 @@ impl Reporting {
             count: self.count.clone(),
             reloads: Arc::clone(&self.reloads),
         }
+    }
+}
+
+fn feed(config: &Config) -> Feed {
+    Feed {
+        server: config.postgres.connection.to_string(),
+        publication: config.postgres.publication.to_string(),
+        slot: config.postgres.slot.to_string(),
+        window: config.replay.window,
+        memory: config.replay.memory,
     }
 }
 

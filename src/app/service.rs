@@ -28,6 +28,8 @@ pub(super) struct Service(Arc<Told>);
 struct Told {
     /// It knows that we have started.
     ready: AtomicBool,
+    /// It waits for a reload's end.
+    reloading: AtomicBool,
     /// That it can't be told has been said.
     failed: AtomicBool,
 }
@@ -49,15 +51,18 @@ impl Service {
         // Before the start is over a reload is no state of its own.
         if self.0.ready.load(Ordering::Relaxed) {
             match NotifyState::monotonic_usec_now() {
-                Ok(now) => self.notify(&[NotifyState::Reloading, now]),
+                Ok(now) => {
+                    self.0.reloading.store(true, Ordering::Relaxed);
+                    self.notify(&[NotifyState::Reloading, now]);
+                }
                 Err(error) => self.say(&error),
             }
         }
     }
 
-    /// That is over, whatever came of it.
+    /// That is over, whatever came of it. A file that was read because it has changed was nobody's wish.
     pub(super) fn reloaded(&self) {
-        if self.0.ready.load(Ordering::Relaxed) {
+        if self.0.reloading.swap(false, Ordering::Relaxed) {
             self.ready();
         }
     }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 /// pgoutput's column kinds (`TupleData` in "Logical Replication Message Formats").
 const NULL: u8 = b'n';
@@ -76,7 +76,7 @@ impl Row {
             };
         }
         let mut data = message.split_to(message.len() - rest.len());
-        let _count = data.split_to(2);
+        data.advance(2);
         Ok(Self { data, columns })
     }
 

@@ -85,7 +85,7 @@ pub fn main() -> ExitCode {
     let matches = without_empty_variables(Arguments::command()).get_matches();
     let Arguments { config, command } = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if command.needs_no_file() && matches.value_source("config") == Some(ValueSource::CommandLine) {
-        let message = "--database-url stands in for a configuration file: leave out it or --config\n";
+        let message = "--database-url stands in for a configuration file: leave out it or --config";
         Arguments::command().error(ErrorKind::ArgumentConflict, message).exit();
     }
     let outcome = match command {

@@ -29,10 +29,10 @@ const ADMIN_PORT: u16 = 4001;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Options {
     /// Where clients connect [default: 127.0.0.1:4000, or a free port where that is taken]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = typed)]
     pub listen: Option<SocketAddr>,
     /// Where the page, health and metrics are [default: 127.0.0.1:4001, or a free port where that is taken]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = typed)]
     pub admin: Option<SocketAddr>,
     /// The folder into which npm has installed the example pages' client
     #[arg(long, value_name = "DIR", default_value = "examples")]
@@ -40,6 +40,10 @@ pub struct Options {
     /// Print nothing but the page's address
     #[arg(long)]
     pub quiet: bool,
+}
+
+fn typed(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "an IP address and a port are expected, as in 127.0.0.1:4000")
 }
 
 /// Why the demo does not run, or no longer.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bytes::BufMut;
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::change::{Ancestor, FeedSystem, Lsn, Visibility};
@@ -74,6 +75,8 @@ const LENGTH: usize = 1 + 8 + 4 + 8 + 8;
 const LAYOUT_WITH_SPLICE: u8 = 2;
 /// Added to the layout: a fingerprint follows the ordinal.
 const WITH_FINGERPRINT: u8 = 2;
+/// With a fingerprint, and without a snapshot.
+const FIXED_LENGTH_MAX: usize = LENGTH + 8;
 const LENGTH_WITH_SPLICE: usize = LENGTH + 8 + 8;
 /// A cursor is in every message and in every join: 5.5 KB of text are the most that it may be. Only a server with more
 /// connections than this can have so many transactions in progress.
@@ -86,9 +89,19 @@ impl Cursor {
     /// Appends it as a JSON string, or null where that would be too long: who loses the connection right then begins
     /// afresh.
     pub(super) fn write_json(&self, out: &mut Vec<u8>) {
-        let Some(text) = self.text() else { return out.extend_from_slice(b"null") };
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
+        if self.splice.is_some() {
+            let Some(text) = self.text() else { return out.extend_from_slice(b"null") };
+            out.push(b'"');
+            out.extend_from_slice(text.as_bytes());
+        } else {
+            // In each message of each shape, and short: nothing is allocated for it.
+            let (bytes, length) = self.fixed();
+            let bytes = bytes.get(..length).unwrap_or(&bytes);
+            out.push(b'"');
+            let start = out.len();
+            out.resize(start + BASE64URL_NOPAD.encode_len(bytes.len()), 0);
+            BASE64URL_NOPAD.encode_mut(bytes, out.split_at_mut(start).1);
+        }
         out.push(b'"');
     }
 
@@ -97,18 +110,29 @@ impl Cursor {
         let is_long = |splice: &Arc<Splice>| splice.visibility.in_progress().len() > IN_PROGRESS_MAX;
         (!self.splice.as_ref().is_some_and(is_long)).then(|| self.to_string())
     }
+
+    /// What stands before a snapshot's, and how long it is.
+    fn fixed(&self) -> ([u8; FIXED_LENGTH_MAX], usize) {
+        let mut bytes = [0; FIXED_LENGTH_MAX];
+        let mut rest = &mut bytes[..];
+        let layout = if self.splice.is_some() { LAYOUT_WITH_SPLICE } else { LAYOUT };
+        rest.put_u8(layout + if self.fingerprint.is_some() { WITH_FINGERPRINT } else { 0 });
+        rest.put_u64(self.system.system_id);
+        rest.put_u32(self.system.timeline);
+        rest.put_u64(self.position.lsn.as_u64());
+        rest.put_u64(self.position.ordinal);
+        if let Some(Fingerprint(hash)) = self.fingerprint {
+            rest.put_u64(hash);
+        }
+        let length = FIXED_LENGTH_MAX - rest.remaining_mut();
+        (bytes, length)
+    }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = Vec::with_capacity(LENGTH);
-        let layout = if self.splice.is_some() { LAYOUT_WITH_SPLICE } else { LAYOUT };
-        bytes.push(layout + if self.fingerprint.is_some() { WITH_FINGERPRINT } else { 0 });
-        bytes.extend(self.system.system_id.to_be_bytes());
-        bytes.extend(self.system.timeline.to_be_bytes());
-        bytes.extend(self.position.lsn.as_u64().to_be_bytes());
-        bytes.extend(self.position.ordinal.to_be_bytes());
-        bytes.extend(self.fingerprint.iter().flat_map(|Fingerprint(hash)| hash.to_be_bytes()));
+        let (fixed, length) = self.fixed();
+        let mut bytes = fixed.get(..length).unwrap_or_default().to_vec();
         if let Some(splice) = &self.splice {
             bytes.extend(splice.until.as_u64().to_be_bytes());
             bytes.extend(splice.visibility.xmax().to_be_bytes());

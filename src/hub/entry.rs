@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::change::json::{MalformedValue, write_timestamp};
+use crate::change::json::{MalformedValue, write_timestamp, write_unsigned};
 use crate::change::{Change, OldRow, Operation, Relation, Row, TransactionHeader};
 use crate::routing::{RouteId, Sources};
 
@@ -203,26 +203,28 @@ impl Entry {
         self.size += self.batches.len() * BATCH_OVERHEAD + deliveries;
     }
 
-    /// A message's payload, of what a shape is shown of a batch:
+    /// Appends a message's payload, of what a shape is shown of a batch:
     /// `{"cursor", "commit_timestamp", "xid", ["part", "more",] "updates"}`.
     ///
-    /// A value that its type does not write is named in `omitted`, and in `malformed` for the operator.
+    /// A value that its type does not write is named in `omitted`, and returned for the operator.
     pub(super) fn encode(
         &self,
         batch: &Batch,
         seen: &[Seen],
         shape: &mut Shape,
         cursor: &Cursor,
-        malformed: &mut Vec<Malformed>,
-    ) -> Bytes {
-        let mut out = Vec::with_capacity(PAYLOAD_SIZE_GUESS);
+        out: &mut Vec<u8>,
+    ) -> Vec<Malformed> {
+        let mut malformed = Vec::new();
         out.extend_from_slice(b"{\"cursor\":");
-        cursor.write_json(&mut out);
+        cursor.write_json(out);
         out.extend_from_slice(b",\"commit_timestamp\":");
-        write_timestamp(&mut out, self.header.commit_timestamp);
-        out.extend_from_slice(format!(",\"xid\":{}", self.header.xid).as_bytes());
+        write_timestamp(out, self.header.commit_timestamp);
+        out.extend_from_slice(b",\"xid\":");
+        write_unsigned(out, self.header.xid);
         if batch.is_part() {
-            out.extend_from_slice(format!(",\"part\":{}", batch.part).as_bytes());
+            out.extend_from_slice(b",\"part\":");
+            write_unsigned(out, batch.part);
         }
         if batch.more {
             out.extend_from_slice(b",\"more\":true");
@@ -233,10 +235,10 @@ impl Entry {
             if out.len() > before_updates {
                 out.push(b',');
             }
-            self.encode_update(&mut out, shape, *seen, malformed);
+            self.encode_update(out, shape, *seen, &mut malformed);
         }
         out.extend_from_slice(b"]}");
-        Bytes::from(out)
+        malformed
     }
 
     fn encode_update(&self, out: &mut Vec<u8>, shape: &mut Shape, seen: Seen, malformed: &mut Vec<Malformed>) {
@@ -250,9 +252,6 @@ impl Entry {
         }
     }
 }
-
-/// A small transaction's payload fits without growing the buffer.
-const PAYLOAD_SIZE_GUESS: usize = 512;
 
 fn rows(operation: &Operation) -> impl Iterator<Item = &Row> {
     let (old, new) = match operation {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::audience::Concern;
 use super::judge::{Seen, Trouble};
-use super::log::{Keep, Log};
+use super::log::Keep;
 use super::shape::Shape;
 use super::topics::BatchRef;
 use super::{Hub, Publication, Refusal, ShapeId, ToShard};
@@ -126,12 +126,38 @@ impl Hub {
 
     /// Sends a shape what it is shown of a batch: of all of it, or of some deliveries.
     fn publish_to(&mut self, at: BatchRef, id: ShapeId, concerns: Option<&[Concern]>) {
+        let mut seen = std::mem::take(&mut self.seen);
+        match self.see(at, id, concerns, &mut seen) {
+            Ok(()) => self.publish_seen(at, id, &seen),
+            Err(Trouble::Unknown) => self.reset(id),
+            Err(Trouble::Ended(refusal)) => self.end(id, refusal),
+        }
+        seen.clear();
+        self.seen = seen;
+    }
+
+    /// What a shape is shown of a batch: of all of it, or of the deliveries that may concern it.
+    fn see(
+        &mut self,
+        at: BatchRef,
+        id: ShapeId,
+        concerns: Option<&[Concern]>,
+        seen: &mut Vec<Seen>,
+    ) -> Result<(), Trouble> {
+        let (Some(log), Some(shape)) = (&self.log, self.shapes.get_mut(&id)) else { return Ok(()) };
+        let Some((entry, batch)) = log.batch(at) else { return Ok(()) };
+        match concerns {
+            Some(concerns) => {
+                let place = |concern: &Concern| Some((batch.deliveries.get(concern.place?)?, concern.known));
+                shape.see(entry, concerns.iter().filter_map(place), seen)
+            }
+            None => shape.see_all(entry, batch, seen),
+        }
+    }
+
+    /// Sends a shape what it is shown of a batch, which may be nothing.
+    fn publish_seen(&mut self, at: BatchRef, id: ShapeId, seen: &[Seen]) {
         let (Some(log), Some(shape)) = (&mut self.log, self.shapes.get_mut(&id)) else { return };
-        let seen = match log.see(at, shape, concerns) {
-            Ok(seen) => seen,
-            Err(Trouble::Unknown) => return self.reset(id),
-            Err(Trouble::Ended(refusal)) => return self.end(id, refusal),
-        };
         let Some((_, batch)) = log.batch(at) else { return };
         let slot = batch.slot;
         let is_sent = !seen.is_empty() || shape.wants_empty(batch, shape.owed);
@@ -145,23 +171,22 @@ impl Hub {
         if !is_sent {
             return;
         }
-        let Some(publication) = log.publication(at, shape, &seen, None, Keep::No) else { return };
+        let Some(publication) = log.publication(at, shape, seen, None, Keep::No) else { return };
         shape.told = (self.now, publication.position);
         publish(&mut self.outgoing, shape, &publication);
     }
 
     /// A quiet topic's cursor must not grow old: it would fall out of the log while its subscribers are connected.
+    /// Where the whole database is quiet it is the same again, by which they know that nothing was missed.
     pub(super) fn refresh_cursors(&mut self) {
         let Some(log) = &self.log else { return };
         let patience = self.limits.log.window / QUIET_FRACTION;
         for _ in 0..QUIET_A_TICK.max(self.shapes.len() / 8) {
             let Some(id) = self.quiet.next_due(self.now) else { return };
             let Some(shape) = self.shapes.get_mut(&id) else { continue };
-            let (when, position) = shape.told;
-            let is_quiet = self.now.saturating_sub(when) >= patience;
-            if !is_quiet || log.head <= position {
-                let since = if is_quiet { self.now } else { when };
-                self.quiet.add(id, since + patience);
+            let (when, _) = shape.told;
+            if self.now.saturating_sub(when) < patience {
+                self.quiet.add(id, when + patience);
                 continue;
             }
             let publication = log.cursor_event(shape, log.head..log.head, None);
@@ -199,20 +224,6 @@ impl Hub {
             self.tell(shard, message(id));
         }
         self.forget_shape(&shape);
-    }
-}
-
-impl Log {
-    /// What a shape is shown of a batch: of all of it, or of the deliveries that may concern it.
-    fn see(&self, at: BatchRef, shape: &mut Shape, concerns: Option<&[Concern]>) -> Result<Vec<Seen>, Trouble> {
-        let Some((entry, batch)) = self.batch(at) else { return Ok(Vec::new()) };
-        match concerns {
-            Some(concerns) => {
-                let place = |concern: &Concern| Some((batch.deliveries.get(concern.place?)?, concern.known));
-                shape.see(entry, concerns.iter().filter_map(place))
-            }
-            None => shape.see_all(entry, batch),
-        }
     }
 }
 

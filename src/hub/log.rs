@@ -1,5 +1,6 @@
 //! The replay log: recent transactions in commit order, indexed by topic, bounded in time and memory.
 
+mod entries;
 mod retention;
 
 use std::collections::VecDeque;
@@ -28,6 +29,8 @@ use super::statistics::LogStatistics;
 use super::topics::{BatchRef, OpenTopic, TOPIC_OVERHEAD, TopicState, Topics};
 use super::unseen::Unseen;
 use super::{Cursor, Fingerprint, Position, Publication, Splice};
+
+use entries::Entries;
 
 /// How much the log keeps; what is older can no longer be resumed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +62,7 @@ pub(super) struct Hole {
 pub(super) struct Log {
     limits: LogLimits,
     pub(super) lineage: Lineage,
-    entries: VecDeque<Entry>,
+    entries: Entries,
     /// The number of the front entry; numbers are never reused.
     first: u64,
     /// Everything up to here has been seen.
@@ -85,7 +88,12 @@ pub(super) struct Log {
     pub(super) open: Vec<OpenTopic>,
     /// Met while encoding, for the operator.
     pub(super) malformed: Vec<Malformed>,
+    /// Where payloads are encoded, since nobody knows before how long they become.
+    buffer: Vec<u8>,
 }
+
+/// Room that is kept from one payload to the next: a part of the default size fits.
+const BUFFER_KEPT: usize = 1 << 20;
 
 impl Log {
     /// An empty log of everything that commits at `start` or later.
@@ -94,7 +102,7 @@ impl Log {
         Self {
             limits,
             lineage,
-            entries: VecDeque::new(),
+            entries: Entries::default(),
             first: 0,
             head: Position::before(start),
             tail: Position::before(start),
@@ -111,6 +119,7 @@ impl Log {
             turns: Turns::default(),
             open: Vec::new(),
             malformed: Vec::new(),
+            buffer: Vec::new(),
         }
     }
 
@@ -281,14 +290,16 @@ impl Log {
             return Ok(());
         }
         let of = rest.as_ref().unwrap_or(batch);
-        let seen = shape.see_all(entry, of)?;
+        let mut seen = Vec::with_capacity(of.deliveries.len());
+        shape.see_all(entry, of, &mut seen)?;
         let is_owed = seen.is_empty() && of.is_part() && !of.more && self.is_owed(index, at, shape, reading);
         if seen.is_empty() && !shape.wants_empty(of, is_owed) {
             return Ok(());
         }
         let publication = match &rest {
             Some(rest) => {
-                let (publication, mut malformed) = self.encode(entry, rest, shape, &seen, reading.splice, Keep::No);
+                let (publication, mut malformed) =
+                    self.encode(entry, rest, shape, &seen, reading.splice, &mut Vec::new());
                 self.malformed.append(&mut malformed);
                 Some(publication)
             }
@@ -317,7 +328,8 @@ impl Log {
             let Some(previous) = before.checked_sub(1) else { return true };
             let Some(reference) = self.batch_of(shape.topic(), previous) else { return true };
             let Some((entry, batch)) = self.batch(reference) else { return true };
-            if !shape.see_all(entry, batch).is_ok_and(|seen| seen.is_empty()) {
+            let mut seen = Vec::new();
+            if shape.see_all(entry, batch, &mut seen).is_err() || !seen.is_empty() {
                 return true;
             }
             // What is said between the rows is no part of them.
@@ -365,8 +377,12 @@ impl Log {
         splice: Option<&Arc<Splice>>,
         keep: Keep,
     ) -> Option<Arc<Publication>> {
+        let mut buffer = std::mem::take(&mut self.buffer);
         let (entry, batch) = self.batch(at)?;
-        let (publication, mut malformed) = self.encode(entry, batch, shape, seen, splice, keep);
+        let (publication, mut malformed) = self.encode(entry, batch, shape, seen, splice, &mut buffer);
+        buffer.clear();
+        buffer.shrink_to(BUFFER_KEPT);
+        self.buffer = buffer;
         self.malformed.append(&mut malformed);
         if keep == Keep::InLog {
             self.keep(at, &publication);
@@ -381,15 +397,12 @@ impl Log {
         shape: &mut Shape,
         seen: &[Seen],
         splice: Option<&Arc<Splice>>,
-        keep: Keep,
+        buffer: &mut Vec<u8>,
     ) -> (Arc<Publication>, Vec<Malformed>) {
         let cursor = self.cursor_of(shape, batch.span.end, splice);
-        let mut malformed = Vec::new();
-        let mut payload = entry.encode(batch, seen, shape, &cursor, &mut malformed);
-        if keep == Keep::InLog {
-            // Without the room to grow that it was encoded in.
-            payload = Bytes::copy_from_slice(&payload);
-        }
+        let malformed = entry.encode(batch, seen, shape, &cursor, buffer);
+        // Without the room to grow that it was encoded in.
+        let payload = Bytes::copy_from_slice(buffer);
         // The shape has it, too, but in memory that only a shape with a view of its own has use for.
         let topic = self.topics.at(batch.slot).map_or_else(|| shape.topic().clone(), |state| state.topic.clone());
         let event = Arc::clone(&batch.event);

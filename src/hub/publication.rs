@@ -49,7 +49,9 @@ pub struct Publication {
     pub(super) splice: Option<Arc<Splice>>,
     /// Its cursor, where the payload is somebody's own and has no place for one.
     beside: Option<Box<Cursor>>,
-    encoded: [OnceLock<Bytes>; ENCODINGS],
+    /// The wire form that was asked for first, with its number: most often there is no other.
+    first: OnceLock<(usize, Bytes)>,
+    others: OnceLock<Box<[OnceLock<Bytes>; ENCODINGS]>>,
 }
 
 impl Publication {
@@ -60,7 +62,6 @@ impl Publication {
         span: std::ops::Range<Position>,
         payload: Bytes,
     ) -> Self {
-        let encoded = std::array::from_fn(|_| OnceLock::new());
         let (before, position, form) = (span.start, span.end, Form::Feed);
         Self {
             shape,
@@ -73,7 +74,8 @@ impl Publication {
             committed: None,
             splice: None,
             beside: None,
-            encoded,
+            first: OnceLock::new(),
+            others: OnceLock::new(),
         }
     }
 
@@ -134,7 +136,21 @@ impl Publication {
 
     /// The wire form with this number, made by `encode` when it is first asked for, whichever shard asks.
     pub fn encoded(&self, encoding: usize, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        match self.encoded.get(encoding) {
+        if self.first.get().is_none_or(|(first, _)| *first == encoding) {
+            let mut encode = Some(encode);
+            let form = || (encoding, encode.take().map_or_else(Bytes::new, |encode| encode(self)));
+            let (first, form) = self.first.get_or_init(form);
+            if *first == encoding {
+                return form.clone();
+            }
+            return encode.map_or_else(Bytes::new, |encode| self.other(encoding, encode));
+        }
+        self.other(encoding, encode)
+    }
+
+    fn other(&self, encoding: usize, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        let others = self.others.get_or_init(|| Box::new(std::array::from_fn(|_| OnceLock::new())));
+        match others.get(encoding) {
             Some(form) => form.get_or_init(|| encode(self)).clone(),
             None => encode(self),
         }

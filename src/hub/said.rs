@@ -1,7 +1,8 @@
 //! What SQL says to topics: messages of their own among those with rows.
 //!
 //! A broadcast's payload is its sender's, and has no place for a cursor: the event `cursor` follows it, unless rows do
-//! that the subscriber is shown. Where a transport has a place of its own for it, as server-sent events do, it is there.
+//! that the subscriber is shown. Where a transport has a place of its own for it, as server-sent events do, it is
+//! there.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

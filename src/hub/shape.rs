@@ -126,13 +126,13 @@ impl Shape {
         batch.is_part() && (self.shows_everything || (owed && !batch.more))
     }
 
-    /// What is shown of a batch: of all its deliveries, or of those that are given, with what is known of them.
+    /// Appends what is shown of a batch: of all its deliveries, or of those that are given, with what is known of them.
     pub(super) fn see<'d>(
         &mut self,
         entry: &Transaction,
         deliveries: impl Iterator<Item = (&'d Delivery, Known)>,
-    ) -> Result<Vec<Seen>, Trouble> {
-        let mut seen = Vec::new();
+        seen: &mut Vec<Seen>,
+    ) -> Result<(), Trouble> {
         for (delivery, known) in deliveries {
             let Some(logged) = entry.changes.get(delivery.change) else { continue };
             seen.extend(match known {
@@ -144,12 +144,12 @@ impl Shape {
                 }
             });
         }
-        Ok(seen)
+        Ok(())
     }
 
-    /// What is shown of all deliveries of a batch.
-    pub(super) fn see_all(&mut self, entry: &Transaction, batch: &Batch) -> Result<Vec<Seen>, Trouble> {
-        self.see(entry, batch.deliveries.iter().map(|delivery| (delivery, None)))
+    /// Appends what is shown of all deliveries of a batch.
+    pub(super) fn see_all(&mut self, entry: &Transaction, batch: &Batch, seen: &mut Vec<Seen>) -> Result<(), Trouble> {
+        self.see(entry, batch.deliveries.iter().map(|delivery| (delivery, None)), seen)
     }
 
     /// What the shape is found by in a table; see [`Judge::keys`].

@@ -12,6 +12,7 @@ use super::broadcast::Member;
 use super::channel::Channels;
 use super::cursor::Lineage;
 use super::entry::Malformed;
+use super::judge::Seen;
 use super::live::Quiet;
 use super::log::Log;
 use super::reading::{Question, Readers};
@@ -58,6 +59,8 @@ pub struct Hub {
     /// What the publication gives was told.
     pub(super) knows_published: bool,
     pub(super) outgoing: Vec<Vec<ToShard>>,
+    /// Room for what a shape is shown of a batch, used again for each: grows to the changes of the largest part.
+    pub(super) seen: Vec<Seen>,
     pub(super) counters: Counters,
 }
 
@@ -83,6 +86,7 @@ impl Hub {
             unfed: BTreeSet::new(),
             knows_published: false,
             outgoing: vec![Vec::new(); shards],
+            seen: Vec::new(),
             counters: Counters::default(),
         }
     }

@@ -94,10 +94,10 @@ impl Progress {
         now >= self.next_status
     }
 
-    /// How long after `now` the next one is due, if nothing asks for it before; zero when it is due.
+    /// When the next one is due, if nothing asks for it before; a time in the past when it is due.
     #[must_use]
-    pub const fn next_due(&self, now: Duration) -> Duration {
-        self.next_status.saturating_sub(now)
+    pub const fn next_status(&self) -> Duration {
+        self.next_status
     }
 
     /// The status update to send at `now`; the next is due an interval later.

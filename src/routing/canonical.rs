@@ -2,6 +2,8 @@
 //!
 //! Both go by the type under all domains. OIDs are those of `pg_type.dat`, which never change.
 
+mod float;
+
 use std::cmp::Reverse;
 
 use crate::change::{Oid, Type};
@@ -11,6 +13,8 @@ const INT8: Oid = 20;
 const INT2: Oid = 21;
 const INT4: Oid = 23;
 const OID: Oid = 26;
+const FLOAT4: Oid = 700;
+const FLOAT8: Oid = 701;
 const INET: Oid = 869;
 const BPCHAR: Oid = 1042;
 const DATE: Oid = 1082;
@@ -73,6 +77,8 @@ pub(super) fn is_canonical(ty: &Type, text: &str) -> bool {
         INT4 => is_printed_by(text, text.parse::<i32>()),
         INT8 => is_printed_by(text, text.parse::<i64>()),
         OID => is_printed_by(text, text.parse::<u32>()),
+        FLOAT4 => float::is_printed::<f32>(text),
+        FLOAT8 => float::is_printed::<f64>(text),
         NUMERIC => is_numeric(text),
         UUID => is_uuid(text),
         DATE => is_date_and(text, MAX_DATE_YEAR, str::is_empty),

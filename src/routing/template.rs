@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
+use crate::change::{Relation, Type};
+
+use super::canonical::is_canonical;
 use super::topic::{MAX_TOPIC_LENGTH, Topic};
 
 /// The most `{column}`s in one template: bounds the work of splitting a joined topic; nobody is known to need four.
@@ -123,6 +127,17 @@ impl Template {
     #[must_use]
     pub fn captures<'t>(&self, topic: &'t str) -> Option<Vec<&'t str>> {
         self.captures_where(topic, |_, _| true)
+    }
+
+    /// Whether the topic has a value in canonical form for each of a relation's columns.
+    #[must_use]
+    pub fn names_rows_of(&self, relation: &Relation, topic: &str) -> bool {
+        let types: Option<Vec<&Arc<Type>>> =
+            self.columns().map(|name| Some(&relation.columns.get(relation.column(name)?)?.ty)).collect();
+        let accepts = |column: usize, value: &str| {
+            types.as_ref().and_then(|types| types.get(column)).is_some_and(|ty| is_canonical(ty, value))
+        };
+        self.captures_where(topic, accepts).is_some()
     }
 
     /// As [`Template::captures`], with only those splits counted whose values `accepts` takes; it is given the column's

@@ -3,10 +3,13 @@
 //! It is told names of routes and topics, and numbers: no rows, no claims, no tokens. Rows it shows in its live tail,
 //! which it gets as any client does, with a token where one is asked for.
 
+mod feed;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -14,23 +17,26 @@ use axum::routing::get;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
+
+pub use feed::Feed;
 
 use super::health::Health;
 use super::metrics::Gauges;
 use crate::hub::task::Inspect;
 use crate::hub::{self, Inspection};
-use crate::transport::{Resync, ShardStatistics, SlowClient, Transport};
+use crate::transport::{Complaint, Resync, ShardStatistics, SlowClient, Transport};
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, content type and text of every file of the page.
-const FILES: [(&str, &str, &str); 6] = [
+const FILES: [(&str, &str, &str); 7] = [
     ("/inspector/", HTML, include_str!("inspector/index.html")),
     ("/inspector/style.css", CSS, include_str!("inspector/style.css")),
     ("/inspector/inspector.js", JAVASCRIPT, include_str!("inspector/inspector.js")),
+    ("/inspector/database.js", JAVASCRIPT, include_str!("inspector/database.js")),
     ("/inspector/show.js", JAVASCRIPT, include_str!("inspector/show.js")),
     ("/inspector/tail.js", JAVASCRIPT, include_str!("inspector/tail.js")),
     ("/inspector/why.js", JAVASCRIPT, include_str!("inspector/why.js")),
@@ -57,6 +63,9 @@ pub struct Inspector {
     pub port: Option<u16>,
     /// They connect by TLS.
     pub encrypted: bool,
+    /// They are asked for tokens.
+    pub tokens: bool,
+    pub feed: Feed,
 }
 
 /// A route as the configuration has it.
@@ -101,7 +110,11 @@ fn answer(content_type: &'static str, body: String) -> Response {
 }
 
 /// Everything that the page shows. `?search=` chooses among routes and topics.
-async fn state(State(inspector): State<Inspector>, Query(Search { search }): Query<Search>) -> Response {
+async fn state(State(inspector): State<Inspector>, search: Result<Query<Search>, QueryRejection>) -> Response {
+    let Search { search } = match search {
+        Ok(Query(search)) => search,
+        Err(error) => return Complaint::BadRequest.because(&error.body_text()).into_response(),
+    };
     let inspection = inspector.ask(&search).await;
     answer("application/json", inspector.state(&search, inspection.as_ref()).to_string())
 }
@@ -122,12 +135,16 @@ impl Inspector {
             "config": &*self.config,
             "port": self.port,
             "encrypted": self.encrypted,
+            "tokens": self.tokens,
+            "certificate_expiry": self.gauges.certificate.as_ref().map(|it| it.not_after()),
             "health": self.health.readiness(),
-            "replication": self.replication(),
+            "replication": self.feed.replication(&self.gauges.source.borrow()),
             "log": {
                 "entries": hub.log.entries,
                 "bytes": hub.log.bytes,
                 "span_seconds": hub.log.span.as_secs_f64(),
+                "window_seconds": self.feed.window.as_secs_f64(),
+                "memory_limit": self.feed.memory,
             },
             "changes": hub.counters.changes,
             "transactions": hub.counters.transactions,
@@ -139,20 +156,6 @@ impl Inspector {
             "topics": inspection.map(topics),
             "topics_found": inspection.map(|it| it.found),
             "topics_incomplete": inspection.is_some_and(|it| it.incomplete),
-        })
-    }
-
-    fn replication(&self) -> Value {
-        let source = *self.gauges.source.borrow();
-        let slot = source.server.and_then(|server| server.slot);
-        json!({
-            "lag_bytes": source.lag_bytes(),
-            "lag_seconds": source.lag_seconds(Instant::now()),
-            "slot_held_bytes": source.server.and_then(|server| server.slot_held_bytes()),
-            "slot_safe_bytes": slot.and_then(|slot| slot.safe_wal_bytes),
-            "slot_status": slot.map(|slot| slot.wal_status.as_str()),
-            "interruptions": source.interruptions,
-            "losses": source.losses,
         })
     }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
@@ -24,7 +24,7 @@ use super::health::Health;
 use super::inspector::RouteLine;
 use crate::auth::Denials;
 use crate::replication::source::{self, SourceState};
-use crate::transport::{Count, ShardStatistics};
+use crate::transport::{Complaint, Count, ShardStatistics};
 use crate::{hub, snapshot};
 
 pub use described::{ALL, Metric};
@@ -63,6 +63,12 @@ impl CertificateGauge {
     #[must_use]
     pub fn new(not_after: i64) -> Self {
         Self { not_after: AtomicI64::new(not_after), reloads: Reloads::default() }
+    }
+
+    /// Until when it is good, in seconds since 1970.
+    #[must_use]
+    pub fn not_after(&self) -> i64 {
+        self.not_after.load(Ordering::Relaxed)
     }
 
     /// Another one has taken its place, which is good until then.
@@ -133,7 +139,7 @@ async fn scrape(State(gauges): State<Gauges>) -> Response {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         failed => {
             tracing::error!(?failed, "metrics could not be written, which is a bug");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            Complaint::Internal.response().into_response()
         }
     }
 }

@@ -20,9 +20,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::auth::{Gate, Hosts};
+use crate::auth::{Denied, Gate, Hosts};
 use crate::phoenix::connect::{Params, SUBPROTOCOL, Subprotocols};
 
+use super::complaint::{Complaint, HttpLink};
 use super::limits::Limits;
 use super::link::Link;
 use super::listener::{Arrival, Count, Entrance, Permit};
@@ -50,7 +51,6 @@ pub struct Doors {
 
 /// What the rows, topics and routes are not in: whatever asks for it knows us by names of its own.
 const BY_ANY_NAME: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
-const STRANGER: &str = "walcast does not know itself by this name: use its address, or list the name in `server.hosts`";
 
 impl Doors {
     fn open<B>(&self, entrance: Entrance, request: &Request<B>) -> bool {
@@ -102,7 +102,7 @@ impl Server {
             let (server, router, permit) = (Rc::clone(&server), router.clone(), Rc::clone(&permit));
             async move {
                 if !server.routers.doors.open(entrance, &request) {
-                    return Ok(text(StatusCode::MISDIRECTED_REQUEST, STRANGER).map(Reply::Whole));
+                    return Ok(Complaint::Misdirected.response().map(Reply::Whole));
                 }
                 let response = match request.uri().path() {
                     path if is_websocket(path) => upgrade(request, &server, &permit).await,
@@ -115,7 +115,7 @@ impl Server {
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(limits.handshake).max_buf_size(HTTP_BUFFER);
-        if let Err(error) = builder.serve_connection(TokioIo::new(link), service).with_upgrades().await {
+        if let Err(error) = builder.serve_connection(TokioIo::new(HttpLink::new(link)), service).with_upgrades().await {
             tracing::debug!(%error, "an HTTP connection ended early");
         }
     }
@@ -192,39 +192,40 @@ async fn upgrade(
     permit: &Rc<RefCell<Option<Permit>>>,
 ) -> Response<Body> {
     if request.method() != Method::GET {
-        return text(StatusCode::BAD_REQUEST, "a WebSocket begins with GET");
+        return Complaint::BadHandshake.because("a WebSocket begins with GET");
     }
     let params = Params::parse(request.uri().query().unwrap_or_default());
     let negotiated = params.ok().and_then(|params| params.serializer().ok().map(|serializer| (serializer, params)));
     let Some((serializer, params)) = negotiated else {
-        return empty(StatusCode::FORBIDDEN);
+        return Complaint::UnsupportedVersion.response();
     };
     let headers = match websocket::accept(request.headers()) {
         Ok(headers) => headers,
-        Err(error) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => return Complaint::BadHandshake.because(&error.to_string()),
     };
     let subprotocols = match Subprotocols::parse(&subprotocol_header(&request)) {
         Ok(subprotocols) => subprotocols,
-        Err(error) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => return Complaint::BadHandshake.because(&error.to_string()),
     };
     if subprotocols.others && !subprotocols.phoenix {
-        return empty(StatusCode::FORBIDDEN);
+        return Complaint::UnsupportedProtocol.response();
     }
     let identity = match server.routers.gate.admit(request.headers(), &params).await {
         Ok(identity) => identity,
-        Err(denied) => return empty(denied.upgrade_status()),
+        Err(denied) => return denied_upgrade(denied),
     };
     if server.shell.borrow().is_draining() {
-        return empty(StatusCode::SERVICE_UNAVAILABLE);
+        return Complaint::Stopping.response();
     }
     let Some(permit) = permit.borrow_mut().take() else {
-        return empty(StatusCode::BAD_REQUEST);
+        return Complaint::BadHandshake.because("this connection is being upgraded already");
     };
     let agreement = Some(request.headers()).filter(|_| server.limits.compression).and_then(websocket::agree);
     let wire = agreement.as_ref().map_or(Wire::WebSocket(serializer), |it| Wire::Deflated(serializer, it.window));
     let newcomer = Newcomer { wire, identity, permit };
     tokio::task::spawn_local(hand_over(hyper::upgrade::on(&mut request), Rc::clone(&server.shell), newcomer));
-    let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = headers;
     if let Some(Agreement { answer, .. }) = agreement {
         response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, answer);
@@ -246,22 +247,17 @@ async fn hand_over(upgrade: OnUpgrade, shell: Rc<RefCell<Shell>>, newcomer: Newc
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "a client was gone before its upgrade"),
     };
-    match upgraded.downcast::<TokioIo<Link>>() {
-        Ok(Parts { io, read_buf, .. }) => adopt(&shell, io.into_inner(), newcomer, &read_buf),
+    match upgraded.downcast::<TokioIo<HttpLink>>() {
+        Ok(Parts { io, read_buf, .. }) => adopt(&shell, io.into_inner().into_link(), newcomer, &read_buf),
         Err(_) => tracing::error!("an upgraded connection was none of ours, which is a bug"),
     }
 }
 
-fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response
-}
-
-fn text(status: StatusCode, body: &str) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.to_owned()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+/// Phoenix' status, and our reason.
+fn denied_upgrade(denied: Denied) -> Response<Body> {
+    let mut response = Response::new(Body::from(denied.body()));
+    *response.status_mut() = denied.upgrade_status();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     response
 }
 

@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
+use super::complaint::Complaint;
 use super::shard::{Accepted, Control};
 use super::tls::Tls;
 use super::unix_socket::{self, SocketFile};
@@ -208,12 +209,11 @@ pub async fn accept(
 /// Too many connections: said in one write, which a new socket's buffer takes. Under TLS it would be a handshake away,
 /// which is what there are too many of.
 fn refuse(arrival: Arrival) {
-    const ANSWER: &[u8] =
-        b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 5\r\n\r\n";
+    let answer = Complaint::TooManyConnections.last_words();
     let written = match arrival {
         Arrival::Tcp(_, Some(_)) => Ok(()),
-        Arrival::Tcp(mut stream, None) => io::Write::write_all(&mut stream, ANSWER),
-        Arrival::Unix(mut stream) => io::Write::write_all(&mut stream, ANSWER),
+        Arrival::Tcp(mut stream, None) => io::Write::write_all(&mut stream, &answer),
+        Arrival::Unix(mut stream) => io::Write::write_all(&mut stream, &answer),
     };
     if let Err(error) = written {
         tracing::debug!(%error, "a client over the connection limit was gone already");

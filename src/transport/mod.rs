@@ -4,6 +4,7 @@
 //! time); what it does to sockets is the thin shell around that. The hub sends a shard one message for a published
 //! frame; the shard appends it to each subscriber's outbox and writes each dirty connection once.
 
+mod complaint;
 mod http;
 mod limits;
 mod link;
@@ -17,6 +18,7 @@ mod unix_socket;
 mod websocket;
 mod wire;
 
+pub use complaint::{Complaint, complaint, explaining};
 pub use http::{Doors, Routers};
 pub use limits::{ChannelLimits, Limits};
 pub use listener::{Arrival, Count, Entrance, Listener, Permit, accept};

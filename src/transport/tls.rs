@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::complaint::Complaint;
 use super::listener::Count;
 use crate::tls::{Certificate, Validity};
 
@@ -22,10 +23,6 @@ use crate::tls::{Certificate, Validity};
 const HANDSHAKES_MAX: usize = 512;
 /// The first byte of a client that speaks TLS: a record with a handshake's message (RFC 8446, 5.1).
 const HANDSHAKE_RECORD: u8 = 0x16;
-/// What a browser or program that speaks plain HTTP is told.
-const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
-    content-type: text/plain; charset=utf-8\r\ncontent-length: 46\r\n\r\n\
-    this port speaks TLS: use https:// or wss://\r\n";
 /// As much of a request without TLS is read, and dropped, as lets the answer through: who closes with unread bytes
 /// cuts off what it has said.
 const PLAIN_HTTP_READ_MAX: usize = 64 * 1024;
@@ -154,7 +151,7 @@ impl Handshakes {
 async fn refuse_plain(mut stream: TcpStream, first: [u8; 1]) -> io::Result<TlsStream<TcpStream>> {
     // A method's name; to anything else there is no answer that it would understand.
     if first.iter().all(u8::is_ascii_uppercase) {
-        stream.write_all(PLAIN_HTTP_ANSWER).await?;
+        stream.write_all(&Complaint::TlsRequired.last_words()).await?;
         stream.shutdown().await?;
         let (mut dropped, mut buffer) = (0, [0; 512]);
         while dropped < PLAIN_HTTP_READ_MAX {
@@ -165,16 +162,4 @@ async fn refuse_plain(mut stream: TcpStream, first: [u8; 1]) -> io::Result<TlsSt
         }
     }
     Err(io::Error::new(io::ErrorKind::InvalidData, "it does not speak TLS"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_answer_to_plain_http_is_whole() {
-        let text = str::from_utf8(PLAIN_HTTP_ANSWER).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head}");
-    }
 }

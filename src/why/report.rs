@@ -51,6 +51,15 @@ impl<'q> Question<'q> {
         self.config.routes.iter().enumerate().filter(move |(_, route)| feeds(route)).map(|(at, route)| (at + 1, route))
     }
 
+    /// Whether some row can be in the topic by the route. Of tables that are not published nothing is known.
+    fn is_fed_by(&self, route: &Route, relations: &[Arc<Relation>]) -> bool {
+        let mut tables = relations.iter().filter(|it| route.spec.table.matches(&it.schema, &it.name)).peekable();
+        let template = &route.spec.topic;
+        template.as_static().is_some()
+            || tables.peek().is_none()
+            || tables.any(|relation| template.names_rows_of(relation, self.topic))
+    }
+
     /// The topic's channel, with its number in the file.
     fn channel(&self) -> Option<(usize, &'q Channel)> {
         let mut channels = self.config.channels.iter().enumerate();
@@ -90,10 +99,15 @@ impl<'q> Question<'q> {
         let mut report = Report { question: self, text: format!("topic {}\n", self.topic) };
         let routes: Vec<(usize, &Route)> = self.routes().collect();
         let channel = self.channel();
-        let (mut may_join, mut before, mut after) = (true, Seen::No, Seen::No);
+        let (mut feeds, mut may_join, mut before, mut after) = (false, true, Seen::No, Seen::No);
         for (number, route) in &routes {
             let _infallible =
                 write!(report.text, "\nroute {number}: {} to {}\n", route.spec.table.as_str(), topic_source(route));
+            if !self.is_fed_by(route, relations) {
+                report.line(1, "has no such topic: a value in it is not spelled as Postgres prints it");
+                continue;
+            }
+            feeds = true;
             may_join &= report.join(route, relations);
             let Some((relation, new, old)) = rows else { continue };
             if !route.spec.table.matches(&relation.schema, &relation.name) {
@@ -113,7 +127,7 @@ impl<'q> Question<'q> {
             let _infallible = write!(report.text, "\nchannel {number}: {}\n", channel.spec.topic);
             may_join &= report.enter(channel);
         }
-        let nothing = routes.is_empty() && channel.is_none();
+        let nothing = !feeds && channel.is_none();
         report.conclude(nothing, may_join, rows.map(|(_, _, old)| (old.map(|_| before), after)));
         report.text.trim_end().to_owned()
     }

@@ -44,6 +44,19 @@ try {
   await page.waitForFunction(caughtUp, null, PATIENCE);
   assert.equal(await page.innerText("#slow"), "nobody: every client takes what it is sent");
 
+  // What Postgres keeps for the slot and what it may; which of the rows the publication gives.
+  const facts = await page.innerText("#database");
+  for (const fact of [/Slot\s+walcast, reserved/, /of 1\.0 GB \(replay\.wal\)/]) assert.match(facts, fact);
+  for (const fact of [/Publication\s+walcast/, /of 10 min \(replay\.window\)/]) assert.match(facts, fact);
+  assert.equal(await page.locator("#database meter").count(), 2);
+
+  // Nothing is cut off.
+  const cut = () =>
+    [...document.querySelectorAll(".scroll, dl")]
+      .filter((it) => it.scrollWidth > it.clientWidth)
+      .map((it) => it.innerText);
+  assert.deepEqual(await page.evaluate(cut), []);
+
   // By keyboard alone: look for a topic, choose it, follow it.
   await page.keyboard.press("/");
   await page.keyboard.type("notes:7");
@@ -144,7 +157,22 @@ try {
     await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
     "scrolls sideways on a phone",
   );
-  await page.screenshot({ path: join(folder, "inspector-phone.png"), fullPage: true });
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.screenshot({ path: join(folder, "inspector-phone-dark.png"), fullPage: true });
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.screenshot({ path: join(folder, "inspector-phone-light.png"), fullPage: true });
+  assert.deepEqual(await page.evaluate(cut), [], "on a phone");
+
+  // A gateway that asks for tokens says so in what is copied.
+  await page.route("**/inspector/state*", async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, json: { ...(await answer.json()), tokens: true } });
+  });
+  await page.waitForFunction(
+    () => document.getElementById("snippet").textContent.includes('/socket", { params: { token: "…" } });'),
+    null,
+    PATIENCE,
+  );
   assert.deepEqual(complaints, []);
 } finally {
   await browser.close();

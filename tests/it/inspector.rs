@@ -63,6 +63,22 @@ async fn it_is_told_of_routes_topics_and_subscribers_and_of_no_rows() {
     assert_eq!(route["line"], line);
     assert_eq!((&route["fed"], &whole["routes"][1]["fed"]), (&json!(true), &json!(false)));
     assert!(!whole.to_string().contains("secret"), "{whole}");
+    let feed = &whole["replication"];
+    for (name, value) in [
+        ("publication", json!("walcast")),
+        ("slot", json!("walcast")),
+        ("slot_status", json!("reserved")),
+        ("slot_invalidation", Value::Null),
+        ("slot_failover", json!(false)),
+        ("slot_synced", json!(false)),
+        ("in_recovery", json!(false)),
+        ("wal_budget", json!(1 << 30)),
+    ] {
+        assert_eq!(feed[name], value, "{name}: {feed}");
+    }
+    assert!(feed["server"].as_str().unwrap().starts_with("postgres@127.0.0.1:"), "{feed}");
+    assert_eq!((&whole["log"]["window_seconds"], &whole["log"]["memory_limit"]), (&json!(600.0), &json!(256 << 20)));
+    assert_eq!((&whole["tokens"], &whole["certificate_expiry"]), (&json!(false), &Value::Null));
     let some = state(&gateway, "notes:8").await;
     assert_eq!(some["topics"], json!([topic("notes:8", 1, 0)]));
     assert_eq!(some["routes"], json!([]));
@@ -84,6 +100,24 @@ async fn the_page_shows_it_and_follows_a_topic() {
     database.execute("update notes set text = 'markup' where id = 1").await;
     database.execute("delete from notes where id = 1").await;
     script.succeed().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_told_which_rows_the_publication_gives() {
+    let database = database().await;
+    let gateway = Gateway::start(&database.url(), CONFIG).await;
+    let filters = async || {
+        let (status, body) = gateway.get_admin("/inspector/filters").await;
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    let version: i32 = database.value("select current_setting('server_version_num')::int").await;
+    if version >= 150_000 {
+        database.execute("alter publication walcast set table notes where (room < 9), absent").await;
+        assert_eq!(filters().await, json!({"filters": [{"table": "public.notes", "filter": "(room < 9)"}]}));
+    } else {
+        assert_eq!(filters().await, json!({"filters": []}));
+    }
 }
 
 /// The status of a request that addresses the gateway by this name.
@@ -118,7 +152,10 @@ async fn it_is_asked_why_by_its_own_page_alone() {
         (r#"{"topic": "nowhere", "row": {"id": 1}}"#, "no published table is routed to `nowhere`"),
     ] {
         let (status, answer) = ask("application/json", body).await;
-        assert!(status == 400 && answer.contains(says), "{body}: {status} {answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let message = answer["message"].as_str().unwrap();
+        assert!(status == 400 && message.contains(says), "{body}: {status} {answer}");
+        assert_eq!(answer["reason"], "invalid_question");
     }
     // Clients have no inspector.
     let answer = http::request(gateway.port(), "POST", "/inspector/why", &[], "{}").await;

@@ -1,5 +1,7 @@
 //! What operators are told: metrics, their documentation, and readiness.
 
+mod trouble;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -141,6 +143,91 @@ async fn the_manual_lists_what_is_served_and_nothing_else() {
     {
         assert_eq!(unknown(expression), Vec::<String>::new(), "{expression}");
         assert_eq!(expression.matches('(').count(), expression.matches(')').count(), "{expression}");
+    }
+}
+
+/// A selector of an expression: the metric, and each label's alternatives.
+type Selector = (String, Vec<(String, Vec<String>)>);
+
+/// Everything in an expression that has braces.
+fn selectors(expression: &str) -> Vec<Selector> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let selector = |(before, after): (&str, &str)| {
+        let name = before.rsplit(|c| !is_word(c)).next().unwrap().to_owned();
+        let labels = after.split_once('}').unwrap().0.split(',').filter(|label| !label.trim().is_empty());
+        let label = |label: &str| {
+            let (label, values) = label.split_once('=').unwrap_or_else(|| panic!("no label: {expression}"));
+            let values = values.trim_start_matches('~').trim_matches('"').split('|');
+            (label.trim_end_matches('!').trim().to_owned(), values.map(str::to_owned).collect())
+        };
+        (name, labels.map(label).collect())
+    };
+    let places = expression.match_indices('{').map(|(at, _)| (&expression[..at], &expression[at + 1..]));
+    places.map(selector).collect()
+}
+
+/// What stands in the parentheses of `by (…)`.
+fn groupings(expression: &str) -> Vec<&str> {
+    let lists = expression.split("by (").skip(1).map(|rest| rest.split_once(')').unwrap().0);
+    lists.flat_map(|list| list.split(',').map(str::trim)).collect()
+}
+
+/// Labels that Prometheus gives to whatever it scrapes.
+const OF_PROMETHEUS: [&str; 2] = ["instance", "job"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_alerts_and_panels_ask_for_is_there() {
+    let database = database().await;
+    let gateway = Gateway::start(&database.url(), CONFIG).await;
+    let scrape = Scrape::of(&gateway).await;
+    let manual = documented();
+    // By what a query names: of a histogram its parts.
+    let of = |name: &str| {
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        manual.get(name).or_else(|| manual.get(base?))
+    };
+    let dashboard: Value = serde_json::from_str(&documentation("grafana-dashboard.json")).unwrap();
+    let panels = expressions(&dashboard);
+    let alerts: Vec<String> = alerts().into_iter().map(|alert| alert.expression).collect();
+    let mut seen = 0;
+    for expression in panels.iter().chain(&alerts) {
+        for (name, labels) in selectors(expression) {
+            let Some((described, known)) = of(&name) else {
+                assert_eq!(name, "up", "{expression}");
+                continue;
+            };
+            for (label, values) in labels {
+                if OF_PROMETHEUS.contains(&&*label) {
+                    continue;
+                }
+                assert!(known.contains(&label), "{name} has no label {label}: {expression}");
+                for value in values {
+                    let sample = format!("{label}=\"{value}\"");
+                    let is_served = scrape.samples.keys().any(|it| it.starts_with(&name) && it.contains(&sample));
+                    // A reason that nobody was told yet has no sample: then the manual has it.
+                    let is_told = described.help.contains(&*value)
+                        || documentation("protocol.md").contains(&format!("`{value}`"));
+                    assert!(is_served || is_told, "{name} has no {sample}: {expression}");
+                    seen += 1;
+                }
+            }
+        }
+        for label in groupings(expression) {
+            let metrics = manual.iter().filter(|(name, _)| expression.contains(name.as_str()));
+            let is_known = metrics.into_iter().any(|(_, (_, labels))| labels.iter().any(|it| it == label));
+            assert!(is_known || OF_PROMETHEUS.contains(&label) || label == "le", "no label {label}: {expression}");
+        }
+    }
+    assert!(seen >= 5, "{seen}");
+    // What a rule's text fills in is a label of what it is about.
+    let rules = documentation("alerts.yml");
+    for rule in rules.split("- alert: ").skip(1) {
+        let expression = rule.lines().find_map(|line| line.trim().strip_prefix("expr: ")).unwrap();
+        for label in rule.split("$labels.").skip(1).map(|rest| rest.split([' ', '}']).next().unwrap()) {
+            let metrics = manual.iter().filter(|(name, _)| expression.contains(name.as_str()));
+            let is_known = metrics.into_iter().any(|(_, (_, labels))| labels.iter().any(|it| it == label));
+            assert!(is_known || OF_PROMETHEUS.contains(&label), "{label}: {expression}");
+        }
     }
 }
 

@@ -60,14 +60,21 @@ fn what_print_shows_does_the_same() {
     assert!(
         printed.stdout.contains(
             "begin;\n\
+             do $walcast_setup$ begin\n\
              create publication walcast for table public.\"Odd \"\"name\", public.articles \
              with (publish = 'insert, update, delete, truncate', publish_via_partition_root = true);\n\
+             exception when duplicate_object then raise notice 'done before: %', sqlerrm;\n\
+             end $walcast_setup$;\n\
              commit;\n"
         ),
         "{}",
         printed.stdout
     );
     shop.sql(&printed.stdout);
+    let (state, since) = (shop.sql(STATE), shop.sql("select since from walcast.slots"));
+    // A migration may run where it has been run.
+    shop.sql(&printed.stdout);
+    assert_eq!((shop.sql(STATE), shop.sql("select since from walcast.slots")), (state, since));
     let again = shop.walcast(&config(ALL), &["setup", "--print"]);
     assert_eq!(again.stdout, "-- Nothing to do: publication, slot and schema are as they should be.\n");
     assert_eq!(shop.walcast(&config(ALL), &["check", "--database"]).code, Some(0));

@@ -238,7 +238,7 @@ impl Gateway {
             self.acknowledged.0 = is;
             self.intake.acknowledgeable(is);
         }
-        if self.intake.next_status(now) == Some(Duration::ZERO)
+        if self.intake.next_status().is_some_and(|due| due <= now)
             && let Some(replication) = &mut self.replication
             && let Some(status) = self.intake.status(now)
         {

@@ -19,6 +19,7 @@ mod value;
 
 pub use change::{ChangeEncoder, EncodeOptions, MalformedValue, Shown};
 pub use escape::write_string;
+pub use scalar::write_unsigned;
 pub use timestamp::write_timestamp;
 pub use value::{ValueError, write_value};
 

@@ -13,6 +13,22 @@ pub(super) fn write_bool(out: &mut Vec<u8>, text: &[u8]) -> Result<(), ValueErro
     Ok(())
 }
 
+/// Appends a number that is not a row's value.
+pub fn write_unsigned(out: &mut Vec<u8>, number: u32) {
+    const DIGITS_MAX: usize = 10;
+    let mut digits = [b'0'; DIGITS_MAX];
+    let (mut rest, mut length) = (number, 0);
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+        length += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.split_at(DIGITS_MAX - length).1);
+}
+
 /// The text itself; `NaN` and the infinities as strings.
 pub(super) fn write_number(out: &mut Vec<u8>, text: &[u8]) {
     if is_json_number(text) {
@@ -67,6 +83,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn numbers_are_written_as_rust_prints_them(number: u32, shift in 0..32_u32) {
+            let mut out = Vec::new();
+            write_unsigned(&mut out, number >> shift);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), (number >> shift).to_string());
+        }
+
         #[test]
         fn agrees_with_serde_json(text in "[-+0-9.eE]{0,8}") {
             let parsed = serde_json::from_str::<&serde_json::value::RawValue>(&text);

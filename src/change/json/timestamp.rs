@@ -19,7 +19,10 @@ fn write_finite(out: &mut Vec<u8>, timestamp: PgTimestamp) {
     let date_time = timestamp.utc();
     let is_before_christ = date_time.year <= 0;
     let seconds = date_time.micros_of_day / 1_000_000;
-    write_padded(out, if is_before_christ { 1 - date_time.year } else { date_time.year }, 4);
+    match if is_before_christ { 1 - date_time.year } else { date_time.year }.unsigned_abs() {
+        year @ ..10_000 => write_padded::<4>(out, year),
+        year => out.extend_from_slice(year.to_string().as_bytes()),
+    }
     for (separator, number) in [
         (b'-', date_time.month),
         (b'-', date_time.day),
@@ -28,7 +31,7 @@ fn write_finite(out: &mut Vec<u8>, timestamp: PgTimestamp) {
         (b':', seconds % 60),
     ] {
         out.push(separator);
-        write_padded(out, number, 2);
+        write_padded::<2>(out, number.unsigned_abs());
     }
     write_fraction(out, date_time.micros_of_day % 1_000_000);
     out.extend_from_slice(if is_before_christ { b"+00:00 BC" } else { b"+00:00" });
@@ -40,23 +43,21 @@ fn write_fraction(out: &mut Vec<u8>, micros: i64) {
         return;
     }
     out.push(b'.');
-    write_padded(out, micros, 6);
+    write_padded::<6>(out, micros.unsigned_abs());
     while out.last() == Some(&b'0') {
         out.pop();
     }
 }
 
-/// A number that is not negative, with at least `width` digits.
-fn write_padded(out: &mut Vec<u8>, number: i64, width: u32) {
-    let mut divisor = 10_i64.pow(width - 1);
-    while number / divisor >= 10 {
-        divisor *= 10;
+/// A number of at most `WIDTH` digits, with zeros before it.
+fn write_padded<const WIDTH: usize>(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [b'0'; WIDTH];
+    let mut rest = number;
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
     }
-    while divisor > 0 {
-        let digit = u8::try_from(number / divisor % 10).unwrap_or_default();
-        out.push(b'0' + digit);
-        divisor /= 10;
-    }
+    out.extend_from_slice(&digits);
 }
 
 /// `2026-11-22 03:40:00 BC`, or an infinity.

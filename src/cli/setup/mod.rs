@@ -185,7 +185,7 @@ async fn carry_out(step: &Step, client: &Client, config: &Config) -> Result<(), 
             let done = replication.simple_query(&step.sql).await;
             return done.map(drop).map_err(|error| format!("cannot {}: {error}", step.title).into());
         }
-        StepKind::Transaction => {}
+        StepKind::Transaction | StepKind::Publication => {}
     }
     let failed = |error: tokio_postgres::Error| format!("cannot {}: {}", step.title, slot::server_message(&error));
     client.batch_execute(&step.sql).await.map_err(failed)?;

@@ -11,6 +11,11 @@ use crate::routing::{Op, Ops};
 const SETUP_SQL: &str = include_str!("../../../sql/setup.sql");
 /// How long the slot's creation waits: an open transaction of an app usually ends within seconds.
 pub(super) const PATIENCE_SECONDS: u32 = 60;
+/// What is printed may be in a migration, and run where it has been run before. No name has the tag in it that is not
+/// made for it, and such a one is a syntax error.
+const UNLESS_DONE: &str = "begin;\ndo $walcast_setup$ begin\n";
+const END_UNLESS_DONE: &str =
+    "exception when duplicate_object then raise notice 'done before: %', sqlerrm;\nend $walcast_setup$;\ncommit;\n";
 /// The setting that keeps, from before the slot's creation until after it, which transaction was the oldest.
 const SINCE: &str = "walcast.since";
 
@@ -38,6 +43,8 @@ pub(super) struct Step {
 pub(super) enum StepKind {
     /// As one transaction.
     Transaction,
+    /// The same, of which Postgres has no form that may be run again.
+    Publication,
     /// By itself; takes as long as the transactions that are running.
     SlotCreation,
     /// A replication command.
@@ -91,6 +98,7 @@ impl Plan {
         for Step { title, sql: statements, kind } in &self.steps {
             let (begin, end) = match kind {
                 StepKind::Transaction => ("begin;\n", "commit;\n"),
+                StepKind::Publication => (UNLESS_DONE, END_UNLESS_DONE),
                 // A slot can't be created in a transaction that has written.
                 StepKind::SlotCreation => ("", ""),
                 StepKind::Replication => ("-- (on a connection of its own: psql 'replication=database …')\n", ";\n"),
@@ -112,7 +120,7 @@ fn schema(facts: &ServerFacts) -> Option<Step> {
 
 fn publication(facts: &ServerFacts, config: &Config) -> Option<Step> {
     let name = quote_identifier(config.postgres.publication.as_str());
-    let step = |title: String, sql: String| Some(Step { title, sql, kind: StepKind::Transaction });
+    let step = |title: String, sql: String| Some(Step { title, sql, kind: StepKind::Publication });
     let missing = missing(facts, config);
     // Without `only`, the tables that inherit from one would be published with it.
     let list = missing.iter().map(|table| format!("{}{}", table.only(), table.quoted())).collect::<Vec<_>>().join(", ");
@@ -228,15 +236,16 @@ fn slot(facts: &ServerFacts, config: &Config) -> Option<Step> {
         });
     }
     let failover = if copied { ", failover => true" } else { "" };
+    let unless_there = format!("\n  where not exists (select from pg_replication_slots where slot_name = '{name}')");
     let note = if facts.ha.in_recovery { String::new() } else { note_slot(name.as_str()) };
     Some(Step {
         title: format!("create the replication slot {name}"),
         sql: format!(
-            "select set_config('{SINCE}', pg_snapshot_xmin(pg_current_snapshot())::text, false);\n\
+            "select set_config('{SINCE}', pg_snapshot_xmin(pg_current_snapshot())::text, false){unless_there};\n\
              -- It waits for every transaction that is running now, and gives up after {PATIENCE_SECONDS} s.\n\
              set lock_timeout = '{PATIENCE_SECONDS}s';\n\
              set statement_timeout = '{PATIENCE_SECONDS}s';\n\
-             select pg_create_logical_replication_slot('{name}', 'pgoutput'{failover});\n\
+             select pg_create_logical_replication_slot('{name}', 'pgoutput'{failover}){unless_there};\n\
              reset lock_timeout;\n\
              reset statement_timeout;\n{note}"
         ),
@@ -244,11 +253,12 @@ fn slot(facts: &ServerFacts, config: &Config) -> Option<Step> {
     })
 }
 
-/// Says since when the new slot has everything, in the same session. Nobody is stopped who may not say it: then more is
-/// in doubt when a gateway starts.
+/// Says since when the new slot has everything, in the same session, which has noted that before the slot was. Nobody
+/// is stopped who may not say it: then more is in doubt when a gateway starts.
 fn note_slot(name: &str) -> String {
     format!(
         "do $$ begin\n  \
+         if coalesce(current_setting('{SINCE}', true), '') = '' then return; end if;\n  \
          insert into walcast.slots (name, since, system, timeline)\n  \
          select '{name}', current_setting('{SINCE}')::xid8, system_identifier,\n         \
          ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint from pg_control_system()\n  \

@@ -49,8 +49,8 @@ impl Log {
     }
 
     /// What Postgres may forget: the slot sends every transaction again that commits at this position or later, so that
-    /// after a crash the log is rebuilt as it was, and begins no later than where it is promised to. So whatever led
-    /// here, this is never past the first commit that the log has ([`Log::kept`]), unless `replay.wal` is 0.
+    /// after a crash the log is rebuilt as it was, and begins no later than where it is promised to. So whatever has
+    /// led here, this is never past the first commit that the log has ([`Log::kept`]), unless `replay.wal` is 0.
     pub(in crate::hub) fn acknowledgeable(&self) -> Lsn {
         let promised = match self.past.oldest() {
             _ if self.limits.wal == 0 => self.reached,

@@ -252,10 +252,10 @@ impl Intake {
         true
     }
 
-    /// How long after `now` a status update is due; `None` without a connection so far.
+    /// When a status update is due; `None` without a connection so far.
     #[must_use]
-    pub fn next_status(&self, now: Duration) -> Option<Duration> {
-        self.progress.as_ref().map(|progress| progress.next_due(now))
+    pub fn next_status(&self) -> Option<Duration> {
+        self.progress.as_ref().map(Progress::next_status)
     }
 
     /// The status update to send at `now`.

@@ -8,6 +8,9 @@ pub const OUTBOX_BYTES: usize = 1024 * 1024;
 /// As many events: what small transactions cost is not their bytes.
 pub const OUTBOX_EVENTS: usize = 4096;
 
+/// Events for which there is room from the start: what a read of the socket brings of the smallest transactions.
+const NEXT_EVENTS_MAX: usize = 512;
+
 /// Events in order, and how far they reach. Outlives the connection that they came over.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -41,7 +44,9 @@ impl Outbox {
 
     pub(super) fn take(&mut self) -> Vec<FeedEvent> {
         self.bytes = 0;
-        std::mem::take(&mut self.events)
+        // While a backlog comes in, the next batch is about as large.
+        let next = Vec::with_capacity(self.events.len().min(NEXT_EVENTS_MAX));
+        std::mem::replace(&mut self.events, next)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_postgres::Client;
 
 use super::changes::Observation;
@@ -103,7 +103,8 @@ impl Source {
         let lookout = Lookout::start(subject, observation.look.clone(), notebook);
         self.look(observation);
         let in_recovery = ready.settings.in_recovery;
-        Ok(Streaming { source: self, stream, lookout, in_recovery, flush: server.flush, answered: None })
+        let status_due = Box::pin(sleep(Duration::ZERO));
+        Ok(Streaming { source: self, stream, lookout, in_recovery, flush: server.flush, answered: None, status_due })
     }
 
     fn subject(&self, ready: &Ready, system: FeedSystem) -> Subject {
@@ -204,6 +205,8 @@ struct Streaming<'a> {
     flush: Lsn,
     /// The last keepalive that asked for a reply and got one.
     answered: Option<Lsn>,
+    /// Ends when a status update is due; made once, since the timer is asked for at every step.
+    status_due: Pin<Box<Sleep>>,
 }
 
 /// What happens next.
@@ -258,7 +261,7 @@ impl Streaming<'_> {
 
     /// Waits for the first thing that there is to do. Cancelled branches have done nothing.
     async fn step<F: Future<Output = ()>>(&mut self, shutdown: Pin<&mut F>, deadline: Option<Instant>) -> Step {
-        let due = self.next_status();
+        self.set_status_due();
         let wants_more = deadline.is_none() || self.source.intake.in_transaction();
         let Source { events, acknowledged, intake, .. } = &mut *self.source;
         let (is_empty, has_room) = (intake.is_empty(), intake.has_room());
@@ -271,7 +274,7 @@ impl Streaming<'_> {
         tokio::select! {
             biased;
             () = stop => Step::Shutdown,
-            () = sleep(due) => Step::StatusDue,
+            () = self.status_due.as_mut() => Step::StatusDue,
             Ok(()) = acknowledged.changed() => Step::Acknowledged(*acknowledged.borrow_and_update()),
             delivered = deliver(events, intake), if !is_empty => Step::Delivered(delivered),
             () = events.closed(), if is_empty => Step::Delivered(None),
@@ -327,13 +330,13 @@ impl Streaming<'_> {
         let connection = self.source.settings.connection.clone();
         let mut answer = std::pin::pin!(timeout(TYPE_LOOKUP_LIMIT, definitions(&connection, oids)));
         loop {
-            let due = self.next_status();
+            self.set_status_due();
             tokio::select! {
                 answer = &mut answer => {
                     let action = "look up types".to_owned();
                     return answer.unwrap_or(Err(WireError::TimedOut { action, limit: TYPE_LOOKUP_LIMIT }));
                 }
-                () = sleep(due) => self.send_status().await?,
+                () = self.status_due.as_mut() => self.send_status().await?,
             }
         }
     }
@@ -354,9 +357,12 @@ impl Streaming<'_> {
         self.stream.send_status(status, pg_now()).await.map_err(Failure::from)
     }
 
-    fn next_status(&self) -> Duration {
-        let now = self.source.now();
-        self.source.intake.next_status(now).unwrap_or(super::STATUS_INTERVAL)
+    fn set_status_due(&mut self) {
+        let Source { intake, epoch, .. } = &*self.source;
+        let due = intake.next_status().map_or_else(|| Instant::now() + super::STATUS_INTERVAL, |due| *epoch + due);
+        if self.status_due.deadline() != due {
+            self.status_due.as_mut().reset(due);
+        }
     }
 
     fn status(&mut self) -> StatusUpdate {

@@ -1,17 +1,21 @@
 // Asks the gateway once a second how it is doing, and shows that. Keys: / p t w c Esc, and arrows in the list of
 // topics.
 
+import { askForFilters, showDatabase } from "./database.js";
 import { Charts, show } from "./show.js";
 import { Tail } from "./tail.js";
 import { askFor } from "./why.js";
 
 const INTERVAL = 1000;
+/** Of what costs the database a query. */
+const FILTERS_INTERVAL = 60_000;
 const element = (id) => document.getElementById(id);
 
 const charts = new Charts(element("charts"));
 const tail = new Tail({ list: element("tail"), state: element("tail-state"), stop: element("tail-stop"), ask: askFor });
 let paused = false;
 let endpoint = "ws://localhost:4000";
+let asksForTokens = false;
 let asked = 0;
 
 async function refresh() {
@@ -23,8 +27,10 @@ async function refresh() {
     const state = await answer.json();
     if (number !== asked) return; // something else is looked for by now
     endpoint = endpointOf(state);
+    asksForTokens = state.tokens;
     charts.add(state);
     show(state, follow);
+    showDatabase(state);
     snippet();
   } catch (error) {
     document.body.dataset.state = "failing";
@@ -53,9 +59,10 @@ function snippet() {
   const topic = element("tail-topic").value || "orders:7";
   const filter = element("tail-filter").value.trim();
   const params = filter ? `{ snapshot: true, filter: ${JSON.stringify(filter)} }` : "{ snapshot: true }";
+  const token = asksForTokens ? ', { params: { token: "…" } }' : "";
   const text = `import { Socket } from "phoenix";
 
-const socket = new Socket("${endpoint}/socket");
+const socket = new Socket("${endpoint}/socket"${token});
 socket.connect();
 
 const channel = socket.channel(${JSON.stringify(topic)}, ${params});
@@ -124,5 +131,11 @@ element("tail-form").addEventListener("submit", (event) => {
   follow(element("tail-topic").value);
 });
 
+async function filters() {
+  if (!document.hidden) await askForFilters();
+  setTimeout(filters, FILTERS_INTERVAL);
+}
+
 snippet();
+filters();
 run();

@@ -204,7 +204,15 @@ function place({ port, encrypted }) {
   return port ? `on port ${port}${encrypted ? ", encrypted" : ""}` : "on Unix sockets";
 }
 
+function warn(warnings) {
+  const text = warnings.map((it) => it.message);
+  const list = element("warnings");
+  if ([...list.children].map((item) => item.textContent).join() === text.join()) return;
+  list.replaceChildren(...text.map((textContent) => Object.assign(document.createElement("li"), { textContent })));
+}
+
 export function show(state, follow) {
+  warn(state.health.warnings ?? []);
   element("version").textContent = state.version;
   document.body.dataset.state = state.health.ready ? "ready" : "waiting";
   const losses = state.replication.losses ? `, the feed was lost ${number(state.replication.losses)} times` : "";

@@ -31,7 +31,7 @@ async function ask() {
     };
     const headers = { "content-type": "application/json" };
     const answer = await fetch("why", { method: "POST", headers, body: JSON.stringify(question) });
-    show(await answer.text(), !answer.ok);
+    show(answer.ok ? await answer.text() : (await answer.json()).message, !answer.ok);
   } catch (error) {
     show(error.message, true);
   }

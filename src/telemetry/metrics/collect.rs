@@ -2,15 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet};
 use tokio::time::Instant;
 
-use super::Gauges;
 use super::described as it;
 use super::described::Metric;
+use super::{CertificateGauge, Gauges};
 use crate::hub;
 use crate::phoenix::CloseReason;
 use crate::replication::slot::{Concern, Invalidation, SlotSample, WalStatus};
@@ -58,7 +57,7 @@ impl Gauges {
 
     fn encode_tls(&self, samples: &mut Samples<'_>) -> fmt::Result {
         let certificate = self.certificate.as_deref();
-        let expiry = certificate.map(|it| it.not_after.load(Ordering::Relaxed));
+        let expiry = certificate.map(CertificateGauge::not_after);
         samples.optional(it::CERTIFICATE_EXPIRY, expiry)?;
         let outcomes = certificate.map(|it| it.reloads.by_outcome()).into_iter().flatten();
         samples.counters(it::CERTIFICATE_RELOADS, by_name(outcomes))?;

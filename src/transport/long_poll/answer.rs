@@ -17,6 +17,7 @@ use hyper::header::{
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::token::Token;
+use crate::transport::Complaint;
 
 pub(super) const OK: u16 = 200;
 pub(super) const NO_MESSAGES: u16 = 204;
@@ -47,14 +48,17 @@ pub(super) fn status(status: u16) -> Response<Body> {
     json(StatusCode::OK, Body::from(format!(r#"{{"status":{status}}}"#)))
 }
 
-/// A request that is none of long-polling: HTTP's status, which the body repeats for clients that look only there.
-pub(super) fn http(status: StatusCode, reason: &str) -> Response<Body> {
-    json(status, Body::from(format!(r#"{{"status":{},"reason":"{reason}"}}"#, status.as_u16())))
+/// A request that is none of long-polling: as with Phoenix it is a bad one, whatever is wrong. The body repeats the
+/// status for clients that look only there.
+pub(super) fn http(complaint: Complaint, message: &str) -> Response<Body> {
+    let body = serde_json::json!({"status": 400, "reason": complaint.reason(), "message": message});
+    json(StatusCode::BAD_REQUEST, Body::from(body.to_string()))
 }
 
-/// No further sessions now. Without a body, clients come back as after a lost connection.
-pub(super) fn unavailable() -> Response<Body> {
-    let mut response = json(StatusCode::SERVICE_UNAVAILABLE, Body::empty());
+/// No further sessions now. With this status in the body, clients come back as after a lost connection.
+pub(super) fn unavailable(reason: &str) -> Response<Body> {
+    let body = Body::from(format!(r#"{{"status":500,"reason":"{reason}"}}"#));
+    let mut response = json(StatusCode::SERVICE_UNAVAILABLE, body);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
     response
 }

@@ -16,13 +16,14 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::auth::Denied;
 use crate::phoenix::connect::Params;
 
+use super::complaint::Complaint;
 use super::http::Server;
 use super::limits::Limits;
 
@@ -103,7 +104,7 @@ impl Peers {
 pub(super) async fn serve(request: Request<Incoming>, server: &Server) -> Response<Body> {
     let Server { routers, peers, limits, .. } = server;
     let Ok(params) = Params::parse(request.uri().query().unwrap_or_default()) else {
-        return answer::http(StatusCode::BAD_REQUEST, "the query can't be decoded");
+        return answer::http(Complaint::BadRequest, "the query can't be decoded");
     };
     if !routers.gate.allows_origin(request.headers()) {
         return answer::status(answer::FORBIDDEN);
@@ -118,7 +119,7 @@ pub(super) async fn serve(request: Request<Incoming>, server: &Server) -> Respon
             Some(token) => post(token.key, request, peers, limits).await,
             None => answer::status(answer::GONE),
         },
-        _ => answer::http(StatusCode::BAD_REQUEST, "long-polling is GET, POST and OPTIONS"),
+        _ => answer::http(Complaint::MethodNotAllowed, "long-polling is GET, POST and OPTIONS"),
     }
 }
 
@@ -150,14 +151,14 @@ async fn begin(params: Params, headers: &HeaderMap, server: &Server) -> Response
     let params = if has_session { params.without_last(TOKEN_PARAM) } else { params };
     let identity = match server.routers.gate.admit(headers, &params).await {
         Ok(identity) => identity,
-        Err(Denied::NoKeys) => return answer::unavailable(),
+        Err(denied @ Denied::NoKeys) => return answer::unavailable(denied.reason()),
         Err(_) => return answer::status(answer::FORBIDDEN),
     };
     match server.shell.borrow_mut().open_session(serializer, identity) {
         Some(token) => answer::without_messages(answer::GONE, &token),
         // It comes back without a token then.
         None if has_session => answer::status(answer::GONE),
-        None => answer::unavailable(),
+        None => answer::unavailable(Complaint::Stopping.reason()),
     }
 }
 
@@ -166,10 +167,10 @@ async fn post(key: SessionKey, request: Request<Incoming>, peers: &Peers, limits
         request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(body::is_batch);
     let read = axum::body::to_bytes(Body::new(request.into_body()), body::most(limits.frame));
     let Ok(Ok(bytes)) = timeout(limits.idle, read).await else {
-        return answer::http(StatusCode::BAD_REQUEST, "the body is too large, too slow, or was cut off");
+        return answer::http(Complaint::BadRequest, "the body is too large, too slow, or was cut off");
     };
     let Ok(mut messages) = body::messages(&bytes, is_batch) else {
-        return answer::http(StatusCode::BAD_REQUEST, "more than 100 messages in one request: none was handled");
+        return answer::http(Complaint::BadRequest, "more than 100 messages in one request: none was handled");
     };
     let deadline = Instant::now() + limits.poll;
     loop {

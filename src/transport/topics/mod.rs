@@ -14,14 +14,15 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName,
-    HeaderValue, RETRY_AFTER,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL,
+    CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::phoenix::connect::{Params, decode_path};
 use crate::phoenix::{self, ClientMessage, Payload, Refusal};
 
+use super::complaint::Complaint;
 use super::http::{Reply, Server};
 use super::shard::{NoStream, Stream, open_stream};
 use super::wire::Wire;
@@ -51,8 +52,7 @@ pub(super) async fn serve(request: Request<Incoming>, server: &Server) -> Respon
         Method::POST if methods == EVENTS_METHODS => publish::serve(request, server).await,
         Method::OPTIONS => preflight(request.headers(), methods),
         _ => {
-            let mut response = Response::new(Body::empty().into());
-            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            let mut response = Complaint::MethodNotAllowed.response().map(Reply::Whole);
             response.headers_mut().insert(ALLOW, methods);
             response
         }
@@ -62,6 +62,7 @@ pub(super) async fn serve(request: Request<Incoming>, server: &Server) -> Respon
     if allows_origin {
         // The gate has said which origins may come; no cookie is looked at.
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
     }
     if is_head {
         return response.map(|_| Body::empty().into());
