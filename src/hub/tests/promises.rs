@@ -114,3 +114,60 @@ proptest! {
         }
     }
 }
+
+fn positioned(lsn: u64, ordinal: u64) -> Position {
+    Position { lsn: Lsn::new(lsn), ordinal }
+}
+
+/// A gateway with other limits has cut the transaction elsewhere.
+#[test]
+fn who_has_a_part_of_a_message_is_sent_the_rest() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    bench.commit(&[vec![insert(1), insert(2), insert(3)]]);
+    let position = positioned(bench.lsn, 1);
+    let cursor = Cursor { system: SYSTEM, position, splice: None, fingerprint: None };
+    let joined = bench.join("orders", Some(&cursor.to_string())).unwrap();
+    let read = bench.read(joined.shape, position).unwrap();
+    assert_eq!(read.iter().flat_map(|it| customers(it)).collect::<Vec<_>>(), [2, 3]);
+}
+
+/// The database goes on from timeline 2, which has timeline 1 up to 150.
+fn promote(bench: &mut Bench) {
+    let system = FeedSystem { timeline: 2, ..SYSTEM };
+    let ancestry = vec![Ancestor { timeline: 1, end: Lsn::new(150) }];
+    let (start, relations) = (Lsn::new(100), vec![Arc::clone(&bench.relation)]);
+    bench.feed(FeedEvent::Connected { system, ancestry, start, flush: start, relations, doubt: None });
+}
+
+#[test]
+fn what_a_snapshot_saw_of_an_abandoned_timeline_is_not_gone_on_from() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    promote(&mut bench);
+    let holds = |until| {
+        let splice = Splice { visibility: Visibility::new(1 << 31, []), until: Lsn::new(until), timeline: 1 };
+        let splice = Some(Arc::new(splice));
+        let cursor = Cursor { system: SYSTEM, position: positioned(100, 0), splice, fingerprint: None };
+        bench.hub.log.as_ref().unwrap().lineage.holds(&cursor)
+    };
+    assert_eq!([holds(150), holds(151)], [true, false]);
+}
+
+#[test]
+fn a_snapshot_does_not_outlive_its_timeline() {
+    let mut bench = Bench::new(vec![route("orders", "new_updates")]).connected();
+    let request = Subscribe { topic: "orders".to_owned(), snapshot: true, ..Subscribe::default() };
+    let join = JoinToken { connection: ConnectionKey { slot: 0, generation: 0 }, join: 1 };
+    bench.hub.command(Command::Subscribe { shard: SHARD, join, request: Box::new(request) });
+    let Some(SnapshotCommand::Begin(SnapshotRequest { id, .. })) = bench.hub.take_snapshot_commands().pop() else {
+        panic!("no snapshot")
+    };
+    let Some(ToShard::Subscribed { subscribed, .. }) = bench.told().pop() else { panic!("refused") };
+    promote(&mut bench);
+    let last = SnapshotPart { event: "new_updates".into(), updates: Bytes::new() };
+    let visibility = Visibility::new(1 << 31, []);
+    bench.hub.snapshot(SnapshotEvent::Done { id, last, visibility, until: Lsn::new(100) });
+    let after = After::Snapshot(id);
+    bench.hub.command(Command::Read { shard: SHARD, join, shape: subscribed.shape, number: 1, after });
+    let told = bench.told();
+    assert!(matches!(told[..], [ToShard::Read { outcome: ReadOutcome::Lost, .. }]), "{told:?}");
+}
