@@ -2,7 +2,7 @@
 //!
 //! Postgres says nothing when a table leaves a publication: its changes stop. Nor when rows come to be in a table, or
 //! are gone, other than by a change of their own: a partition is attached, a column gets another type. So the catalogue
-//! is looked at now and then, and two looks are compared ([`holes`]), the first with the last one of the process before
+//! is looked at now and then, and two looks are compared ([`holes()`]), the first with the last one of the process before
 //! ([`Notes`]). Pure: [`super::source`] looks, and sees to it that a hole is told only when the feed has come past what
 //! made it.
 //!
@@ -88,7 +88,7 @@ pub struct PublishedColumn {
     /// `attnum`, which a rename keeps.
     pub number: i16,
     pub name: Arc<str>,
-    /// What its values look like, as [`signature`] writes it.
+    /// What its values look like, as [`signature()`] writes it.
     pub ty: Arc<str>,
     /// `atttypmod`: values are rewritten when it changes, as in `numeric(8, 2)`.
     pub modifier: i32,
