@@ -21,8 +21,11 @@ pub const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// The same on a standby, whose promotion is noticed by a look, too: cursors that are given out before that are refused
 /// later.
 const STANDBY_LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// A look at ten thousand tables takes a while; as a share of the time it stays below two in a hundred.
+/// A look at ten thousand tables takes a while; as a share of the time it stays below two in a hundred…
 const REST_FACTOR: u32 = 50;
+/// … unless that is longer than anybody should wait to be told of a hole. A look that has waited for a lock, or for a
+/// busy server, has cost nobody much.
+const REST_MAX: Duration = Duration::from_secs(8);
 /// A look may have to wait for a schema change that is under way: then it comes back later.
 const LOCK_TIMEOUT: &str = "set lock_timeout = '5s'";
 
@@ -132,7 +135,8 @@ pub(super) async fn run(
             is_behind = !write_down(&mut connection, &subject, notebook.as_ref(), &mut notes).await;
         }
         let interval = if subject.in_recovery { STANDBY_LOOK_INTERVAL } else { LOOK_INTERVAL };
-        next = Instant::now() + interval.max(began.elapsed().saturating_mul(REST_FACTOR));
+        let rest = began.elapsed().saturating_mul(REST_FACTOR).min(REST_MAX);
+        next = Instant::now() + interval.max(rest);
     }
 }
 
