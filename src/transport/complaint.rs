@@ -1,7 +1,7 @@
 //! What HTTP itself refuses, before any topic is asked: each with a stable reason and a message, as JSON.
 //!
 //! hyper answers what it can't read by itself, with an empty body; [`HttpLink`] fills that. So every answer of 400 and
-//! above has a body that says why, whoever gives it.
+//! above has a body that says why, whoever gives it; but for the one that refuses a WebSocket, which is Phoenix'.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -25,8 +25,6 @@ pub enum Complaint {
     BadRequest,
     BadHandshake,
     TlsRequired,
-    UnsupportedVersion,
-    UnsupportedProtocol,
     NotFound,
     MethodNotAllowed,
     UriTooLong,
@@ -38,12 +36,10 @@ pub enum Complaint {
 }
 
 impl Complaint {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 11] = [
         Self::BadRequest,
         Self::BadHandshake,
         Self::TlsRequired,
-        Self::UnsupportedVersion,
-        Self::UnsupportedProtocol,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::UriTooLong,
@@ -58,7 +54,6 @@ impl Complaint {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::BadRequest | Self::BadHandshake | Self::TlsRequired => StatusCode::BAD_REQUEST,
-            Self::UnsupportedVersion | Self::UnsupportedProtocol => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
@@ -76,8 +71,6 @@ impl Complaint {
             Self::BadRequest => "bad_request",
             Self::BadHandshake => "bad_handshake",
             Self::TlsRequired => "tls_required",
-            Self::UnsupportedVersion => "unsupported_version",
-            Self::UnsupportedProtocol => "unsupported_protocol",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::UriTooLong => "uri_too_long",
@@ -99,8 +92,6 @@ impl Complaint {
             }
             Self::BadHandshake => "this is no handshake of a WebSocket",
             Self::TlsRequired => "this port speaks TLS: use https:// or wss://",
-            Self::UnsupportedVersion => "vsn is 1.0.0 or 2.0.0",
-            Self::UnsupportedProtocol => "the one subprotocol here is `phoenix`",
             Self::NotFound => {
                 "there is nothing here: Phoenix clients connect at /socket, a topic's rows are at /topics/{topic}"
             }
@@ -139,12 +130,13 @@ impl Complaint {
         format!("{head}content-type: {JSON}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
     }
 
-    /// What hyper has refused with this status.
-    const fn of_hyper(status: &[u8]) -> Self {
+    /// What hyper itself refuses with this status.
+    const fn of_hyper(status: &[u8]) -> Option<Self> {
         match status {
-            b"414" => Self::UriTooLong,
-            b"431" => Self::HeadTooLarge,
-            _ => Self::BadRequest,
+            b"400" => Some(Self::BadRequest),
+            b"414" => Some(Self::UriTooLong),
+            b"431" => Some(Self::HeadTooLarge),
+            _ => None,
         }
     }
 }
@@ -202,10 +194,10 @@ impl HttpLink {
 /// In place of a refusal that hyper gives by itself. Ours have a content type.
 fn reworded(data: &[u8]) -> Option<Vec<u8>> {
     let rest = data.strip_prefix(b"HTTP/1.1 ")?;
-    let status = rest.get(..3).filter(|status| status.starts_with(b"4"))?;
+    let complaint = Complaint::of_hyper(rest.get(..3)?)?;
     let head = str::from_utf8(data.strip_suffix(b"\r\n\r\n")?).ok()?;
     let is_own = head.contains("\r\ncontent-length: 0") && !head.contains("\r\ncontent-type:");
-    is_own.then(|| Complaint::of_hyper(status).last_words())
+    is_own.then(|| complaint.last_words())
 }
 
 impl AsyncRead for HttpLink {
@@ -285,6 +277,7 @@ mod tests {
         for other in [
             "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
             "HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n",
             "HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n",
             "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n",
             "HTTP/1.1 4",

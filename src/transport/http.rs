@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::header::{CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
+use hyper::header::{HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::upgrade::{OnUpgrade, Parts};
@@ -23,7 +23,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::auth::{Denied, Gate, Hosts};
 use crate::phoenix::connect::{Params, SUBPROTOCOL, Subprotocols};
 
-use super::complaint::{Complaint, HttpLink};
+use super::complaint::{Complaint, HttpLink, complaint};
 use super::limits::Limits;
 use super::link::Link;
 use super::listener::{Arrival, Count, Entrance, Permit};
@@ -197,7 +197,7 @@ async fn upgrade(
     let params = Params::parse(request.uri().query().unwrap_or_default());
     let negotiated = params.ok().and_then(|params| params.serializer().ok().map(|serializer| (serializer, params)));
     let Some((serializer, params)) = negotiated else {
-        return Complaint::UnsupportedVersion.response();
+        return refused_upgrade();
     };
     let headers = match websocket::accept(request.headers()) {
         Ok(headers) => headers,
@@ -208,7 +208,7 @@ async fn upgrade(
         Err(error) => return Complaint::BadHandshake.because(&error.to_string()),
     };
     if subprotocols.others && !subprotocols.phoenix {
-        return Complaint::UnsupportedProtocol.response();
+        return refused_upgrade();
     }
     let identity = match server.routers.gate.admit(request.headers(), &params).await {
         Ok(identity) => identity,
@@ -253,11 +253,18 @@ async fn hand_over(upgrade: OnUpgrade, shell: Rc<RefCell<Shell>>, newcomer: Newc
     }
 }
 
-/// Phoenix' status, and our reason.
+/// Phoenix' answer to whoever may not connect, which says nothing; and ours where it is not the client's fault.
 fn denied_upgrade(denied: Denied) -> Response<Body> {
-    let mut response = Response::new(Body::from(denied.body()));
-    *response.status_mut() = denied.upgrade_status();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    match denied.upgrade_status() {
+        StatusCode::FORBIDDEN => refused_upgrade(),
+        status => complaint(status, denied.reason(), "try again later"),
+    }
+}
+
+/// 403 without a body, as Phoenix says it.
+fn refused_upgrade() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::FORBIDDEN;
     response
 }
 

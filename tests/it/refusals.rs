@@ -150,8 +150,6 @@ async fn every_refusal_says_why() {
         ("POST", "/topics/%zz/events", &[], "{}", 404, "unmatched topic"),
         ("GET", "/socket/websocket", &[], "", 400, "bad_handshake"),
         ("POST", "/socket/websocket", &[], "", 400, "bad_handshake"),
-        ("GET", "/socket/websocket?vsn=3.0.0", &UPGRADE, "", 403, "unsupported_version"),
-        ("GET", "/socket/websocket?vsn=%zz", &UPGRADE, "", 403, "unsupported_version"),
         ("GET", "/socket/longpoll?vsn=%zz", &[], "", 400, "bad_request"),
         ("PUT", "/socket/longpoll", &[], "", 400, "method_not_allowed"),
     ];
@@ -263,7 +261,7 @@ async fn pages_of_other_origins_get_in_as_browsers_ask() {
         assert_eq!(answer.header("access-control-expose-headers"), Some("retry-after"));
     }
     let answer = ask(gateway.port(), "GET", "/socket/websocket", &UPGRADE, "").await;
-    assert_eq!((answer.status, answer.json()), (403, json!({"reason": "missing_token"})));
+    assert_eq!((answer.status, &*answer.body), (403, ""));
     // A HEAD says what a GET would, without its body.
     let answer = ask(gateway.port(), "HEAD", "/topics/feed", &[], "").await;
     assert_eq!((answer.status, &*answer.body), (401, ""));
