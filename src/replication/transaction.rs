@@ -17,7 +17,7 @@ mod tests;
 use std::sync::Arc;
 
 use crate::change::catalogue::TypeDefinition;
-use crate::change::{BROADCAST_PREFIX, Lsn, Oid, Operation, Relation, RelationId, TransactionPart};
+use crate::change::{BROADCAST_PREFIX, Lsn, Oid, Operation, PgTimestamp, Relation, RelationId, TransactionPart};
 use crate::replication::pgoutput::{Begin, Commit, LogicalMessage, Message, Truncate};
 
 use open::OpenTransaction;
@@ -153,6 +153,12 @@ impl Assembler {
     #[must_use]
     pub const fn in_transaction(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// When the transaction was committed that is open, by the server's clock.
+    #[must_use]
+    pub fn committed_at(&self) -> Option<PgTimestamp> {
+        self.open.as_ref().map(OpenTransaction::committed_at)
     }
 
     /// The last change handed on, as a commit LSN and an ordinal; 0 for a transaction without changes. What

@@ -17,8 +17,8 @@ use super::outbox::{self, Outbox};
 use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
 use crate::change::{
-    Acknowledgement, Ancestor, BROADCAST_PREFIX, Broadcast, BroadcastError, EnumLabels, FeedEvent, Lsn, Oid, Relation,
-    TransactionPart, Visibility,
+    Acknowledgement, Ancestor, BROADCAST_PREFIX, Broadcast, BroadcastError, EnumLabels, FeedEvent, Lsn, Oid,
+    PgTimestamp, Relation, TransactionPart, Visibility,
 };
 use crate::replication::pgoutput::{self, DecodeError, LogicalMessage};
 use crate::replication::progress::{Progress, StandbyStatus};
@@ -230,6 +230,13 @@ impl Intake {
     #[must_use]
     pub const fn in_transaction(&self) -> bool {
         self.assembler.in_transaction()
+    }
+
+    /// How long after its commit the open transaction is sent, by the server's clock.
+    #[must_use]
+    pub fn lag(&self, sent_at: PgTimestamp) -> Option<Duration> {
+        let micros = sent_at.as_micros().saturating_sub(self.assembler.committed_at()?.as_micros());
+        Some(Duration::from_micros(u64::try_from(micros).unwrap_or_default()))
     }
 
     /// What waits, as one batch; [`Intake::delivered`] once the hub has it.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_postgres::Client;
 
@@ -34,6 +34,13 @@ pub const SHUTDOWN_BOUNDARY: Duration = Duration::from_secs(2);
 pub const FINISH_LIMIT: Duration = Duration::from_secs(1);
 /// A look-up of types takes milliseconds; while it lasts the stream stands still.
 pub const TYPE_LOOKUP_LIMIT: Duration = Duration::from_secs(10);
+/// What is sent so long after its commit is a backlog: a millisecond more is nothing to whoever waits for it.
+const BACKLOG: Duration = Duration::from_millis(100);
+/// In bytes: a read that has brought less of a backlog has found the socket all but empty.
+const GATHERED: usize = 16 * 1024;
+/// What a walsender writes meanwhile fits into the socket's buffer, a Unix socket's with its some 200 messages, too: it
+/// is not to wait for us.
+const GATHERING: Duration = Duration::from_micros(100);
 
 impl Source {
     /// Connects and streams. `Ok`: it was asked to stop.
@@ -112,7 +119,17 @@ impl Source {
         self.look(observation);
         let in_recovery = ready.settings.in_recovery;
         let status_due = Box::pin(sleep(Duration::ZERO));
-        Ok(Streaming { source: self, stream, lookout, in_recovery, flush: server.flush, answered: None, status_due })
+        Ok(Streaming {
+            source: self,
+            stream,
+            lookout,
+            in_recovery,
+            flush: server.flush,
+            answered: None,
+            is_ahead_of_sender: false,
+            lag: Duration::ZERO,
+            status_due,
+        })
     }
 
     fn subject(&self, ready: &Ready, system: FeedSystem) -> Subject {
@@ -213,6 +230,10 @@ struct Streaming<'a> {
     flush: Lsn,
     /// The last keepalive that asked for a reply and got one.
     answered: Option<Lsn>,
+    /// There is a backlog, of which the last read brought so little that the next one would have to wait.
+    is_ahead_of_sender: bool,
+    /// How long after its commit the latest transaction was sent.
+    lag: Duration,
     /// Ends when a status update is due; made once, since the timer is asked for at every step.
     status_due: Pin<Box<Sleep>>,
 }
@@ -232,6 +253,7 @@ impl Streaming<'_> {
     async fn run<F: Future<Output = ()>>(&mut self, mut shutdown: Pin<&mut F>) -> Result<(), Failure> {
         let mut deadline = None;
         loop {
+            self.gather().await;
             if let Some(notes) = self.source.intake.take_notes() {
                 self.lookout.notes.send_replace(notes);
             }
@@ -292,6 +314,18 @@ impl Streaming<'_> {
         }
     }
 
+    /// While a backlog is fetched, what is about to come is let come together: nobody waits for any single change of it,
+    /// and a walsender that has to wake a reader for each message, and a reader that has to be woken, do little else.
+    async fn gather(&mut self) {
+        if !self.is_ahead_of_sender || !self.source.intake.is_empty() {
+            return;
+        }
+        self.is_ahead_of_sender = false;
+        // First those on this thread have their turn who were handed what came before.
+        yield_now().await;
+        std::thread::sleep(GATHERING);
+    }
+
     fn is_at_boundary(&self) -> bool {
         !self.source.intake.in_transaction() && self.source.intake.is_empty()
     }
@@ -308,16 +342,21 @@ impl Streaming<'_> {
 
     /// Takes a message and all those that came with it, as far as the outbox has room.
     async fn receive(&mut self, first: ReplicationMessage) -> Result<(), Failure> {
-        let mut next = Some(first);
+        let (mut next, mut size) = (Some(first), 0);
         while let Some(message) = next {
             match message {
-                ReplicationMessage::XLogData { wal_end, data, .. } => self.decode(wal_end, data).await?,
+                ReplicationMessage::XLogData { wal_end, sent_at, data, .. } => {
+                    size += data.len();
+                    self.decode(wal_end, data).await?;
+                    self.lag = self.source.intake.lag(sent_at).unwrap_or(self.lag);
+                }
                 ReplicationMessage::Keepalive { wal_end, reply_requested } => {
                     self.keepalive(wal_end, reply_requested).await?;
                 }
             }
             next = if self.source.intake.has_room() { self.stream.next_buffered()? } else { None };
         }
+        self.is_ahead_of_sender = size < GATHERED && self.lag > BACKLOG;
         Ok(())
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::PartLimits;
-use crate::change::{Announcement, Broadcast, Change, Lsn, Operation, Relation, TransactionHeader, TransactionPart};
+use crate::change::{
+    Announcement, Broadcast, Change, Lsn, Operation, PgTimestamp, Relation, TransactionHeader, TransactionPart,
+};
 use crate::replication::pgoutput::Begin;
 
 #[derive(Debug)]
@@ -49,6 +51,11 @@ impl OpenTransaction {
 
     pub(super) const fn commit_lsn(&self) -> Lsn {
         self.header.commit_lsn
+    }
+
+    /// By the server's clock.
+    pub(super) const fn committed_at(&self) -> PgTimestamp {
+        self.header.commit_timestamp
     }
 
     /// That of the last change.

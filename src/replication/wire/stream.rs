@@ -26,6 +26,8 @@ pub enum ReplicationMessage {
         /// Where the record is; of a row it is not in order, see the commit's.
         wal_start: Lsn,
         wal_end: Lsn,
+        /// When it was sent, by the server's clock.
+        sent_at: PgTimestamp,
         /// A slice of the read buffer.
         data: Bytes,
     },
@@ -179,8 +181,8 @@ fn copy_data(mut body: Bytes) -> Result<ReplicationMessage, WireError> {
     match body.try_get_u8().map_err(|_| short())? {
         XLOG_DATA => {
             let (wal_start, wal_end) = (position(&mut body)?, position(&mut body)?);
-            let _server_clock = position(&mut body)?;
-            Ok(ReplicationMessage::XLogData { wal_start, wal_end, data: body })
+            let sent_at = body.try_get_i64().map(PgTimestamp::from_micros).map_err(|_| short())?;
+            Ok(ReplicationMessage::XLogData { wal_start, wal_end, sent_at, data: body })
         }
         KEEPALIVE => {
             let wal_end = position(&mut body)?;
