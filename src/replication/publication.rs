@@ -3,8 +3,8 @@
 //! Postgres says nothing when a table leaves a publication: its changes stop. Nor when rows come to be in a table, or
 //! are gone, other than by a change of their own: a partition is attached, a column gets another type. So the catalogue
 //! is looked at now and then, and two looks are compared ([`holes()`]), the first with the last one of the process
-//! before ([`Notes`]). Pure: [`super::source`] looks, and sees to it that a hole is told only when the feed has come past what
-//! made it.
+//! before ([`Notes`]). Pure: [`super::source`] looks, and sees to it that a hole is told only when the feed has come
+//! past what made it.
 //!
 //! Whatever is in doubt counts as a hole: a reset too many costs a client a snapshot, one too few its trust.
 #![deny(clippy::indexing_slicing)]

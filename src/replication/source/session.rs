@@ -117,19 +117,7 @@ impl Source {
         self.streams(server.flush, sample);
         let lookout = Lookout::start(subject, observation.look.clone(), notebook);
         self.look(observation);
-        let in_recovery = ready.settings.in_recovery;
-        let status_due = Box::pin(sleep(Duration::ZERO));
-        Ok(Streaming {
-            source: self,
-            stream,
-            lookout,
-            in_recovery,
-            flush: server.flush,
-            answered: None,
-            is_ahead_of_sender: false,
-            lag: Duration::ZERO,
-            status_due,
-        })
+        Ok(Streaming::new(self, stream, lookout, ready.settings.in_recovery, server.flush))
     }
 
     fn subject(&self, ready: &Ready, system: FeedSystem) -> Subject {
@@ -248,7 +236,21 @@ enum Step {
     Received(Result<ReplicationMessage, WireError>),
 }
 
-impl Streaming<'_> {
+impl<'a> Streaming<'a> {
+    fn new(source: &'a mut Source, stream: ReplicationStream, lookout: Lookout, in_recovery: bool, flush: Lsn) -> Self {
+        Self {
+            source,
+            stream,
+            lookout,
+            in_recovery,
+            flush,
+            answered: None,
+            is_ahead_of_sender: false,
+            lag: Duration::ZERO,
+            status_due: Box::pin(sleep(Duration::ZERO)),
+        }
+    }
+
     /// Streams until the connection ends, or `shutdown` and then a transaction does.
     async fn run<F: Future<Output = ()>>(&mut self, mut shutdown: Pin<&mut F>) -> Result<(), Failure> {
         let mut deadline = None;
@@ -314,8 +316,9 @@ impl Streaming<'_> {
         }
     }
 
-    /// While a backlog is fetched, what is about to come is let come together: nobody waits for any single change of it,
+    /// While a backlog is fetched, what is about to come is let come together: nobody waits for a single change of it,
     /// and a walsender that has to wake a reader for each message, and a reader that has to be woken, do little else.
+    /// The thread itself sleeps, since the runtime would be woken by each message, and knows no time so short.
     async fn gather(&mut self) {
         if !self.is_ahead_of_sender || !self.source.intake.is_empty() {
             return;
