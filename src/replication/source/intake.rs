@@ -234,7 +234,7 @@ impl Intake {
 
     /// How long after its commit the open transaction is sent, by the server's clock.
     #[must_use]
-    pub fn lag(&self, sent_at: PgTimestamp) -> Option<Duration> {
+    pub fn lateness(&self, sent_at: PgTimestamp) -> Option<Duration> {
         let micros = sent_at.as_micros().saturating_sub(self.assembler.committed_at()?.as_micros());
         Some(Duration::from_micros(u64::try_from(micros).unwrap_or_default()))
     }
@@ -387,6 +387,19 @@ mod tests {
         intake.acknowledgeable(Acknowledgement { losses: 1, position: Lsn::new(200) });
         assert_eq!(intake.status(Duration::ZERO).unwrap().flush, Lsn::new(200));
     }
+
+    #[test]
+    fn how_late_a_transaction_is_sent_is_told_by_the_servers_clock_alone() {
+        let mut intake = Intake::new(PartLimits::default());
+        let at = PgTimestamp::from_micros;
+        let [begin, ..] = transaction();
+        assert_eq!(intake.lateness(at(7)), None);
+        intake.message(Lsn::new(200), begin).unwrap();
+        assert_eq!(intake.lateness(at(250_000)), Some(Duration::from_millis(250)));
+        // A clock that was set back.
+        assert_eq!(intake.lateness(at(-7)), Some(Duration::ZERO));
+    }
+
     /// One insert into `public.t (n int4)`, committed at 200.
     fn transaction() -> [Bytes; 4] {
         let begin = [b"B", &200_u64.to_be_bytes()[..], &[0; 8], &[0, 0, 0, 1]].concat();

@@ -135,9 +135,13 @@ pub(super) async fn run(
             is_behind = !write_down(&mut connection, &subject, notebook.as_ref(), &mut notes).await;
         }
         let interval = if subject.in_recovery { STANDBY_LOOK_INTERVAL } else { LOOK_INTERVAL };
-        let rest = began.elapsed().saturating_mul(REST_FACTOR).min(REST_MAX);
-        next = Instant::now() + interval.max(rest);
+        next = Instant::now() + rest(interval, began.elapsed());
     }
+}
+
+/// How long nothing is looked at after a look that has taken so long.
+fn rest(interval: Duration, look: Duration) -> Duration {
+    interval.max(look.saturating_mul(REST_FACTOR).min(REST_MAX))
 }
 
 /// False: it could not be done, and is to be tried again.
@@ -230,4 +234,17 @@ fn say_what_changed(slot: &str, said: &mut Vec<Concern>, found: Vec<Concern>) {
         tracing::info!(slot, concern = gone.name(), "this concern about the slot is over");
     }
     *said = found;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_that_waited_for_a_lock_keeps_nobody_waiting_for_the_next() {
+        let [look, few, many, locked] = [1, 20, 100, 5_000].map(Duration::from_millis);
+        assert_eq!([look, few].map(|it| rest(LOOK_INTERVAL, it)), [LOOK_INTERVAL; 2]);
+        assert_eq!(rest(LOOK_INTERVAL, many), Duration::from_secs(5));
+        assert_eq!(rest(LOOK_INTERVAL, locked), REST_MAX);
+    }
 }

@@ -221,7 +221,7 @@ struct Streaming<'a> {
     /// There is a backlog, of which the last read brought so little that the next one would have to wait.
     is_ahead_of_sender: bool,
     /// How long after its commit the latest transaction was sent.
-    lag: Duration,
+    lateness: Duration,
     /// Ends when a status update is due; made once, since the timer is asked for at every step.
     status_due: Pin<Box<Sleep>>,
 }
@@ -246,7 +246,7 @@ impl<'a> Streaming<'a> {
             flush,
             answered: None,
             is_ahead_of_sender: false,
-            lag: Duration::ZERO,
+            lateness: Duration::ZERO,
             status_due: Box::pin(sleep(Duration::ZERO)),
         }
     }
@@ -351,7 +351,7 @@ impl<'a> Streaming<'a> {
                 ReplicationMessage::XLogData { wal_end, sent_at, data, .. } => {
                     size += data.len();
                     self.decode(wal_end, data).await?;
-                    self.lag = self.source.intake.lag(sent_at).unwrap_or(self.lag);
+                    self.lateness = self.source.intake.lateness(sent_at).unwrap_or(self.lateness);
                 }
                 ReplicationMessage::Keepalive { wal_end, reply_requested } => {
                     self.keepalive(wal_end, reply_requested).await?;
@@ -359,7 +359,7 @@ impl<'a> Streaming<'a> {
             }
             next = if self.source.intake.has_room() { self.stream.next_buffered()? } else { None };
         }
-        self.is_ahead_of_sender = size < GATHERED && self.lag > BACKLOG;
+        self.is_ahead_of_sender = size < GATHERED && self.lateness > BACKLOG;
         Ok(())
     }
 
