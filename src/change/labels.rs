@@ -12,7 +12,7 @@ const LISTED_MAX: usize = 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnumLabels(HashMap<Oid, Enum>);
 
-/// An enum: its name, and its labels in their order.
+/// An enum: its name, and its labels as they were made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enum {
     pub name: Box<str>,

@@ -23,10 +23,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Oid, Relation, RelationId, TableHole};
+use crate::change::{Enum, EnumLabels, Oid, Relation, RelationId, TableHole, Type, TypeKind};
 
 pub use altered::altered_since;
-pub use catalogue::{Known, Mark, enum_labels, look, mark};
+pub use catalogue::{Known, Mark, look, mark};
 pub use holes::holes;
 pub use in_flight::{Horizon, InFlight};
 pub use notes::{Notebook, Notes};
@@ -125,6 +125,18 @@ pub struct Look {
 }
 
 impl Look {
+    /// The labels of the enums that columns are of.
+    #[must_use]
+    pub fn enum_labels(&self) -> EnumLabels {
+        let Some(publication) = &self.publication else { return EnumLabels::default() };
+        let columns = self.relations.iter().flat_map(|relation| &relation.columns);
+        let enums = columns.filter_map(|column| enum_of(&column.ty)).filter_map(|ty| {
+            let labels = publication.labels.get(&ty.base_oid)?.values().map(|label| label.as_str().into()).collect();
+            Some((ty.base_oid, Enum { name: (*ty.name).into(), labels }))
+        });
+        enums.collect()
+    }
+
     /// Whether another look has found the same.
     #[must_use]
     pub fn is_as(&self, other: &Self) -> bool {
@@ -133,6 +145,15 @@ impl Look {
 
     pub fn tables(&self) -> impl Iterator<Item = (RelationId, &PublishedTable)> {
         self.publication.iter().flat_map(|it| it.tables.iter().map(|(id, table)| (*id, table)))
+    }
+}
+
+/// The enum that a type's values are, or that its elements are.
+fn enum_of(ty: &Type) -> Option<&Type> {
+    match &ty.kind {
+        TypeKind::Enum => Some(ty),
+        TypeKind::Array { element, .. } => enum_of(element),
+        _ => None,
     }
 }
 

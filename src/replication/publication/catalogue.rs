@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Row};
 use super::in_flight::{InFlight, horizon};
 use super::signature::enums;
 use super::{Look, Partition, Publication, PublishedColumn, PublishedTable, Version, signature};
-use crate::change::{Column, Enum, EnumLabels, Lsn, Oid, Relation, RelationId, Type, TypeKind};
+use crate::change::{Column, Lsn, Oid, Relation, RelationId};
 use crate::replication::catalogue::{published_relations, server_version};
 use crate::replication::wire::WireError;
 
@@ -262,38 +262,6 @@ select oid from unnest($1::pg_catalog.oid[]) as oid where pg_catalog.pg_relation
     }
     let rows = client.query(SQL, &[&oids]).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
-}
-
-/// The labels of the enums that a look's columns are of.
-///
-/// # Errors
-/// The query failed.
-pub async fn enum_labels(client: &Client, look: &Look) -> Result<EnumLabels, WireError> {
-    const SQL: &str = "\
-select t.oid, t.typname::pg_catalog.text,
-       array(select e.enumlabel::pg_catalog.text from pg_catalog.pg_enum e
-              where e.enumtypid = t.oid order by e.enumsortorder)
-  from pg_catalog.pg_type t where t.oid = any($1::pg_catalog.oid[])";
-    let columns = look.relations.iter().flat_map(|relation| &relation.columns);
-    let oids: BTreeSet<Oid> = columns.filter_map(|column| enum_of(&column.ty)).collect();
-    if oids.is_empty() {
-        return Ok(EnumLabels::default());
-    }
-    let rows = client.query(SQL, &[&oids.into_iter().collect::<Vec<_>>()]).await?;
-    let labels = |row: &Row| {
-        let (name, labels): (String, Vec<String>) = (row.try_get(1)?, row.try_get(2)?);
-        Ok((row.try_get(0)?, Enum { name: name.into(), labels: labels.into_iter().map(Into::into).collect() }))
-    };
-    rows.iter().map(labels).collect()
-}
-
-/// The enum that a type's values are, or that its elements are.
-fn enum_of(ty: &Type) -> Option<Oid> {
-    match &ty.kind {
-        TypeKind::Enum => Some(ty.base_oid),
-        TypeKind::Array { element, .. } => enum_of(element),
-        _ => None,
-    }
 }
 
 /// A position in the WAL after everything that was committed when it was asked for, and which the stream is going to

@@ -10,9 +10,7 @@ use super::changes::{Observation, Until};
 use super::gauge::{self, ServerSample};
 use super::sight;
 use crate::change::{EnumLabels, FeedSystem, Visibility};
-use crate::replication::publication::{
-    InFlight, Known, Look, Mark, Notebook, Notes, altered_since, enum_labels, holes, look, mark,
-};
+use crate::replication::publication::{InFlight, Known, Look, Mark, Notebook, Notes, altered_since, holes, look, mark};
 use crate::replication::slot::{Concern, concerns};
 use crate::replication::wire::{ConnectionConfig, WireError, connect_sql};
 
@@ -201,7 +199,7 @@ async fn again(
     // Without anyone who listens, the caller ends.
     drop(sightings.send(Sighting::Snapshot(sight::look(client).await?)).await);
     let mut now = look(client, &subject.publication, Known::Publication(last.publication.as_ref())).await?;
-    let labels = enum_labels(client, &now).await?;
+    let labels = now.enum_labels();
     if !labels.is_empty() {
         // Without anyone who listens, the caller ends.
         drop(sightings.send(Sighting::Labels(labels)).await);

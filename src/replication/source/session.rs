@@ -22,7 +22,7 @@ use crate::change::catalogue::TypeDefinition;
 use crate::change::feed::FeedSystem;
 use crate::change::{Acknowledgement, Ancestor, Lsn, Oid, PgTimestamp, TableHole};
 use crate::replication::catalogue;
-use crate::replication::publication::{Look, Notebook, Notes, Suspicion, enum_labels};
+use crate::replication::publication::{Look, Notebook, Notes, Suspicion};
 use crate::replication::wire::{
     ConnectionConfig, ReplicationClient, ReplicationMessage, ReplicationStream, StartReplication, StatusUpdate,
     SystemIdentity, WireError, alter_failover, connect_sql,
@@ -91,7 +91,7 @@ impl Source {
             );
         }
         let observation = lookout::first(&sql, &subject, notebook.as_ref(), self.intake.look()).await?;
-        let labels = enum_labels(&sql, &observation.look).await?;
+        let labels = observation.look.enum_labels();
         let relations = observation.look.relations.clone();
         let tables = relations.len();
         let command = StartReplication { slot: &slot, start, publications: std::slice::from_ref(&publication) };
